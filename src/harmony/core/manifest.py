@@ -1,0 +1,58 @@
+"""The one table every data set becomes: a scan a row."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One T1-weighted scan. `subject` is unique to a person, `name` to a scan. Age in years; sex "F", "M" or None.
+
+    mask, labels: files on the grid of `path`; None where there is none (the brain is then where the image is above 0).
+    """
+
+    path: Path
+    subject: str
+    session: str | None = None
+    site: str | None = None
+    scanner: str | None = None
+    age: float | None = None
+    sex: str | None = None
+    mask: Path | None = None
+    labels: Path | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.subject}_{self.session}" if self.session else self.subject
+
+
+class Source(Protocol):
+    """A data set: anything that can list its scans."""
+
+    def scans(self) -> list[Scan]: ...
+
+
+def split_by_subject(scans: Iterable[Scan], shares: Mapping[str, float], seed: int) -> dict[str, list[Scan]]:
+    """Deal scans into named parts, every scan of a subject into the same one.
+
+    shares: part -> share, in order; they must add up to 1. The last part takes what rounding leaves.
+    Subjects are ordered by a hash of (seed, subject), so the deal does not depend on the order of the files.
+    """
+    if abs(sum(shares.values()) - 1) > 1e-6:
+        raise ValueError(f"split shares must add up to 1, got {dict(shares)}")
+    scans = sorted(scans, key=lambda scan: scan.name)
+    subjects = sorted({scan.subject for scan in scans}, key=lambda s: hashlib.sha256(f"{seed}/{s}".encode()).hexdigest())
+    parts: dict[str, list[Scan]] = {}
+    begin, reached = 0, 0.0
+    for k, (part, share) in enumerate(shares.items()):
+        reached += share
+        end = len(subjects) if k == len(shares) - 1 else round(reached * len(subjects))
+        chosen = set(subjects[begin:end])
+        parts[part] = [scan for scan in scans if scan.subject in chosen]
+        begin = end
+    return parts

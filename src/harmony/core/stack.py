@@ -1,0 +1,48 @@
+"""What a method takes and gives: the slices of one volume, and their harmonized twins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The 2-D slices of one volume, in anatomical order.
+
+    image: (S, 1, H, W) float32 in [0, 1], zero outside the brain.
+    mask: (S, 1, H, W) bool, True inside the brain.
+    position: (S,) float32 in [0, 1], the place of each slice in the brain box (0 first, 1 last).
+    """
+
+    image: Tensor
+    mask: Tensor
+    position: Tensor
+
+    def __post_init__(self) -> None:
+        if self.image.dim() != 4 or self.image.shape[1] != 1:
+            raise ValueError(f"image must be (S, 1, H, W), got {tuple(self.image.shape)}")
+        if self.mask.shape != self.image.shape:
+            raise ValueError(f"mask {tuple(self.mask.shape)} and image {tuple(self.image.shape)} differ in shape")
+        if self.position.shape != self.image.shape[:1]:
+            raise ValueError(f"position must be ({len(self.image)},), got {tuple(self.position.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def with_image(self, image: Tensor) -> Stack:
+        """The same slices with another image."""
+        return Stack(image, self.mask, self.position)
+
+
+@dataclass(frozen=True)
+class Harmonized:
+    """What a method made of a stack.
+
+    image: (S, 1, H, W) in [0, 1], zero outside the mask.
+    trace: name -> (iterations, S): what happened on the way (for example "distance", "bpd", "fallback").
+    """
+
+    image: Tensor
+    trace: dict[str, Tensor] = field(default_factory=dict)

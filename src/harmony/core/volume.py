@@ -1,0 +1,48 @@
+"""A scan on the model's grid, cut into slices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harmony.core.manifest import Scan
+from harmony.core.stack import Stack
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A preprocessed scan: S slices of H x W pixels that hold the whole brain box along the slice axis.
+
+    image: (S, H, W) float32 in [0, 1]: native intensity / scale, clipped, zero outside the brain.
+    mask: (S, H, W) bool.
+    labels: (S, H, W) int16, or None.
+    affine: (4, 4) float64, array index (s, h, w) -> world millimetres (RAS).
+    scale: native intensity that became 1 (the robust maximum of the volume).
+    """
+
+    scan: Scan
+    image: Tensor
+    mask: Tensor
+    labels: Tensor | None
+    affine: np.ndarray
+    scale: float
+
+    def select(self, count: int | None, step: int) -> Tensor:
+        """Indices of `count` slices, every `step`-th, from the middle of the brain box; all of them for None.
+
+        Where the box is too small for `count`, as many as fit.
+        """
+        last = len(self.image) - 1
+        if count is None:
+            return torch.arange(0, last + 1, step)
+        count = min(count, last // step + 1)
+        first = (last - (count - 1) * step) // 2
+        return first + step * torch.arange(count)
+
+    def stack(self, index: Tensor) -> Stack:
+        """The chosen slices as a method wants them."""
+        last = max(len(self.image) - 1, 1)
+        return Stack(self.image[index, None], self.mask[index, None], index.float() / last)
