@@ -1,0 +1,6 @@
+"""Densities over images, dequantization included: the only room that knows nflows."""
+
+from harmony.flows.density import Encoded, ImageDensity
+from harmony.flows.spline_flow import spline_flow
+
+__all__ = ["Encoded", "ImageDensity", "spline_flow"]

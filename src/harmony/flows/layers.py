@@ -1,0 +1,206 @@
+"""Invertible layers for images of any size: (B, C, H, W) -> the same number of values, and log |det| (B,) in nats.
+
+All are nflows `Transform`s, so nflows can compose them, and keep the parameter names of their nflows counterparts, so
+weights move between the two. They work in channels-last memory, where the convolutions are fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from nflows.transforms import RandomPermutation, Transform
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from harmony.flows.conditioner import Conditioner
+from harmony.flows.splines import SplineSettings, spline_forward, spline_inverse
+
+
+class Squeeze(Transform):
+    """2x2 pixels become 4 channels: (B, C, H, W) -> (B, 4C, H/2, W/2), channel order c, row, column; log |det| = 0."""
+
+    def forward(self, inputs: Tensor, context: None = None) -> tuple[Tensor, Tensor]:
+        b, c, h, w = inputs.shape
+        blocks = inputs.reshape(b, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5)
+        return blocks.reshape(b, h // 2, w // 2, 4 * c).permute(0, 3, 1, 2), inputs.new_zeros(b)
+
+    def inverse(self, inputs: Tensor, context: None = None) -> tuple[Tensor, Tensor]:
+        b, c, h, w = inputs.shape
+        blocks = inputs.permute(0, 2, 3, 1).reshape(b, h, w, c // 4, 2, 2).permute(0, 1, 4, 2, 5, 3)
+        return blocks.reshape(b, 2 * h, 2 * w, c // 4).permute(0, 3, 1, 2), inputs.new_zeros(b)
+
+
+class ActNorm(Transform):
+    """y = exp(log_scale) x + shift per channel; the first training batch sets both so that y has mean 0, deviation 1.
+
+    Kingma and Dhariwal, Glow, arXiv 1807.03039. The flag that the batch has been seen lives in the state dict. A flat
+    channel has no deviation to divide by: it is only centred.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("initialized", torch.tensor(False))
+        self.log_scale = nn.Parameter(torch.zeros(channels))
+        self.shift = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, inputs: Tensor, context: None = None) -> tuple[Tensor, Tensor]:
+        if self.training and not self.initialized:
+            self._initialize(inputs)
+        outputs = inputs * self.log_scale.exp().view(1, -1, 1, 1) + self.shift.view(1, -1, 1, 1)
+        return outputs, self._logabsdet(inputs)
+
+    def inverse(self, inputs: Tensor, context: None = None) -> tuple[Tensor, Tensor]:
+        outputs = (inputs - self.shift.view(1, -1, 1, 1)) * (-self.log_scale).exp().view(1, -1, 1, 1)
+        return outputs, -self._logabsdet(inputs)
+
+    def _logabsdet(self, inputs: Tensor) -> Tensor:
+        return (inputs.shape[2] * inputs.shape[3] * self.log_scale.sum()).expand(len(inputs))
+
+    @torch.no_grad()
+    def _initialize(self, inputs: Tensor) -> None:
+        values = inputs.transpose(0, 1).flatten(1)
+        deviation = values.std(1)
+        # Also False for the nan of a single value.
+        deviation = torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
+        self.log_scale.copy_(-deviation.log())
+        self.shift.copy_(-values.mean(1) / deviation)
+        self.initialized.fill_(True)
+
+
+class InvertibleConv1x1(Transform):
+    """y = L U P x + bias at every pixel; P a fixed random permutation, L unit lower, U upper with positive diagonal.
+
+    log |det| = H W sum log diag(U). Starts as the permutation alone. Same numbers as nflows `OneByOneConvolution`, but
+    the C x C matrix is multiplied out (or inverted by two triangular solves) once, not applied factor by factor to
+    every pixel.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        entries = channels * (channels - 1) // 2
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.lower_entries = nn.Parameter(torch.zeros(entries))
+        self.upper_entries = nn.Parameter(torch.zeros(entries))
+        # softplus(this) + _LEAST_DIAGONAL = 1
+        one = torch.tensor(1 - _LEAST_DIAGONAL, dtype=torch.float64).expm1().log().item()
+        self.unconstrained_upper_diag = nn.Parameter(torch.full((channels,), one))
+        self.permutation = RandomPermutation(channels, dim=1)
+        self.register_buffer("_lower", torch.tril_indices(channels, channels, -1), persistent=False)
+        self.register_buffer("_upper", torch.triu_indices(channels, channels, 1), persistent=False)
+
+    def forward(self, inputs: Tensor, context: None = None) -> tuple[Tensor, Tensor]:
+        lower, upper, diagonal = self._factors()
+        # (L U P)[:, p[j]] = (L U)[:, j]
+        matrix = (lower @ upper)[:, self._unpermute()]
+        return _at_every_pixel(inputs, matrix, self.bias), _logabsdet(inputs, diagonal)
+
+    def inverse(self, inputs: Tensor, context: None = None) -> tuple[Tensor, Tensor]:
+        lower, upper, diagonal = self._factors()
+        eye = torch.eye(len(diagonal)).to(lower)
+        matrix = torch.linalg.solve_triangular(lower, eye, upper=False, unitriangular=True)
+        matrix = torch.linalg.solve_triangular(upper, matrix, upper=True)[self._unpermute()]
+        return _at_every_pixel(inputs - self.bias.view(1, -1, 1, 1), matrix, None), -_logabsdet(inputs, diagonal)
+
+    def _factors(self) -> tuple[Tensor, Tensor, Tensor]:
+        channels = len(self.bias)
+        diagonal = F.softplus(self.unconstrained_upper_diag) + _LEAST_DIAGONAL
+        zeros = self.bias.new_zeros(channels, channels)
+        lower = zeros.index_put(tuple(self._lower), self.lower_entries) + torch.eye(channels).to(zeros)
+        return lower, zeros.index_put(tuple(self._upper), self.upper_entries) + diagonal.diag(), diagonal
+
+    def _unpermute(self) -> Tensor:
+        return torch.argsort(self.permutation._permutation)
+
+
+class SplineCoupling(Transform):
+    """The second half of the channels passes unchanged and bends the first half, value by value, with a spline.
+
+    log |det| = sum of the log-derivatives. Splines see widths and heights divided by sqrt(hidden_channels), as nflows.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        hidden_channels: int,
+        blocks: int,
+        spline: SplineSettings,
+        conditioner_dtype: torch.dtype | None,
+    ) -> None:
+        super().__init__()
+        self.spline = spline
+        self.bent = (channels + 1) // 2
+        self.transform_net = Conditioner(
+            channels - self.bent,
+            self.bent * spline.parameters,
+            hidden_channels=hidden_channels,
+            blocks=blocks,
+            dtype=conditioner_dtype,
+        )
+        scale = torch.ones(self.bent, spline.parameters)
+        scale[:, : 2 * spline.bins] = hidden_channels**-0.5
+        self.register_buffer("_scale", scale.flatten(), persistent=False)
+
+    def forward(self, inputs: Tensor, context: None = None) -> tuple[Tensor, Tensor]:
+        return self._couple(inputs, inverse=False)
+
+    def inverse(self, inputs: Tensor, context: None = None) -> tuple[Tensor, Tensor]:
+        return self._couple(inputs, inverse=True)
+
+    def _couple(self, inputs: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
+        bent, kept = inputs[:, : self.bent], inputs[:, self.bent :]
+        parameters = self.transform_net(kept, self._scale).permute(0, 2, 3, 1)
+        parameters = parameters.unflatten(-1, (self.bent, self.spline.parameters))
+        bend = spline_inverse if inverse else spline_forward
+        values, logabsdet = bend(bent.permute(0, 2, 3, 1), parameters, self.spline)
+        return torch.cat([values.permute(0, 3, 1, 2), kept], 1), logabsdet.flatten(1).sum(1)
+
+
+class Multiscale(Transform):
+    """Levels on ever coarser grids, and latents folded back, so that z has the shape of the image.
+
+    Level: squeeze, transform; then the first half of the channels is latent and the second goes on to the next level
+    (the last level keeps all). Going back up, each level puts the two halves together again and undoes the squeeze.
+    Any H x W divisible by 2^levels. Dinh et al., Real NVP, arXiv 1605.08803, section 3.6.
+    """
+
+    def __init__(self, levels: Iterable[Transform]) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(levels)
+        self.squeeze = Squeeze()
+
+    def forward(self, inputs: Tensor, context: None = None) -> tuple[Tensor, Tensor]:
+        return self._forward(0, inputs)
+
+    def inverse(self, inputs: Tensor, context: None = None) -> tuple[Tensor, Tensor]:
+        return self._inverse(0, inputs)
+
+    def _forward(self, level: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        z, logabsdet = self.levels[level](self.squeeze(x)[0])
+        if level + 1 < len(self.levels):
+            done, rest = z.chunk(2, 1)
+            rest, deeper = self._forward(level + 1, rest)
+            z, logabsdet = torch.cat([done, rest], 1), logabsdet + deeper
+        return self.squeeze.inverse(z)[0], logabsdet
+
+    def _inverse(self, level: int, z: Tensor) -> tuple[Tensor, Tensor]:
+        x, deeper = self.squeeze(z)[0], 0
+        if level + 1 < len(self.levels):
+            done, rest = x.chunk(2, 1)
+            rest, deeper = self._inverse(level + 1, rest)
+            x = torch.cat([done, rest], 1)
+        x, logabsdet = self.levels[level].inverse(x)
+        return self.squeeze.inverse(x)[0], logabsdet + deeper
+
+
+_LEAST_DIAGONAL = 1e-3  # keeps U invertible; the value of nflows
+
+
+def _at_every_pixel(inputs: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
+    # Not a convolution: those may run in TF32 on a GPU, and the inverse would no longer be one.
+    return F.linear(inputs.permute(0, 2, 3, 1), matrix, bias).permute(0, 3, 1, 2)
+
+
+def _logabsdet(inputs: Tensor, diagonal: Tensor) -> Tensor:
+    return (inputs.shape[2] * inputs.shape[3] * diagonal.log().sum()).expand(len(inputs))
