@@ -1,0 +1,138 @@
+"""Any BIDS folder as a data set."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+from harmony.core import DataError, Scan
+
+NAME = re.compile(r"(?P<subject>sub-[A-Za-z0-9]+)(_(?P<session>ses-[A-Za-z0-9]+))?(_[a-z]+-[A-Za-z0-9]+)*")
+UNKNOWN = {"", "n/a", "na", "nan", "none"}
+SEXES = {"f": "F", "female": "F", "m": "M", "male": "M"}
+
+
+class BidsFolder:
+    """T1-weighted scans of a BIDS folder: `sub-*/[ses-*/]anat/*_T1w.nii[.gz]`, one per subject and session.
+
+    labels, mask: where a scan's label map and brain mask are, relative to the root, with `{subject}` (and `{session}`) and
+    glob wildcards, e.g. `derivatives/dlmuse/{subject}/anat/*_dseg.nii.gz`; None where there are none.
+    """
+
+    def __init__(
+        self, root: str | Path | None, *, labels: str | None = None, mask: str | None = None, suffix: str = "T1w"
+    ) -> None:
+        self.root = None if root is None else Path(root).expanduser()
+        self.labels, self.mask, self.suffix = labels, mask, suffix
+
+    def scans(self) -> list[Scan]:
+        """All scans, ordered by name. Raises DataError when there are none, or more than one for a subject and session."""
+        root = self._checked_root()
+        people = read_participants(root / "participants.tsv")
+        scans: dict[str, Scan] = {}
+        for path in self._images(root):
+            scan = self._scan(root, path, people)
+            if scan.name in scans:
+                raise DataError(
+                    f"more than one {self.suffix} image of {scan.name}: {scans[scan.name].path.name} and {path.name}",
+                    cure="keep one per subject and session below data.root=",
+                    path=path,
+                    subject=scan.subject,
+                )
+            scans[scan.name] = scan
+        self._check_found(list(scans.values()), root)
+        return [scans[name] for name in sorted(scans)]
+
+    def _checked_root(self) -> Path:
+        if self.root is None:
+            raise DataError("no data folder was given", cure="say where the BIDS folder is: data.root=/path/to/bids")
+        if not self.root.is_dir():
+            raise DataError(
+                "no such folder", cure="say where the BIDS folder is: data.root=/path/to/bids", path=self.root
+            )
+        return self.root
+
+    def _images(self, root: Path) -> list[Path]:
+        folders = [*root.glob("sub-*/anat"), *root.glob("sub-*/ses-*/anat")]
+        ends = (f"_{self.suffix}.nii", f"_{self.suffix}.nii.gz")
+        return sorted(path for folder in folders for path in folder.iterdir() if path.name.endswith(ends))
+
+    def _scan(self, root: Path, path: Path, people: dict[str, dict[str, str]]) -> Scan:
+        match = NAME.fullmatch(path.name.split(f"_{self.suffix}.nii")[0])
+        if match is None or match["subject"] != path.relative_to(root).parts[0]:
+            cure = "name it sub-X[_ses-Y]_T1w.nii.gz below sub-X[/ses-Y]/anat of data.root="
+            raise DataError("not a BIDS file name", cure=cure, path=path)
+        subject, session = match["subject"], match["session"]
+        row = people.get(subject, {})
+        return Scan(
+            path=path,
+            subject=subject,
+            session=session,
+            site=_text(row.get("site")),
+            scanner=_text(row.get("scanner")),
+            age=_age(row.get("age"), subject, root),
+            sex=SEXES.get((row.get("sex") or "").strip().lower()),
+            mask=_companion(root, self.mask, subject, session, "mask", needed=True),
+            labels=_companion(root, self.labels, subject, session, "labels", needed=False),
+        )
+
+    def _check_found(self, scans: list[Scan], root: Path) -> None:
+        if not scans:
+            raise DataError(
+                f"no sub-*/[ses-*/]anat/*_{self.suffix}.nii[.gz] below this folder",
+                cure="point data.root= at the folder that holds the sub-* folders",
+                path=root,
+            )
+        if self.labels is not None and not any(scan.labels for scan in scans):
+            cure = "correct data.labels=, or set data.labels=null"
+            raise DataError(f"no label map matches {self.labels!r}", cure=cure, path=root)
+
+
+def read_participants(path: Path) -> dict[str, dict[str, str]]:
+    """participants.tsv as subject (with `sub-`) -> column (lower case) -> text; empty where there is no such file."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = [
+            {(k or "").strip().lower(): v or "" for k, v in row.items()} for row in csv.DictReader(file, delimiter="\t")
+        ]
+    if rows and "participant_id" not in rows[0]:
+        raise DataError(
+            "no column participant_id", cure="name the first column participant_id, tab-separated", path=path
+        )
+    return {"sub-" + row["participant_id"].strip().removeprefix("sub-"): row for row in rows}
+
+
+def _companion(
+    root: Path, pattern: str | None, subject: str, session: str | None, what: str, *, needed: bool
+) -> Path | None:
+    """The one file that belongs to a scan; None where there is none and it is not needed."""
+    if pattern is None:
+        return None
+    found = sorted(root.glob(pattern.format(subject=subject, session=session or "")))
+    if len(found) > 1:
+        cure = f"make data.{what}= more specific ({{subject}} and {{session}} are filled in)"
+        raise DataError(f"{len(found)} files match {pattern!r}", cure=cure, path=found[0], subject=subject)
+    if not found and needed:
+        cure = f"add the file, correct data.{what}=, or set data.{what}=null"
+        raise DataError(f"no {what} matches {pattern!r}", cure=cure, path=root, subject=subject)
+    return found[0] if found else None
+
+
+def _text(value: str | None) -> str | None:
+    return None if value is None or value.strip().lower() in UNKNOWN else value.strip()
+
+
+def _age(value: str | None, subject: str, root: Path) -> float | None:
+    """Years. `89+`, as de-identified tables write it, counts as 89."""
+    text = _text(value)
+    if text is None:
+        return None
+    try:
+        return float(text.removesuffix("+"))
+    except ValueError:
+        cure = "write years as a number, or n/a"
+        raise DataError(
+            f"age {text!r} is not a number", cure=cure, path=root / "participants.tsv", subject=subject
+        ) from None

@@ -1,0 +1,166 @@
+"""The one safe way in and out of NIfTI: every damaged file is an error that names the file, the subject and the cure."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import logging
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import nibabel
+import numpy as np
+
+from harmony.core import DataError
+from harmony.core.files import atomic_path
+
+log = logging.getLogger(__name__)
+
+GZIP_MAGIC = b"\x1f\x8b"
+DEFLATE_LIMIT = 1032  # deflate cannot shrink by more: a file of n bytes never holds more than 1032 n
+HEADERS = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}
+COPY_AGAIN = "copy or export the file again"
+
+
+@dataclass(frozen=True)
+class Nifti:
+    """One 3-D image in memory. data: (X, Y, Z) float32, scale slope applied; affine: (4, 4) float64, voxel -> mm (RAS)."""
+
+    data: np.ndarray
+    affine: np.ndarray
+    header: nibabel.Nifti1Header
+
+
+def read_nifti(path: Path, *, subject: str) -> Nifti:
+    """Read one 3-D volume (a fourth axis of length 1 is dropped).
+
+    Raises DataError for a missing, truncated or altered file, another format, more than one volume, no voxels, values
+    that are not finite, one value everywhere, or a grid without a usable affine.
+    """
+    nifti = _read(path, subject)
+    if nifti.data.min() == nifti.data.max():
+        raise DataError("the image has one value everywhere", cure=COPY_AGAIN, path=path, subject=subject)
+    return nifti
+
+
+def read_labels(path: Path, like: Nifti, subject: str) -> np.ndarray:
+    """Read a label map or mask on the grid of `like`: (X, Y, Z) int16. Raises DataError where grids or values do not fit."""
+    nifti = _read(path, subject)
+    if not same_grid(nifti, like):
+        raise DataError(
+            f"labels on another grid than the image (shape {nifti.data.shape}, image {like.data.shape})",
+            cure="resample the labels onto the image (nearest neighbour)",
+            path=path,
+            subject=subject,
+        )
+    whole = np.rint(nifti.data)
+    if np.abs(nifti.data - whole).max() > 1e-3 or np.abs(whole).max() > np.iinfo(np.int16).max:
+        raise DataError(
+            "labels are not whole numbers", cure="give a label map, not probabilities", path=path, subject=subject
+        )
+    return whole.astype(np.int16)
+
+
+def write_nifti(path: Path, data: np.ndarray, like: Nifti) -> None:
+    """Write (X, Y, Z) as float32 with the header of `like`: same affine and codes, slope 1, nothing rounded."""
+    if data.shape != like.data.shape:
+        raise ValueError(f"data {data.shape} is not on the grid of the original {like.data.shape}")
+    header = like.header.copy()
+    header.set_data_dtype(np.float32)
+    kind = HEADERS[int(header["sizeof_hdr"])]
+    with atomic_path(path) as temporary:
+        nibabel.save(kind(np.asarray(data, np.float32), like.affine, header), temporary)
+
+
+def same_grid(a: Nifti, b: Nifti) -> bool:
+    """Same shape, and no corner of the grid is displaced by more than 5 % of a voxel."""
+    if a.data.shape != b.data.shape:
+        return False
+    corners = np.array([[*index, 1.0] for index in itertools.product(*((0, n - 1) for n in a.data.shape))])
+    apart = np.linalg.norm(corners @ (a.affine - b.affine).T, axis=1).max()
+    return bool(apart < 0.05 * np.linalg.norm(b.affine[:3, :3], axis=0).min())
+
+
+def _read(path: Path, subject: str) -> Nifti:
+    path = Path(path)
+
+    def bad(problem: str, cure: str = COPY_AGAIN) -> DataError:
+        return DataError(problem, cure=cure, path=path, subject=subject)
+
+    if not path.is_file():
+        raise bad("no such file", "check the path, and that the file was downloaded (not a dangling link)")
+    try:
+        image = _parse(path)
+    except _BadImageError as error:
+        raise bad(str(error)) from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise bad(f"the file is truncated or damaged ({error})") from error
+    shape = image.shape
+    if len(shape) < 3 or math.prod(shape[3:]) != 1:
+        raise bad(f"expected one 3-D volume, got shape {shape}", "split it, keep one T1w volume per file")
+    if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-9:
+        raise bad("the affine is not invertible", "repair the header (sform/qform)")
+    if image.header["sform_code"] == 0 and image.header["qform_code"] == 0:
+        log.warning("%s: the header states no orientation (sform and qform code 0); read as nibabel guesses it", path)
+    with np.errstate(all="ignore"):
+        data = image.get_fdata(caching="unchanged").reshape(shape[:3]).astype(np.float32)
+    if not np.isfinite(data).all():
+        raise bad(
+            f"{np.count_nonzero(~np.isfinite(data))} voxels are NaN or infinite", "set them to 0 (outside the brain)"
+        )
+    return Nifti(data, np.asarray(image.affine, np.float64), image.header)
+
+
+class _BadImageError(Exception):
+    """What is wrong with the file, in words."""
+
+
+def _parse(path: Path) -> nibabel.Nifti1Image:
+    """The image with its voxels in memory. nibabel alone stops before the CRC, and allocates what the header asks for."""
+    with path.open("rb") as file:
+        packed = file.read(2) == GZIP_MAGIC
+    size = path.stat().st_size
+    with gzip.open(path) if packed else path.open("rb") as stream:
+        head = stream.read(540)
+        kind, needed = _inspect(head)
+        if needed > size * (DEFLATE_LIMIT if packed else 1):
+            raise _BadImageError(f"the header asks for {needed} bytes of voxels, the file has {size} (truncated?)")
+        raw = head + stream.read(max(needed - len(head), 0))
+        if len(raw) < needed:
+            raise _BadImageError(f"the file is truncated: {len(raw)} of {needed} bytes")
+        _drain(stream)
+    try:
+        image = kind.from_bytes(raw)
+    except Exception as error:  # nibabel raises a dozen unrelated types on a damaged header
+        raise _BadImageError(f"not a readable NIfTI ({error})") from error
+    return image
+
+
+def _inspect(head: bytes) -> tuple[type[nibabel.Nifti1Image], int]:
+    """The kind of NIfTI and the number of bytes up to its last voxel."""
+    sizes = {int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")} & set(HEADERS)
+    if not sizes or len(head) < max(sizes):
+        raise _BadImageError("not a NIfTI file")
+    length = sizes.pop()
+    kind = HEADERS[length]
+    try:
+        header = kind.header_class(head[:length])
+        shape, dtype, offset = header.get_data_shape(), header.get_data_dtype(), int(header.get_data_offset())
+    except Exception as error:
+        raise _BadImageError(f"not a readable NIfTI ({error})") from error
+    if not header["magic"].item().startswith(b"n+"):
+        raise _BadImageError("not a single-file NIfTI (a .hdr/.img pair has to be converted to .nii.gz)")
+    if dtype.kind not in "iuf":
+        raise _BadImageError(f"voxels of type {dtype} are not grey values")
+    if not shape or min(shape) < 1:
+        raise _BadImageError(f"no voxels: shape {shape}")
+    return kind, offset + math.prod(int(n) for n in shape) * dtype.itemsize
+
+
+def _drain(stream: BinaryIO | gzip.GzipFile) -> None:
+    """Read to the end: only then is the checksum of a gzip stream compared."""
+    while stream.read(1 << 20):
+        pass

@@ -1,0 +1,166 @@
+"""From a file to slices on the model's grid, and back onto the file's own grid."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, Orientation, Spacing, SpatialResample
+from torch import Tensor
+
+from harmony.core import DataError, Scan, Volume
+from harmony.data.nifti import Nifti, read_labels, read_nifti
+from harmony.data.transforms import LowPass, RobustScale, foreground, voxel_size
+
+Axis = Literal["axial", "coronal", "sagittal"]
+# The RAS axes (0 = left-right, 1 = posterior-anterior, 2 = inferior-superior) that become (slice, row, column).
+LAYOUT: dict[str, tuple[int, int, int]] = {"axial": (2, 0, 1), "coronal": (1, 0, 2), "sagittal": (0, 1, 2)}
+VERSION = 1  # part of every cache key: raise it when the same settings give other voxels
+STRIPPED = 0.95  # a head with its background above 0 fills the whole field of view
+
+
+class Preprocess:
+    """Scan -> Volume: RAS, `spacing` mm, robust scale, brain box along the slice axis, centred in `size` in plane.
+
+    spacing: voxel side in mm. axis: the slice axis. size: (H, W) pixels. percentile: of the brain, becomes intensity 1.
+    """
+
+    def __init__(self, *, spacing: float, axis: Axis, size: tuple[int, int], percentile: float) -> None:
+        if axis not in LAYOUT:
+            raise ValueError(f"axis must be one of {sorted(LAYOUT)}, got {axis!r}")
+        self.spacing, self.axis, self.percentile = float(spacing), axis, float(percentile)
+        self.size = (int(size[0]), int(size[1]))
+
+    def settings(self) -> dict[str, float | int | str | list[int]]:
+        """Every constant that decides the voxels, as plain values: for the model card and the cache key."""
+        return {
+            "spacing": self.spacing,
+            "axis": self.axis,
+            "size": list(self.size),
+            "percentile": self.percentile,
+            "orientation": "RAS",
+            "version": VERSION,
+        }
+
+    def __call__(self, scan: Scan) -> Volume:
+        """Raises DataError for a file that cannot be read, an empty brain, or a brain larger than `size`."""
+        native = read_nifti(scan.path, subject=scan.subject)
+        mask = brain_mask(scan, native)
+        grid = self._to_grid("bilinear", low_pass=True)(_meta(np.maximum(native.data, 0), native.affine))
+        inside = self._to_grid("nearest")(_meta(mask, native.affine))[0] > 0
+        labels = None
+        if scan.labels is not None:
+            names = read_labels(scan.labels, native, scan.subject)
+            labels = self._to_grid("nearest")(_meta(names, native.affine))[0].round().to(torch.int16).as_tensor()
+        image, inside = grid[0].as_tensor(), inside.as_tensor()
+        image, scale = RobustScale(self.percentile)(image, inside)
+        if scale <= 0:
+            raise _bad(scan, "the brain is empty", "give an image with the brain above 0, or a mask that covers it")
+        start = self._start(inside, scan)
+        affine = np.asarray(grid.affine, np.float64)
+        return Volume(
+            scan=scan,
+            image=self._cut(image, start),
+            mask=self._cut(inside, start),
+            labels=None if labels is None else self._cut(labels, start),
+            affine=_moved(affine, LAYOUT[self.axis], start),
+            scale=scale,
+        )
+
+    def restore(self, volume: Volume, harmonized: Tensor, native: Nifti) -> np.ndarray:
+        """The harmonized volume on the grid of its file: native + scale * (harmonized - image), resampled.
+
+        Only the *change* is resampled, so what was not changed keeps its voxels exactly: detail finer than the model's
+        grid, highlights above the robust maximum, everything outside the brain. harmonized: (S, H, W) in [0, 1].
+        Returns (X, Y, Z) float32 in native intensity units; a voxel is not driven below min(0, its own value).
+        """
+        if harmonized.shape != volume.image.shape:
+            raise ValueError(
+                f"harmonized {tuple(harmonized.shape)} is not on the volume's grid {tuple(volume.image.shape)}"
+            )
+        change = torch.where(volume.mask, harmonized.float() - volume.image, 0)
+        back = SpatialResample(mode="bilinear", padding_mode="zeros", dtype=torch.float32)
+        both = MetaTensor(torch.stack([change, volume.mask.float()]), affine=torch.from_numpy(volume.affine))
+        both = back(both, dst_affine=torch.from_numpy(native.affine), spatial_size=native.data.shape).numpy()
+        # Divided by the resampled mask: next to the brain's edge the zeros outside do not water the change down.
+        inside = brain_mask(volume.scan, native) & (both[1] > 0.05)
+        change_native = np.divide(both[0], both[1], out=np.zeros_like(both[0]), where=inside)
+        harmonized_native = native.data + np.float32(volume.scale) * change_native
+        return np.maximum(harmonized_native, np.minimum(native.data, 0))
+
+    def _to_grid(self, mode: str, *, low_pass: bool = False) -> Compose:
+        steps = [Orientation(axcodes="RAS", labels=None)]
+        if low_pass:
+            steps.append(LowPass(self.spacing))
+        return Compose([*steps, _Spacing(self.spacing, mode)])
+
+    def _start(self, mask: Tensor, scan: Scan) -> tuple[tuple[int, int], ...]:
+        """First index and length along each of (S, H, W): the brain box, in plane grown or cut to `size` about its centre."""
+        places = mask.permute(LAYOUT[self.axis]).nonzero()
+        low, high = places.amin(0).tolist(), places.amax(0).tolist()
+        brain = [top - bottom + 1 for bottom, top in zip(low, high, strict=True)]
+        if brain[1] > self.size[0] or brain[2] > self.size[1]:
+            need = [-(-extent // 16) * 16 for extent in brain[1:]]
+            problem = (
+                f"the brain covers {brain[1]} x {brain[2]} pixels, more than the size {self.size[0]} x {self.size[1]}"
+            )
+            raise _bad(scan, problem, f"use size=[{max(need[0], self.size[0])},{max(need[1], self.size[1])}]")
+        starts = [
+            bottom + (extent - size) // 2 for bottom, extent, size in zip(low[1:], brain[1:], self.size, strict=True)
+        ]
+        return ((low[0], brain[0]), *zip(starts, self.size, strict=True))
+
+    def _cut(self, data: Tensor, start: tuple[tuple[int, int], ...]) -> Tensor:
+        """(X, Y, Z) -> (S, H, W), zeros where the window leaves the grid."""
+        data = data.permute(LAYOUT[self.axis])
+        out = data.new_zeros([length for _, length in start])
+        spans = [(max(first, 0), min(first + n, have)) for (first, n), have in zip(start, data.shape, strict=True)]
+        source = tuple(slice(a, b) for a, b in spans)
+        target = tuple(slice(a - first, b - first) for (a, b), (first, _) in zip(spans, start, strict=True))
+        out[target] = data[source]
+        return out
+
+
+class _Spacing:
+    """MONAI Spacing, left out where the image already has the spacing: its voxels then stay exactly what they were."""
+
+    def __init__(self, spacing: float, mode: str) -> None:
+        self.spacing = spacing
+        self.resample = Spacing(pixdim=(spacing,) * 3, mode=mode, padding_mode="border", dtype=torch.float32)
+
+    def __call__(self, image: MetaTensor) -> MetaTensor:
+        if np.allclose(voxel_size(image), self.spacing, rtol=1e-3):
+            return image
+        return self.resample(image)
+
+
+def brain_mask(scan: Scan, native: Nifti) -> np.ndarray:
+    """(X, Y, Z) bool on the file's grid: the given mask; else the largest connected part above 0, holes filled."""
+    if scan.mask is not None:
+        return read_labels(scan.mask, native, scan.subject) > 0
+    mask = foreground(native.data)
+    if mask.mean() > STRIPPED:
+        raise _bad(
+            scan, "the background is not 0: the image is not skull-stripped", "strip the skull, or give a brain mask"
+        )
+    return mask
+
+
+def _meta(data: np.ndarray, affine: np.ndarray) -> MetaTensor:
+    return MetaTensor(torch.from_numpy(np.asarray(data, np.float32))[None], affine=torch.from_numpy(affine))
+
+
+def _moved(affine: np.ndarray, order: tuple[int, int, int], start: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """Array index (s, h, w) -> mm, given the affine of (x, y, z)."""
+    index = np.zeros((4, 4))
+    for column, axis in enumerate(order):
+        index[axis, column] = 1
+        index[axis, 3] = start[column][0]
+    index[3, 3] = 1
+    return affine @ index
+
+
+def _bad(scan: Scan, problem: str, cure: str) -> DataError:
+    return DataError(problem, cure=cure, path=scan.path, subject=scan.subject)
