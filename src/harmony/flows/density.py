@@ -95,6 +95,14 @@ class ImageDensity(nn.Module):
         """(B,) bits per pixel: -log_prob / (D ln 2). Smaller is likelier; `bits` is what uniform grey levels cost."""
         return -self.log_prob(image, generator) / (_dimensions(image) * math.log(2))
 
+    def encoded_bits_per_dim(self, encoded: Encoded) -> Tensor:
+        """(B,) bits per pixel of an image whose encoding is at hand, read at the centre of its bins.
+
+        With p the density over [0, 1] and 1 / (L - 1) the width of a grey level: -log2 p(image) / D + log2(L - 1).
+        """
+        log_density = standard_normal_log_prob(encoded.z) + encoded.logabsdet
+        return -log_density / (_dimensions(encoded.z) * math.log(2)) + math.log2(self.grey_levels - 1)
+
     @torch.no_grad()
     def sample(self, count: int, height: int, width: int, temperature: float, generator: torch.Generator) -> Tensor:
         """(count, 1, height, width) in [0, 1]: decode(temperature * noise), clipped. The generator is on the CPU."""

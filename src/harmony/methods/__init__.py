@@ -1,0 +1,18 @@
+"""Every way to harmonize an image, behind one verb."""
+
+from harmony.methods.base import Method
+from harmony.methods.blindharmony import BlindHarmony
+from harmony.methods.histogram_matching import HistogramMatching
+from harmony.methods.none import Unharmonized
+from harmony.methods.solvers import Alternating, ImageSpace, LatentSpace, Solver
+
+__all__ = [
+    "Alternating",
+    "BlindHarmony",
+    "HistogramMatching",
+    "ImageSpace",
+    "LatentSpace",
+    "Method",
+    "Solver",
+    "Unharmonized",
+]

@@ -1,0 +1,78 @@
+"""A run's folder: what was asked, on what machine, how it ended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harmony.core.files import write_atomic
+
+_PACKAGES = ("harmony-mri", "torch", "lightning", "nflows", "monai", "hydra-core", "numpy", "nibabel", "wandb")
+
+
+def fingerprint(settings: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits that change when anything in the (JSON-like) settings does."""
+    canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One folder per configuration: a finished one is reused, an interrupted one goes on."""
+
+    path: Path
+
+    @property
+    def done(self) -> bool:
+        return (self.path / "DONE").exists()
+
+    @property
+    def interrupted(self) -> bool:
+        return (self.path / "INTERRUPTED").exists()
+
+    def begin(self, config: str) -> None:
+        """Write the resolved config (YAML) and the environment; clear a former interruption."""
+        write_atomic(self.path / "config.yaml", config)
+        write_atomic(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
+        (self.path / "INTERRUPTED").unlink(missing_ok=True)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Write summary.json, then the DONE marker."""
+        write_atomic(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")
+        write_atomic(self.path / "DONE", "")
+
+    def interrupt(self) -> None:
+        write_atomic(self.path / "INTERRUPTED", "")
+
+    def summary(self) -> dict[str, Any]:
+        return json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
+
+
+def environment() -> dict[str, Any]:
+    """Versions and hardware, for the record. No user or host names."""
+    packages = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    hardware = {"cpu": _cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": gpu}
+    return {"python": platform.python_version(), "system": platform.system(), **hardware, "packages": packages}
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,159 @@
+"""Score methods on query domains: python -m harmony.evaluate experiment=ixi_blindharmony 'methods=[none,blindharmony]'"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from harmony import app
+from harmony.core import ConfigError, Harmonized, Row, Stack, Volume, interrupts, read_rows, write_rows
+from harmony.core.reference import Reference
+from harmony.core.runs import RunFolder
+from harmony.data import QueryScanner, SliceDataModule, query_scanner, task_progress
+from harmony.flows import ImageDensity
+from harmony.methods import Method
+from harmony.metrics import jitter, psnr, ssim
+from harmony.reports import Panel, comparison_figure, print_table, result_table, trajectory_figure
+
+REFERENCE = "reference"  # the domain of untouched reference scans
+
+
+def evaluate(cfg: DictConfig) -> None:
+    """Every chosen method on every query domain, per subject; results.csv, summary.json and figures in the run folder."""
+    data = app.build_data(cfg)
+    run = app.experiment_run(cfg, data)
+    if run.done:
+        print(f"evaluation: {run.path} is done, reused")
+        print_table(result_table(read_rows(run.path / "results.csv")), title=title(cfg))
+        return
+    density = app.load_density(app.flow_run(cfg, data), cfg)
+    reference = Reference.load(app.flow_run(cfg, data).path / "reference.safetensors")
+    methods = app.build_methods(cfg, density, reference)
+    domains = query_domains(cfg)
+    print(f"evaluation: {len(methods)} methods on {len(domains)} domains in {run.path}")
+    run.begin(OmegaConf.to_yaml(cfg, resolve=True))
+    volumes = data.volumes("test")[: cfg.evaluation.subjects]
+    try:
+        rows = score_all(cfg, run, volumes, domains, methods, density)
+    except interrupts.Interrupted:
+        run.interrupt()
+        raise
+    write_rows(run.path / "results.csv", rows)
+    log_results(cfg, run, rows)
+    table = result_table(rows)
+    run.finish({"flow": app.flow_run(cfg, data).path.name, "subjects": len(volumes), "means": table.means()})
+    print_table(table, title=title(cfg))
+    print(f"evaluation: done, {run.path / 'results.csv'} and {run.path / 'figures'}")
+
+
+def score_all(
+    cfg: DictConfig,
+    run: RunFolder,
+    volumes: list[Volume],
+    domains: dict[str, QueryScanner | None],
+    methods: dict[str, Method],
+    density: ImageDensity,
+) -> list[Row]:
+    """All rows. One domain and subject at a time is finished and kept in `parts/`, so that a second start goes on."""
+    rows: list[Row] = []
+    jobs = [(domain, scanner, k) for domain, scanner in domains.items() for k in range(len(volumes))]
+    for domain, scanner, k in task_progress(jobs, "scoring"):
+        volume = volumes[k]
+        part = run.path / "parts" / f"{domain}-{volume.scan.name}.csv"
+        if not part.exists():
+            query = scanner(volume) if scanner else volume
+            index = volume.select(cfg.data.count, cfg.data.step)
+            outcomes, found = score_subject(domain, query.stack(index), volume.stack(index), volume, methods, density)
+            if k < cfg.evaluation.figure_subjects:
+                draw(run, domain, volume, query.stack(index), volume.stack(index), outcomes)
+            write_rows(part, found)
+        rows += read_rows(part)
+        interrupts.check()
+    return rows
+
+
+def score_subject(
+    domain: str, query: Stack, truth: Stack, volume: Volume, methods: dict[str, Method], density: ImageDensity
+) -> tuple[dict[str, Harmonized], list[Row]]:
+    """Harmonize one stack with every method, and score the image that each returned."""
+    outcomes, rows = {}, []
+    target = app.device()
+    for name, method in methods.items():
+        begin = time.perf_counter()
+        harmonized = method.harmonize(to(query, target))
+        seconds = time.perf_counter() - begin
+        image = harmonized.image.cpu()
+        outcomes[name] = Harmonized(image, harmonized.trace)
+        for metric, value in measure(image, query, truth, density):
+            rows.append(Row(name, domain, volume.scan.name, metric, value))
+        rows.append(Row(name, domain, volume.scan.name, "seconds", seconds))
+        if "fallback" in harmonized.trace:
+            fallbacks = float(harmonized.trace["fallback"].sum())
+            rows.append(Row(name, domain, volume.scan.name, "fallbacks", fallbacks))
+    return outcomes, rows
+
+
+def measure(image: torch.Tensor, query: Stack, truth: Stack, density: ImageDensity) -> Iterator[tuple[str, float]]:
+    yield "psnr", psnr(image, truth.image)
+    yield "psnr_brain", psnr(image, truth.image, truth.mask)
+    yield "ssim", ssim(image, truth.image)
+    yield "ssim_brain", ssim(image, truth.image, truth.mask)
+    yield "jitter", jitter(image, query.image, truth.mask)
+    with torch.no_grad():
+        bpd = torch.cat([density.bits_per_dim(part.to(app.device())) for part in image.split(16)])
+    yield "bpd", float(bpd.mean())
+
+
+def query_domains(cfg: DictConfig) -> dict[str, QueryScanner | None]:
+    """Name -> simulated scanner; None for the untouched reference."""
+    known = app.plain(cfg.data.scanners)
+    unknown = [name for name in cfg.data.query if name not in known]
+    if unknown:
+        raise ConfigError(f"data.query={unknown}: unknown; there are {', '.join(known)}")
+    domains: dict[str, QueryScanner | None] = {REFERENCE: None} if cfg.evaluation.include_reference else {}
+    settings = {"percentile": cfg.data.preprocess.percentile}
+    return domains | {name: query_scanner(name, **known[name], **settings) for name in cfg.data.query}
+
+
+def draw(
+    run: RunFolder, domain: str, volume: Volume, query: Stack, truth: Stack, outcomes: dict[str, Harmonized]
+) -> None:
+    middle = len(query) // 2
+    panels = [Panel(name, outcome.image[middle, 0]) for name, outcome in outcomes.items()]
+    path = run.path / "figures" / f"{domain}-{volume.scan.name}.png"
+    comparison_figure(path, query.image[middle, 0], truth.image[middle, 0], panels, title=f"{domain}, {volume.scan.name}")
+    traces = {name: outcome.trace for name, outcome in outcomes.items() if outcome.trace}
+    if traces:
+        trajectory_figure(path.with_stem(f"{path.stem}-trajectories"), traces, title=f"{domain}, {volume.scan.name}")
+
+
+def log_results(cfg: DictConfig, run: RunFolder, rows: list[Row]) -> None:
+    """The table, its means and the figures into the experiment's log."""
+    logger = app.build_logger(cfg, run)
+    table = result_table(rows)
+    logger.log_metrics({f"result/{key}": value for key, value in table.flat_means().items()})
+    if hasattr(logger, "log_table"):
+        logger.log_table(key="results", columns=list(Row.__annotations__), data=[list(vars(row).values()) for row in rows])
+        for figure in sorted((run.path / "figures").glob("*.png")):
+            logger.log_image(key=f"figures/{figure.stem}", images=[str(figure)])
+    logger.finalize("success")
+    if hasattr(logger, "log_table"):
+        logger.experiment.finish()
+
+
+def title(cfg: DictConfig) -> str:
+    return f"{cfg.name}: harmonized against the truth, mean over held-out subjects"
+
+
+def to(stack: Stack, target: torch.device) -> Stack:
+    return Stack(stack.image.to(target), stack.mask.to(target), stack.position.to(target))
+
+
+main = app.entry_point(evaluate)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""BlindHarmony (Jeong et al. 2023): the image of the reference domain whose structure is the query's."""
+
+from __future__ import annotations
+
+import torch
+
+from harmony.core import Harmonized, Stack
+from harmony.core.reference import Reference
+from harmony.distances import StructuralDistance
+from harmony.flows import ImageDensity
+from harmony.methods.base import Method
+from harmony.methods.solvers import Solver
+
+
+class BlindHarmony(Method):
+    """x_h = argmin_x D(x, x_q) + alpha |f(x)|^2, started from the mean reference slice at the same position.
+
+    density: a flow trained on the reference domain, used frozen and in eval mode.
+    batch: slices solved together; it bounds the memory and does not change the result.
+    """
+
+    def __init__(
+        self, *, density: ImageDensity, reference: Reference, distance: StructuralDistance, solver: Solver, batch: int
+    ) -> None:
+        self.density = density.eval().requires_grad_(False)
+        self.reference, self.distance, self.solver, self.batch = reference, distance, solver, batch
+
+    @torch.no_grad()
+    def harmonize(self, stack: Stack) -> Harmonized:
+        images, traces = [], []
+        for part in torch.arange(len(stack)).split(self.batch):
+            image, mask = stack.image[part], stack.mask[part]
+            start = self.reference.start(stack.position[part]).to(image)
+            result = self.solver.solve(self.density, self.distance.to(image, mask), start, mask)
+            images.append(result.image)
+            traces.append(result.traces())
+        trace = {name: torch.cat([t[name] for t in traces], dim=1) for name in traces[0]}
+        return Harmonized(torch.cat(images), trace)

@@ -1,0 +1,156 @@
+"""Three ways to find x_h = argmin_x D(x, x_q) + alpha |f(x)|^2, and what they share.
+
+`alternating` is BlindHarmony's published heuristic; `image_space` and `latent_space` descend the objective itself.
+Every solver works on (B, 1, H, W), treats each image on its own, and starts from the given image.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from harmony.flows import ImageDensity
+
+Distance = Callable[[Tensor], Tensor]  # (B, 1, H, W) -> (B,)
+
+
+@dataclass
+class Iterates:
+    """Keeps the current images valid and writes the trace: one entry per iteration and image."""
+
+    mask: Tensor
+    image: Tensor
+    fallback: Tensor = field(init=False)
+    trace: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.image = torch.where(self.mask, self.image.clamp(0, 1), 0)
+
+    def accept(self, proposal: Tensor) -> Tensor:
+        """The proposal clipped to [0, 1] and re-masked; an image with a non-finite pixel keeps its former value."""
+        self.fallback = ~proposal.isfinite().flatten(1).all(1)
+        proposal = torch.where(self.fallback[:, None, None, None], self.image, proposal)
+        self.image = torch.where(self.mask, proposal.clamp(0, 1), 0)
+        return self.image
+
+    def record(self, **values: Tensor) -> None:
+        for name, value in values.items():
+            self.trace.setdefault(name, []).append(value.detach().float().cpu())
+
+    def traces(self) -> dict[str, Tensor]:
+        return {name: torch.stack(values) for name, values in self.trace.items()}
+
+
+class Solver(ABC):
+    """Minimises the objective of BlindHarmony from a start image."""
+
+    @abstractmethod
+    def solve(self, density: ImageDensity, distance: Distance, start: Tensor, mask: Tensor) -> Iterates: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alternating(Solver):
+    """The published solver. Per iteration an image step and a latent step:
+
+        x <- x - grad D(x, x_q);     z <- (1 - alpha) f(x);     x <- clip(f^-1(z), 0, 1)
+
+    The latent step is a unit gradient step on (alpha / 2) |z|^2 taken in latent space.
+    """
+
+    iterations: int
+    alpha: float
+
+    def solve(self, density: ImageDensity, distance: Distance, start: Tensor, mask: Tensor) -> Iterates:
+        state = Iterates(mask, start)
+        for _ in range(self.iterations):
+            with torch.enable_grad():
+                x = state.image.detach().requires_grad_()
+                value = distance(x)
+                (gradient,) = torch.autograd.grad(value.sum(), x)
+            stepped = x.detach() - gradient
+            with torch.no_grad():
+                encoded = density.encode(stepped)
+                state.accept(density.decode((1 - self.alpha) * encoded.z))
+            bpd = density.encoded_bits_per_dim(encoded)
+            state.record(distance=value, bpd=bpd, fallback=state.fallback)
+        return state
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpace(Solver):
+    """Adam on D(x, x_q) + alpha |f(x)|^2 over the image x; gradients run through the flow. The best iterate is kept."""
+
+    iterations: int
+    alpha: float
+    learning_rate: float
+
+    def solve(self, density: ImageDensity, distance: Distance, start: Tensor, mask: Tensor) -> Iterates:
+        def point(variable: Tensor) -> Point:
+            x = torch.where(mask, variable.clamp(0, 1), 0)  # the image that is optimised is the one that is returned
+            encoded = density.encode(x)
+            return Point(x, encoded.z, density.encoded_bits_per_dim(encoded))
+
+        state = Iterates(mask, start)
+        _descend(state, state.image, point, distance, self)
+        return state
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentSpace(Solver):
+    """Adam on D(f^-1(z), x_q) + alpha |z|^2 over the latent z; gradients run through the inverse. Best iterate kept."""
+
+    iterations: int
+    alpha: float
+    learning_rate: float
+
+    def solve(self, density: ImageDensity, distance: Distance, start: Tensor, mask: Tensor) -> Iterates:
+        def point(variable: Tensor) -> Point:
+            return Point(torch.where(mask, density.decode(variable).clamp(0, 1), 0), variable, None)
+
+        state = Iterates(mask, start)
+        with torch.no_grad():
+            z = density.encode(state.image).z
+        _descend(state, z, point, distance, self)
+        return state
+
+
+class Point(NamedTuple):
+    """An image, its latent, and its bits per dimension where the encoding gave it for free."""
+
+    x: Tensor
+    z: Tensor
+    bpd: Tensor | None
+
+
+def _descend(
+    state: Iterates,
+    start: Tensor,
+    point: Callable[[Tensor], Point],
+    distance: Distance,
+    solver: ImageSpace | LatentSpace,
+) -> None:
+    """Adam from `start`; keeps per image the iterate of least objective, and takes no step where the gradient fails."""
+    variable = start.detach().clone().requires_grad_()
+    optimizer = torch.optim.Adam([variable], lr=solver.learning_rate)
+    best = torch.full_like(start[:, 0, 0, 0], torch.inf)
+    kept = state.image
+    for _ in range(solver.iterations):
+        with torch.enable_grad():
+            x, z, bpd = point(variable)
+            value = distance(x)
+            objective = value + solver.alpha * z.flatten(1).square().sum(1)
+            (gradient,) = torch.autograd.grad(objective.sum(), variable)
+        state.accept(x.detach())
+        better = (objective.detach() < best) & ~state.fallback
+        best = torch.where(better, objective.detach(), best)
+        kept = torch.where(better[:, None, None, None], state.image, kept)
+        known = {} if bpd is None else {"bpd": bpd}
+        state.record(distance=value, objective=objective, fallback=state.fallback, **known)
+        variable.grad = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+        optimizer.step()
+    state.image = kept

@@ -1,0 +1,67 @@
+"""Pictures of what a method did to an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from harmony.core.files import atomic_path
+
+
+class Panel(NamedTuple):
+    """A method's name and its slice (H, W)."""
+
+    name: str
+    image: Tensor
+
+
+def comparison_figure(path: Path, query: Tensor, truth: Tensor, panels: Sequence[Panel], *, title: str) -> None:
+    """Top row: query, every method's result, truth. Bottom row: each minus the truth, on one colour scale of +-0.3."""
+    columns = [Panel("query", query), *(p for p in panels if p.name != "none"), Panel("truth", truth)]
+    figure = Figure(figsize=(1.9 * len(columns), 4.9), layout="constrained")
+    axes = figure.subplots(2, len(columns), squeeze=False)
+    shown = None
+    for k, (name, image) in enumerate(columns):
+        axes[0, k].imshow(upright(image), cmap="gray", vmin=0, vmax=1)
+        axes[0, k].set_title(name.replace("_", "\n"), fontsize=9)
+        difference = upright(image - truth)
+        if k < len(columns) - 1:
+            shown = axes[1, k].imshow(difference, cmap="RdBu_r", vmin=-0.3, vmax=0.3)
+            axes[1, k].set_title(f"rmse {float((difference**2).mean() ** 0.5):.3f}", fontsize=8)
+    for axis in axes.flat:
+        axis.axis("off")
+    if shown is not None:
+        figure.colorbar(shown, ax=axes[1, :].tolist(), shrink=0.8, label="minus truth")
+    figure.suptitle(title, fontsize=10)
+    save(figure, path)
+
+
+def trajectory_figure(path: Path, traces: dict[str, dict[str, Tensor]], *, title: str) -> None:
+    """One panel per traced quantity, one line per method: the mean over slices against the iteration."""
+    names = list(dict.fromkeys(name for trace in traces.values() for name in trace if trace[name].isfinite().any()))
+    figure = Figure(figsize=(3.2 * len(names), 2.8), layout="constrained")
+    for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        for method, trace in traces.items():
+            if name in trace and trace[name].isfinite().any():
+                axis.plot(np.arange(1, len(trace[name]) + 1), trace[name].mean(1), label=method, linewidth=1.2)
+        axis.set_title(name, fontsize=9)
+        axis.set_xlabel("iteration", fontsize=8)
+        axis.tick_params(labelsize=7)
+    figure.axes[0].legend(fontsize=7)
+    figure.suptitle(title, fontsize=10)
+    save(figure, path)
+
+
+def upright(image: Tensor) -> np.ndarray:
+    """(H, W) with H left-right and W back-front (or bottom-top) -> rows from the top of the picture down."""
+    return image.T.flip(0).cpu().numpy()
+
+
+def save(figure: Figure, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")

@@ -1,0 +1,70 @@
+"""Result rows as a table of means with intervals."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from harmony.core import Row
+from harmony.metrics import Interval, bootstrap_mean
+
+# What the printed table shows, in this order; results.csv holds everything.
+SHOWN = {"psnr": "PSNR dB", "psnr_brain": "PSNR brain", "ssim": "SSIM", "bpd": "bpd", "jitter": "jitter", "seconds": "s/volume"}
+DIGITS = {"psnr": 1, "psnr_brain": 1, "ssim": 3, "bpd": 2, "jitter": 2, "seconds": 1}
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """(domain, method, metric) -> mean over subjects with its 95 % bootstrap interval."""
+
+    cells: dict[tuple[str, str, str], Interval]
+
+    def flat_means(self) -> dict[str, float]:
+        return {f"{domain}/{method}/{metric}": cell.mean for (domain, method, metric), cell in self.cells.items()}
+
+    def means(self) -> dict[str, dict[str, dict[str, list[float]]]]:
+        """domain -> method -> metric -> [mean, low, high], for summary.json."""
+        tree: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(lambda: defaultdict(dict))
+        for (domain, method, metric), cell in self.cells.items():
+            tree[domain][method][metric] = [cell.mean, cell.low, cell.high]
+        return tree
+
+    @property
+    def subjects(self) -> int:
+        return max(cell.count for cell in self.cells.values())
+
+
+def result_table(rows: Iterable[Row]) -> ResultTable:
+    values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for row in rows:
+        values[row.domain, row.method, row.metric].append(row.value)
+    return ResultTable({key: bootstrap_mean(found) for key, found in values.items()})
+
+
+def print_table(table: ResultTable, *, title: str) -> None:
+    """Domain by domain, a method a line; mean and 95 % interval of the PSNR, means of the rest."""
+    shown = {metric: label for metric, label in SHOWN.items() if any(key[2] == metric for key in table.cells)}
+    grid = Table(title=f"{title} (n={table.subjects})", title_justify="left")
+    for label in ("query", "method", *shown.values()):
+        grid.add_column(label, justify="left" if label in ("query", "method") else "right")
+    former = None
+    for domain, method in dict.fromkeys(key[:2] for key in table.cells):
+        if former not in (None, domain):
+            grid.add_section()
+        cells = [_cell(table.cells.get((domain, method, metric)), metric) for metric in shown]
+        grid.add_row("" if domain == former else domain, method, *cells)
+        former = domain
+    Console(width=None if sys.stdout.isatty() else 120).print(grid)
+
+
+def _cell(interval: Interval | None, metric: str) -> str:
+    if interval is None:
+        return "-"
+    digits = DIGITS[metric]
+    spread = f" [{interval.low:.{digits}f}, {interval.high:.{digits}f}]" if metric == "psnr" else ""
+    return f"{interval.mean:.{digits}f}{spread}"

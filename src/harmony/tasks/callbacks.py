@@ -1,0 +1,77 @@
+"""What every training run does beside training: stop when told to, show pictures."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import lightning
+import torch
+from torch import Tensor
+
+from harmony.core import interrupts
+from harmony.tasks.flow import FlowTask
+
+
+class StopOnSignal(lightning.Callback):
+    """After SIGTERM or SIGINT: save a checkpoint between two steps, then leave with the shell's exit code."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        self.checkpoint = checkpoint
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        interrupts.watch()  # Lightning has just put its own handler in place, which ends the process with exit code 0
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: object
+    ) -> None:
+        if interrupts.received():
+            trainer.save_checkpoint(self.checkpoint)
+            interrupts.check()
+
+
+class ProgressLines(lightning.Callback):
+    """One line per validation: the step, every logged metric, the pace. For output that is not a terminal."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.first, self.begin = trainer.global_step, time.monotonic()
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        metrics = "  ".join(f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items()))
+        pace = (time.monotonic() - self.begin) / max(trainer.global_step - self.first, 1)
+        print(f"  step {trainer.global_step}/{trainer.max_steps}  {metrics}  {pace:.2f} s/step", flush=True)
+
+
+class FlowPictures(lightning.Callback):
+    """At each validation: validation slices, their reconstructions f^-1(f(x)), and samples of the flow."""
+
+    def __init__(self, *, count: int, temperature: float) -> None:
+        self.count, self.temperature = count, temperature
+        self.shown: Tensor | None = None
+
+    def on_validation_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: object, batch: dict, *_: object
+    ) -> None:
+        if self.shown is None:
+            self.shown = batch["image"][: self.count]
+
+    @torch.no_grad()
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        log_image = getattr(trainer.logger, "log_image", None)
+        if trainer.sanity_checking or self.shown is None or log_image is None or not isinstance(pl_module, FlowTask):
+            return
+        density = pl_module.density
+        height, width = self.shown.shape[2:]
+        noise = torch.Generator().manual_seed(0)
+        pictures = {
+            "slices": self.shown,
+            "reconstructions": density.decode(density.encode(self.shown).z).clamp(0, 1),
+            "samples": density.sample(self.count, height, width, self.temperature, noise),
+        }
+        for name, images in pictures.items():
+            log_image(key=f"flow/{name}", images=[image_row(images)], step=trainer.global_step)
+
+
+def image_row(images: Tensor) -> Tensor:
+    """(B, 1, H, W) with H left-right and W posterior-anterior -> (W, B * H) with the front of the head up."""
+    return torch.cat(list(images[:, 0].transpose(1, 2).flip(1)), dim=1).cpu()
