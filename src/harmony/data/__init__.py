@@ -1,0 +1,27 @@
+"""Files, or nothing at all, into volumes and batches; and volumes back into files."""
+
+from harmony.data.atlas import Atlas
+from harmony.data.bids import BidsFolder
+from harmony.data.cache import VolumeCache, load_volumes
+from harmony.data.module import SliceDataModule
+from harmony.data.nifti import Nifti, read_labels, read_nifti, write_nifti
+from harmony.data.oasis3 import Oasis3
+from harmony.data.preprocess import Preprocess, brain_mask
+from harmony.data.shifts import QueryScanner, query_scanner
+
+__all__ = [
+    "Atlas",
+    "BidsFolder",
+    "Nifti",
+    "Oasis3",
+    "Preprocess",
+    "QueryScanner",
+    "SliceDataModule",
+    "VolumeCache",
+    "brain_mask",
+    "load_volumes",
+    "query_scanner",
+    "read_labels",
+    "read_nifti",
+    "write_nifti",
+]

@@ -16,8 +16,9 @@ SEXES = {"f": "F", "female": "F", "m": "M", "male": "M"}
 class BidsFolder:
     """T1-weighted scans of a BIDS folder: `sub-*/[ses-*/]anat/*_T1w.nii[.gz]`, one per subject and session.
 
-    labels, mask: where a scan's label map and brain mask are, relative to the root, with `{subject}` (and `{session}`) and
-    glob wildcards, e.g. `derivatives/dlmuse/{subject}/anat/*_dseg.nii.gz`; None where there are none.
+    labels, mask: where a scan's label map and brain mask are, relative to the root, with `{subject}` (and `{session}`)
+    and glob wildcards, e.g. `derivatives/dlmuse/{subject}/anat/*_dseg.nii.gz`; None where there are none.
+    suffix: the BIDS suffix of the images.
     """
 
     def __init__(
@@ -27,7 +28,7 @@ class BidsFolder:
         self.labels, self.mask, self.suffix = labels, mask, suffix
 
     def scans(self) -> list[Scan]:
-        """All scans, ordered by name. Raises DataError when there are none, or more than one for a subject and session."""
+        """All scans, ordered by name. Raises DataError for none, or more than one of a subject and session."""
         root = self._checked_root()
         people = read_participants(root / "participants.tsv")
         scans: dict[str, Scan] = {}

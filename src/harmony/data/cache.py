@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -53,7 +52,7 @@ class VolumeCache:
 
 
 def load_volumes(scans: Iterable[Scan], cache: VolumeCache, progress: str) -> list[Volume]:
-    """All volumes, in order; `progress` names the work to whoever watches. One DataError lists every scan that failed."""
+    """All volumes, in order; `progress` names the work on screen. One DataError lists every scan that failed."""
     volumes, errors = [], []
     for scan in watched(list(scans), progress):
         try:

@@ -1,4 +1,4 @@
-"""The one safe way in and out of NIfTI: every damaged file is an error that names the file, the subject and the cure."""
+"""The one safe way in and out of NIfTI: a damaged file is an error that names file, subject and cure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COPY_AGAIN = "copy or export the file again"
 
 @dataclass(frozen=True)
 class Nifti:
-    """One 3-D image in memory. data: (X, Y, Z) float32, scale slope applied; affine: (4, 4) float64, voxel -> mm (RAS)."""
+    """One 3-D image. data: (X, Y, Z) float32, scale slope applied; affine: (4, 4) float64, voxel -> mm (RAS)."""
 
     data: np.ndarray
     affine: np.ndarray
@@ -47,7 +47,7 @@ def read_nifti(path: Path, *, subject: str) -> Nifti:
 
 
 def read_labels(path: Path, like: Nifti, subject: str) -> np.ndarray:
-    """Read a label map or mask on the grid of `like`: (X, Y, Z) int16. Raises DataError where grids or values do not fit."""
+    """A label map or mask on the grid of `like`: (X, Y, Z) int16. Raises DataError where grid or values do not fit."""
     nifti = _read(path, subject)
     if not same_grid(nifti, like):
         raise DataError(
@@ -119,7 +119,7 @@ class _BadImageError(Exception):
 
 
 def _parse(path: Path) -> nibabel.Nifti1Image:
-    """The image with its voxels in memory. nibabel alone stops before the CRC, and allocates what the header asks for."""
+    """The image, voxels in memory. nibabel alone stops before the CRC, and allocates what the header asks for."""
     with path.open("rb") as file:
         packed = file.read(2) == GZIP_MAGIC
     size = path.stat().st_size

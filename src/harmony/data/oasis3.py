@@ -8,7 +8,7 @@ from harmony.core import DataError, Scan
 
 
 class Oasis3:
-    """Placeholder with the place in the config: the reader itself is not written, as the data needs a personal agreement."""
+    """A placeholder: the reader is not written yet, and the data needs a personal agreement."""
 
     def __init__(self, root: str | Path | None) -> None:
         self.root = root

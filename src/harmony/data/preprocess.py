@@ -97,7 +97,7 @@ class Preprocess:
         return Compose([*steps, _Spacing(self.spacing, mode)])
 
     def _start(self, mask: Tensor, scan: Scan) -> tuple[tuple[int, int], ...]:
-        """First index and length along each of (S, H, W): the brain box, in plane grown or cut to `size` about its centre."""
+        """First index and length along (S, H, W): the brain box, in plane grown to `size` about its centre."""
         places = mask.permute(LAYOUT[self.axis]).nonzero()
         low, high = places.amin(0).tolist(), places.amax(0).tolist()
         brain = [top - bottom + 1 for bottom, top in zip(low, high, strict=True)]

@@ -1,4 +1,4 @@
-"""The steps of preprocessing that MONAI does not have, as MONAI transforms: each takes and gives (1, X, Y, Z) MetaTensors."""
+"""The steps of preprocessing that MONAI does not have, as MONAI transforms on (1, X, Y, Z) MetaTensors."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def robust_maximum(image: Tensor, mask: Tensor, percentile: float) -> float:
 
 
 def foreground(data: np.ndarray) -> np.ndarray:
-    """The largest connected part (faces touch) of data > 0 with its holes filled, (X, Y, Z) bool; empty where none is."""
+    """The largest connected part (faces touch) of data > 0, holes filled, (X, Y, Z) bool; empty where none is."""
     parts, count = ndimage.label(data > 0)
     if count == 0:
         return np.zeros(data.shape, bool)

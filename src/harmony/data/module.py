@@ -1,0 +1,167 @@
+"""Slices of a data set as Lightning wants them, in an order that an interruption cannot change."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import lightning
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from harmony.core import DataError, Scan, Source, Volume, split_by_subject
+from harmony.data.cache import VolumeCache, load_volumes
+from harmony.data.preprocess import Preprocess
+
+Batch = dict[str, Tensor]
+
+
+class SliceDataModule(lightning.LightningDataModule):
+    """Train and validation slices of a source; whole volumes of every part on request.
+
+    shares: part ("train", "val", "test") -> share of the subjects, dealt with `split_seed`. count, step: slices per
+    volume and their distance (Volume.select). The batch at a global step is a function of (seed, step) alone.
+
+    A batch: image (B, 1, H, W) float32 in [0, 1]; mask (B, 1, H, W) bool; position (B,) in the brain box; age (B,)
+    years, nan where unknown; subject (B,) index into the part's volumes; labels (B, 1, H, W) int16 if every volume has them.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        preprocess: Preprocess,
+        cache_dir: Path | str,
+        *,
+        shares: Mapping[str, float],
+        split_seed: int,
+        count: int | None,
+        step: int,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.source, self.preprocess = source, preprocess
+        self.cache = VolumeCache(cache_dir, preprocess)
+        self.shares, self.split_seed = dict(shares), split_seed
+        self.count, self.step, self.batch_size, self.seed = count, step, batch_size, seed
+        self._parts: dict[str, list[Scan]] | None = None
+        self._volumes: dict[str, list[Volume]] = {}
+        self._slices: dict[str, Batch] = {}
+
+    def split(self) -> dict[str, list[Scan]]:
+        """Part -> its scans. Raises DataError where a part that should have subjects has none."""
+        if self._parts is None:
+            parts = split_by_subject(self.source.scans(), self.shares, self.split_seed)
+            for part, share in self.shares.items():
+                if share > 0 and not parts[part]:
+                    total = len({scan.subject for scans in parts.values() for scan in scans})
+                    raise DataError(
+                        f"no subject for the part {part!r}: {total} subjects with shares {self.shares}",
+                        cure="use more subjects, or other data.shares=",
+                    )
+            self._parts = parts
+        return self._parts
+
+    def volumes(self, part: str) -> list[Volume]:
+        """The preprocessed volumes of a part, read once."""
+        if part not in self._volumes:
+            self._volumes[part] = load_volumes(self.split()[part], self.cache, f"{part} scans")
+        return self._volumes[part]
+
+    def slices(self, part: str) -> Batch:
+        """All chosen slices of a part as one batch."""
+        if part not in self._slices:
+            self._slices[part] = gather(self.volumes(part), self.count, self.step)
+        return self._slices[part]
+
+    def setup(self, stage: str | None = None) -> None:
+        for part in ("train", "val"):
+            self.slices(part)
+        found = len(self.slices("train")["image"])
+        if found < self.batch_size:
+            raise DataError(
+                f"{found} train slices do not fill one batch of {self.batch_size}",
+                cure="use a smaller batch_size, or more subjects or slices",
+            )
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(EndlessBatches(self.slices("train"), self.batch_size, self.seed, self._done), batch_size=None)
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(OrderedBatches(self.slices("val"), self.batch_size), batch_size=None)
+
+    def _done(self) -> tuple[int, int, int]:
+        """Batches already trained on (a resumed run's are restored by now), this process and their number."""
+        trainer = self.trainer
+        if trainer is None:
+            return 0, 0, 1
+        # global_step counts optimizer steps: several per batch with several optimizers, fewer with accumulation.
+        done = trainer.global_step * trainer.accumulate_grad_batches // max(len(trainer.optimizers), 1)
+        return done, trainer.global_rank, trainer.world_size
+
+
+class EndlessBatches(IterableDataset):
+    """Batch k, k + 1, ... for ever, from permutations that are drawn by (seed, epoch); no batch spans two of them.
+
+    An iterable with no length: Lightning then neither restarts it at an epoch's end nor replaces its sampler under DDP.
+    """
+
+    def __init__(self, slices: Batch, batch_size: int, seed: int, done: Callable[[], tuple[int, int, int]]) -> None:
+        self.slices, self.batch_size, self.seed, self.done = slices, batch_size, seed, done
+
+    def __iter__(self) -> Iterator[Batch]:
+        first, rank, world = self.done()
+        for step in itertools.count(first):
+            yield _pick(self.slices, self.index(step)[rank::world])
+
+    def index(self, step: int) -> Tensor:
+        """(batch_size,) the slices of batch `step`."""
+        count = len(self.slices["image"])
+        epoch, batch = divmod(step, count // self.batch_size)
+        order = _permutation(count, self.seed, epoch)
+        return order[batch * self.batch_size : (batch + 1) * self.batch_size]
+
+
+class OrderedBatches(Dataset):
+    """All slices in order; the last batch may be smaller."""
+
+    def __init__(self, slices: Batch, batch_size: int) -> None:
+        self.batches = torch.arange(len(slices["image"])).split(batch_size)
+        self.slices = slices
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> Batch:
+        return _pick(self.slices, self.batches[index])
+
+
+def gather(volumes: Sequence[Volume], count: int | None, step: int) -> Batch:
+    """The selected slices of all volumes as one batch, subject after subject."""
+    chosen = [volume.select(count, step) for volume in volumes]
+    stacks = [volume.stack(index) for volume, index in zip(volumes, chosen, strict=True)]
+    sizes = torch.tensor([len(stack) for stack in stacks])
+    ages = torch.tensor([float("nan") if v.scan.age is None else v.scan.age for v in volumes])
+    batch = {
+        "image": torch.cat([stack.image for stack in stacks]),
+        "mask": torch.cat([stack.mask for stack in stacks]),
+        "position": torch.cat([stack.position for stack in stacks]),
+        "age": ages.repeat_interleave(sizes),
+        "subject": torch.arange(len(volumes)).repeat_interleave(sizes),
+    }
+    labels = [v.labels[index, None] for v, index in zip(volumes, chosen, strict=True) if v.labels is not None]
+    if len(labels) == len(volumes):
+        batch["labels"] = torch.cat(labels)
+    return batch
+
+
+def _permutation(count: int, seed: int, epoch: int) -> Tensor:
+    # One number from two: 2^32 seeds of 2^31 epochs, none shared.
+    generator = torch.Generator().manual_seed((seed << 31) + epoch)
+    return torch.randperm(count, generator=generator)
+
+
+def _pick(slices: Batch, index: Tensor) -> Batch:
+    return {name: values[index] for name, values in slices.items()}
