@@ -6,7 +6,9 @@ weights move between the two. They work in channels-last memory, where the convo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 from nflows.transforms import RandomPermutation, Transform
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harmony.flows.conditioner import Conditioner
-from harmony.flows.splines import SplineSettings, spline_forward, spline_inverse
+from harmony.flows.splines import SplineParameters, SplineSettings, spline_forward, spline_inverse
 
 
 class Squeeze(Transform):
@@ -60,9 +62,9 @@ class ActNorm(Transform):
     @torch.no_grad()
     def _initialize(self, inputs: Tensor) -> None:
         values = inputs.transpose(0, 1).flatten(1)
-        deviation = values.std(1)
-        # Also False for the nan of a single value.
-        deviation = torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
+        flat = torch.ones(len(values)).to(values)
+        deviation = values.std(1) if values.shape[1] > 1 else flat
+        deviation = torch.where(deviation > 1e-6, deviation, flat)
         self.log_scale.copy_(-deviation.log())
         self.shift.copy_(-values.mean(1) / deviation)
         self.initialized.fill_(True)
@@ -82,8 +84,7 @@ class InvertibleConv1x1(Transform):
         self.bias = nn.Parameter(torch.zeros(channels))
         self.lower_entries = nn.Parameter(torch.zeros(entries))
         self.upper_entries = nn.Parameter(torch.zeros(entries))
-        # softplus(this) + _LEAST_DIAGONAL = 1
-        one = torch.tensor(1 - _LEAST_DIAGONAL, dtype=torch.float64).expm1().log().item()
+        one = math.log(math.expm1(1 - _LEAST_DIAGONAL))  # softplus(one) + _LEAST_DIAGONAL = 1
         self.unconstrained_upper_diag = nn.Parameter(torch.full((channels,), one))
         self.permutation = RandomPermutation(channels, dim=1)
         self.register_buffer("_lower", torch.tril_indices(channels, channels, -1), persistent=False)
@@ -138,9 +139,7 @@ class SplineCoupling(Transform):
             blocks=blocks,
             dtype=conditioner_dtype,
         )
-        scale = torch.ones(self.bent, spline.parameters)
-        scale[:, : 2 * spline.bins] = hidden_channels**-0.5
-        self.register_buffer("_scale", scale.flatten(), persistent=False)
+        self.shrink = hidden_channels**-0.5
 
     def forward(self, inputs: Tensor, context: None = None) -> tuple[Tensor, Tensor]:
         return self._couple(inputs, inverse=False)
@@ -150,11 +149,16 @@ class SplineCoupling(Transform):
 
     def _couple(self, inputs: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
         bent, kept = inputs[:, : self.bent], inputs[:, self.bent :]
-        parameters = self.transform_net(kept, self._scale).permute(0, 2, 3, 1)
-        parameters = parameters.unflatten(-1, (self.bent, self.spline.parameters))
         bend = spline_inverse if inverse else spline_forward
-        values, logabsdet = bend(bent.permute(0, 2, 3, 1), parameters, self.spline)
-        return torch.cat([values.permute(0, 3, 1, 2), kept], 1), logabsdet.flatten(1).sum(1)
+        values, logabsdet = bend(bent.transpose(0, 1), self._spline_parameters(kept), self.spline)
+        return torch.cat([values.transpose(0, 1), kept], 1), logabsdet.sum((0, 2, 3))
+
+    def _spline_parameters(self, kept: Tensor) -> SplineParameters:
+        """(K or K - 1, channels bent, B, H, W) each."""
+        bins = self.spline.bins
+        flat = self.transform_net(kept).unflatten(0, (self.bent, self.spline.parameters)).transpose(0, 1)
+        widths, heights, derivatives = flat.split([bins, bins, bins - 1])
+        return SplineParameters(widths * self.shrink, heights * self.shrink, derivatives)
 
 
 class Multiscale(Transform):
@@ -177,7 +181,7 @@ class Multiscale(Transform):
         return self._inverse(0, inputs)
 
     def _forward(self, level: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        z, logabsdet = self.levels[level](self.squeeze(x)[0])
+        z, logabsdet = self._level(level)(self.squeeze(x)[0])
         if level + 1 < len(self.levels):
             done, rest = z.chunk(2, 1)
             rest, deeper = self._forward(level + 1, rest)
@@ -185,13 +189,16 @@ class Multiscale(Transform):
         return self.squeeze.inverse(z)[0], logabsdet
 
     def _inverse(self, level: int, z: Tensor) -> tuple[Tensor, Tensor]:
-        x, deeper = self.squeeze(z)[0], 0
+        x, deeper = self.squeeze(z)
         if level + 1 < len(self.levels):
             done, rest = x.chunk(2, 1)
             rest, deeper = self._inverse(level + 1, rest)
             x = torch.cat([done, rest], 1)
-        x, logabsdet = self.levels[level].inverse(x)
+        x, logabsdet = self._level(level).inverse(x)
         return self.squeeze.inverse(x)[0], logabsdet + deeper
+
+    def _level(self, level: int) -> Transform:
+        return cast(Transform, self.levels[level])
 
 
 _LEAST_DIAGONAL = 1e-3  # keeps U invertible; the value of nflows

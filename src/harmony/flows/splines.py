@@ -41,6 +41,17 @@ class SplineSettings:
         return 3 * self.bins - 1
 
 
+class SplineParameters(NamedTuple):
+    """Unconstrained numbers of every spline, bins first: a bin is a plane, and the arithmetic runs plane by plane.
+
+    widths, heights: (K, ...). derivatives: (K - 1, ...), at the inner knots.
+    """
+
+    widths: Tensor
+    heights: Tensor
+    derivatives: Tensor
+
+
 class _Bin(NamedTuple):
     """The bin of each value: left knot, size, and the derivatives at both ends; all of the values' shape."""
 
@@ -52,13 +63,8 @@ class _Bin(NamedTuple):
     right: Tensor
 
 
-def spline_forward(inputs: Tensor, parameters: Tensor, settings: SplineSettings) -> tuple[Tensor, Tensor]:
-    """y and log dy/dx, both of the shape of `inputs`.
-
-    Args:
-        inputs: (...).
-        parameters: (..., 3K - 1) unconstrained: widths, heights, inner derivatives.
-    """
+def spline_forward(inputs: Tensor, parameters: SplineParameters, settings: SplineSettings) -> tuple[Tensor, Tensor]:
+    """y and log dy/dx at x = `inputs`, all three of one shape (...)."""
     inside = inputs.abs() <= settings.tail_bound
     x = inputs.clamp(-settings.tail_bound, settings.tail_bound)
     b = _find_bin(x, parameters, settings, by_height=False)
@@ -66,8 +72,8 @@ def spline_forward(inputs: Tensor, parameters: Tensor, settings: SplineSettings)
     return torch.where(inside, outputs, inputs), torch.where(inside, logabsdet, 0)
 
 
-def spline_inverse(inputs: Tensor, parameters: Tensor, settings: SplineSettings) -> tuple[Tensor, Tensor]:
-    """x and log dx/dy (the negative of the forward one), for y = `inputs`. Shapes as in `spline_forward`."""
+def spline_inverse(inputs: Tensor, parameters: SplineParameters, settings: SplineSettings) -> tuple[Tensor, Tensor]:
+    """x and log dx/dy (the negative of the forward one) at y = `inputs`, all three of one shape (...)."""
     inside = inputs.abs() <= settings.tail_bound
     y = inputs.clamp(-settings.tail_bound, settings.tail_bound)
     b = _find_bin(y, parameters, settings, by_height=True)
@@ -76,28 +82,29 @@ def spline_inverse(inputs: Tensor, parameters: Tensor, settings: SplineSettings)
     return torch.where(inside, t * b.width + b.x, inputs), torch.where(inside, -logabsdet, 0)
 
 
-def _find_bin(value: Tensor, parameters: Tensor, settings: SplineSettings, *, by_height: bool) -> _Bin:
-    k, bound = settings.bins, settings.tail_bound
-    xs = _knots(parameters[..., :k], settings.min_bin_width, bound)
-    ys = _knots(parameters[..., k : 2 * k], settings.min_bin_height, bound)
-    # The value of the unconstrained parameter whose derivative is 1: the spline meets the linear tails smoothly.
-    ends = math.log(math.exp(1 - settings.min_derivative) - 1)
-    derivatives = F.pad(parameters[..., 2 * k :], (1, 1), value=ends)
+def _find_bin(value: Tensor, parameters: SplineParameters, settings: SplineSettings, *, by_height: bool) -> _Bin:
+    xs = _knots(parameters.widths, settings.min_bin_width, settings.tail_bound)
+    ys = _knots(parameters.heights, settings.min_bin_height, settings.tail_bound)
+    # The unconstrained number whose derivative is 1: the spline meets its linear tails smoothly.
+    end = torch.full_like(value, math.log(math.expm1(1 - settings.min_derivative)))[None]
+    derivatives = torch.cat([end, parameters.derivatives, end])
 
-    inner = (ys if by_height else xs)[..., 1:-1]
-    index = (value[..., None] >= inner).sum(-1, keepdim=True)
-    pair = torch.cat([index, index + 1], -1)
-    x, y = xs.gather(-1, pair), ys.gather(-1, pair)
-    left, right = (settings.min_derivative + F.softplus(derivatives.gather(-1, pair))).unbind(-1)
-    return _Bin(x[..., 0], y[..., 0], x[..., 1] - x[..., 0], y[..., 1] - y[..., 0], left, right)
+    inner = (ys if by_height else xs)[1:-1]
+    index = (value >= inner).sum(0, keepdim=True)
+    ends = torch.cat([index, index + 1])
+    (x, x_next), (y, y_next) = xs.gather(0, ends), ys.gather(0, ends)
+    left, right = settings.min_derivative + F.softplus(derivatives.gather(0, ends))
+    return _Bin(x, y, x_next - x, y_next - y, left, right)
 
 
 def _knots(unnormalized: Tensor, least: float, bound: float) -> Tensor:
-    """(..., K) -> (..., K + 1) increasing from -bound to bound."""
-    k = unnormalized.shape[-1]
-    shares = least + (1 - least * k) * F.softmax(unnormalized, -1)
-    inner = 2 * bound * torch.cumsum(shares[..., :-1], -1) - bound
-    return F.pad(F.pad(inner, (1, 0), value=-bound), (0, 1), value=bound)
+    """(K, ...) -> (K + 1, ...) increasing from -bound to bound, in steps of 2 bound (least + (1 - K least) softmax)."""
+    bins = len(unnormalized)
+    inner = torch.cumsum(F.softmax(unnormalized, 0)[:-1], 0)
+    ramp = torch.arange(1, bins, device=inner.device).to(inner.dtype) * (2 * bound * least) - bound
+    inner = torch.add(ramp.view(-1, *[1] * (inner.dim() - 1)), inner, alpha=2 * bound * (1 - bins * least))
+    end = torch.full_like(inner[:1], bound)
+    return torch.cat([-end, inner, end])
 
 
 def _evaluate(b: _Bin, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,4 +125,5 @@ def _solve(b: _Bin, rise: Tensor) -> Tensor:
     a0 = -slope * rise
     # Rounding can push the discriminant below 0. Not clamped at 0 itself: the gradient of sqrt(0) is infinite.
     discriminant = (a1.square() - 4 * a2 * a0).clamp_min(torch.finfo(rise.dtype).tiny)
-    return 2 * a0 / (-a1 - discriminant.sqrt())
+    # Where slope and derivatives differ by orders of magnitude, float32 may overshoot the bin.
+    return (2 * a0 / (-a1 - discriminant.sqrt())).clamp(0, 1)

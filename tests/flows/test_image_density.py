@@ -1,0 +1,116 @@
+"""Bits per dimension against a value worked out by hand, and the dequantization's promises."""
+
+import math
+
+import pytest
+import torch
+from flow_cases import SETTINGS, flow
+from nflows.transforms import IdentityTransform
+
+from harmony.flows import ImageDensity, spline_flow
+
+
+def identity(bits=12, levels=1):
+    return ImageDensity(IdentityTransform(), levels=levels, bits=bits, seed=0)
+
+
+@pytest.mark.parametrize(("bits", "value"), [(8, 0.0), (12, 0.5), (16, 1.0)])
+def test_bits_per_dim_of_the_identity(bits, value):
+    # A pixel of density N(y; 0, 1) over 2^bits levels costs bits + (y^2 / 2 + log(2 pi) / 2) / ln 2.
+    y = value - 0.5
+    expected = bits + (y**2 / 2 + 0.5 * math.log(2 * math.pi)) / math.log(2)
+    image = torch.full((2, 1, 4, 6), value)
+    torch.testing.assert_close(identity(bits).bits_per_dim(image), torch.full((2,), expected), atol=3e-3, rtol=0)
+    torch.testing.assert_close(
+        identity(bits).log_prob(image), torch.full((2,), -expected * 24 * math.log(2)), atol=0.1, rtol=0
+    )
+
+
+def test_log_prob_is_the_encoded_one_at_bin_centres(monkeypatch):
+    density, image = flow("2 levels, wide")
+    image = (image * 255).round() / 255
+    monkeypatch.setattr("harmony.flows.density.draw_noise", lambda shape, like, _: torch.full(shape, 0.5).to(like))
+    z, logabsdet = density.encode(image)
+    base = torch.distributions.Normal(0, 1).log_prob(z).flatten(1).sum(1)
+    # One grey level is 1 / 255 of the image's range.
+    expected = base + logabsdet - image[0].numel() * math.log(255)
+    torch.testing.assert_close(density.log_prob(image), expected)
+
+
+def test_value_does_not_depend_on_the_batch():
+    density, image = flow("3 levels")
+    together = density.bits_per_dim(image)
+    torch.testing.assert_close(density.bits_per_dim(image.flip(0)).flip(0), together)
+    torch.testing.assert_close(torch.cat([density.bits_per_dim(one[None]) for one in image]), together)
+    torch.testing.assert_close(density.bits_per_dim(image), together, atol=0, rtol=0)
+
+
+def test_seed_and_generator_choose_the_noise():
+    image = torch.rand(2, 1, 8, 8)
+    a, b = (ImageDensity(IdentityTransform(), levels=1, bits=8, seed=s) for s in (0, 1))
+    assert not torch.equal(a.log_prob(image), b.log_prob(image))
+    fresh = torch.Generator().manual_seed(0)
+    first, second = a.log_prob(image, fresh), a.log_prob(image, fresh)
+    assert not torch.equal(first, second)
+    assert torch.equal(a.log_prob(image, torch.Generator().manual_seed(0)), first)
+
+
+def test_fresh_noise_differs_between_images():
+    image = torch.full((2, 1, 8, 8), 0.25)
+    one, other = identity(8).log_prob(image, torch.Generator().manual_seed(0))
+    assert one != other
+    one, other = identity(8).log_prob(image)
+    assert one == other
+
+
+def test_rounding_passes_the_gradient_and_nothing_else():
+    image = torch.tensor([0.3001, 0.6999], dtype=torch.float64).repeat(2).view(1, 1, 2, 2).requires_grad_()
+    on_grid = ((image * 255).round() / 255).detach().requires_grad_()
+    density = identity(8).double()
+    for x in (image, on_grid):
+        density.log_prob(x).sum().backward()
+    assert density.log_prob(image) == density.log_prob(on_grid)
+    torch.testing.assert_close(image.grad, on_grid.grad)
+    # d/dimage of -y^2/2 with dy/dimage = 255/256
+    noise = torch.rand(1, 1, 2, 2, generator=torch.Generator().manual_seed(0)).double()
+    y = ((on_grid.detach() * 255).round() + noise) / 256 - 0.5
+    torch.testing.assert_close(image.grad, -y * 255 / 256)
+
+
+def test_float32_and_float64_see_the_same_noise():
+    image = torch.rand(2, 1, 8, 8)
+    low, high = identity(12).log_prob(image), identity(12).log_prob(image.double())
+    torch.testing.assert_close(low.double(), high, rtol=1e-6, atol=0)
+
+
+def test_autocast_leaves_the_flow_alone():
+    density, image = flow("2 levels, wide")
+    density, image = density.float(), image.float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = density.encode(image).z
+    assert torch.equal(inside, density.encode(image).z)
+
+
+def test_samples_are_images_and_temperature_zero_is_the_mode():
+    density, _ = flow("2 levels, wide")
+    sample = density.sample(3, 8, 12, 1.0, torch.Generator().manual_seed(0))
+    assert sample.shape == (3, 1, 8, 12)
+    assert sample.min() >= 0
+    assert sample.max() <= 1
+    cold = density.sample(2, 8, 12, 0.0, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(cold, density.decode(torch.zeros_like(cold)).clamp(0, 1))
+
+
+@pytest.mark.parametrize("call", ["encode", "decode", "log_prob", "bits_per_dim"])
+def test_a_size_that_does_not_fit_is_refused_with_a_cure(call):
+    density = spline_flow(levels=3, **SETTINGS)
+    with pytest.raises(ValueError, match=r"divisible by 8, got 12x16: pad the slices to 16x16"):
+        getattr(density, call)(torch.rand(1, 1, 12, 16))
+    with pytest.raises(ValueError, match=r"expected \(B, 1, H, W\)"):
+        getattr(density, call)(torch.rand(1, 3, 16, 16))
+
+
+@pytest.mark.parametrize("bits", [7, 17])
+def test_bit_depths_out_of_range_are_refused(bits):
+    with pytest.raises(ValueError, match="between 8 and 16"):
+        identity(bits)
