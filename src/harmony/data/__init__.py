@@ -7,6 +7,7 @@ from harmony.data.module import SliceDataModule
 from harmony.data.nifti import Nifti, read_labels, read_nifti, write_nifti
 from harmony.data.oasis3 import Oasis3
 from harmony.data.preprocess import Preprocess, brain_mask
+from harmony.data.progress import watched
 from harmony.data.shifts import QueryScanner, query_scanner
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "query_scanner",
     "read_labels",
     "read_nifti",
+    "watched",
     "write_nifti",
 ]

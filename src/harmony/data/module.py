@@ -25,7 +25,8 @@ class SliceDataModule(lightning.LightningDataModule):
     volume and their distance (Volume.select). The batch at a global step is a function of (seed, step) alone.
 
     A batch: image (B, 1, H, W) float32 in [0, 1]; mask (B, 1, H, W) bool; position (B,) in the brain box; age (B,)
-    years, nan where unknown; subject (B,) index into the part's volumes; labels (B, 1, H, W) int16 if every volume has them.
+    years, nan where unknown; subject (B,) index into the part's volumes; labels (B, 1, H, W) int16 if all volumes have
+    them.
     """
 
     def __init__(
