@@ -63,7 +63,9 @@ def entry_point(run: Callable[[DictConfig], None]) -> Callable[[], None]:
 
     def program() -> None:
         for argument in sys.argv[1:]:
-            if ".." in argument.split("=", 1)[-1] and re.match(r"[+~]*[\w/@.]*experiment\b|--config|-c[dpn]\b", argument):
+            if ".." in argument.split("=", 1)[-1] and re.match(
+                r"[+~]*[\w/@.]*experiment\b|--config|-c[dpn]\b", argument
+            ):
                 sys.exit(_fail(ConfigError(f"{argument}: '..' is not allowed in the name of a config")))
         hydra.main(version_base="1.3", config_path=conf_folder(), config_name="config")(guarded)()
 
@@ -71,7 +73,7 @@ def entry_point(run: Callable[[DictConfig], None]) -> Callable[[], None]:
 
 
 def build(cfg: DictConfig, **objects: Any) -> Any:
-    """Instantiate a config node whose every `_target_` is on the allow-list; containers become plain dicts and lists."""
+    """Instantiate a config node whose every `_target_` is on the allow-list; containers become dicts and lists."""
     refuse_foreign_targets(cfg)
     return hydra.utils.instantiate(cfg, _convert_="all", **objects)
 
@@ -83,7 +85,7 @@ def refuse_foreign_targets(cfg: Any, where: str = "") -> None:
             raise ConfigError(f"{where or 'config'}._target_={target}: not something harmony may build")
         for key in cfg:
             if not OmegaConf.is_missing(cfg, key):
-                refuse_foreign_targets(cfg[key], f"{where}.{key}".lstrip("."))
+                refuse_foreign_targets(cfg[key], f"{where}.{key!s}".lstrip("."))
     elif isinstance(cfg, ListConfig):
         for item in cfg:
             refuse_foreign_targets(item, where)
@@ -164,9 +166,10 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}) -> delete its run folder and train again") from error
     except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()[:200]
         raise CheckpointError(
             f"{path}: weights of another architecture than the config's `flow` -> use the config that the run was "
-            f"trained with ({path.parent / 'config.yaml'}). First difference: {str(error).splitlines()[1].strip()[:200]}"
+            f"trained with ({path.parent / 'config.yaml'}). First difference: {first}"
         ) from error
 
 
@@ -193,7 +196,11 @@ def build_logger(cfg: DictConfig, run: RunFolder) -> Any:
     run.path.mkdir(parents=True, exist_ok=True)
     identity = f"{cfg.name}-{run.path.name}"
     return partial(
-        name=identity, id=identity, save_dir=str(run.path), offline=not os.environ.get("WANDB_API_KEY"), config=plain(cfg)
+        name=identity,
+        id=identity,
+        save_dir=str(run.path),
+        offline=not os.environ.get("WANDB_API_KEY"),
+        config=plain(cfg),
     )
 
 
@@ -208,6 +215,7 @@ def _fail(error: BaseException, where: str = "") -> int:
 
 def _quiet() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("harmony").setLevel(logging.INFO)
     for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning|monai|torch")

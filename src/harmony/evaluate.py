@@ -1,10 +1,9 @@
-"""Score methods on query domains: python -m harmony.evaluate experiment=ixi_blindharmony 'methods=[none,blindharmony]'"""
+"""Score methods on query domains: python -m harmony.evaluate experiment=ixi_blindharmony 'methods=[none]'"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -13,7 +12,7 @@ from harmony import app
 from harmony.core import ConfigError, Harmonized, Row, Stack, Volume, interrupts, read_rows, write_rows
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder
-from harmony.data import QueryScanner, SliceDataModule, query_scanner, task_progress
+from harmony.data import QueryScanner, query_scanner, watched
 from harmony.flows import ImageDensity
 from harmony.methods import Method
 from harmony.metrics import jitter, psnr, ssim
@@ -23,7 +22,7 @@ REFERENCE = "reference"  # the domain of untouched reference scans
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Every chosen method on every query domain, per subject; results.csv, summary.json and figures in the run folder."""
+    """Every chosen method on every query domain, per subject; results, summary and figures in the run folder."""
     data = app.build_data(cfg)
     run = app.experiment_run(cfg, data)
     if run.done:
@@ -61,7 +60,7 @@ def score_all(
     """All rows. One domain and subject at a time is finished and kept in `parts/`, so that a second start goes on."""
     rows: list[Row] = []
     jobs = [(domain, scanner, k) for domain, scanner in domains.items() for k in range(len(volumes))]
-    for domain, scanner, k in task_progress(jobs, "scoring"):
+    for domain, scanner, k in watched(jobs, "scoring"):
         volume = volumes[k]
         part = run.path / "parts" / f"{domain}-{volume.scan.name}.csv"
         if not part.exists():
@@ -125,7 +124,9 @@ def draw(
     middle = len(query) // 2
     panels = [Panel(name, outcome.image[middle, 0]) for name, outcome in outcomes.items()]
     path = run.path / "figures" / f"{domain}-{volume.scan.name}.png"
-    comparison_figure(path, query.image[middle, 0], truth.image[middle, 0], panels, title=f"{domain}, {volume.scan.name}")
+    comparison_figure(
+        path, query.image[middle, 0], truth.image[middle, 0], panels, title=f"{domain}, {volume.scan.name}"
+    )
     traces = {name: outcome.trace for name, outcome in outcomes.items() if outcome.trace}
     if traces:
         trajectory_figure(path.with_stem(f"{path.stem}-trajectories"), traces, title=f"{domain}, {volume.scan.name}")
@@ -137,7 +138,9 @@ def log_results(cfg: DictConfig, run: RunFolder, rows: list[Row]) -> None:
     table = result_table(rows)
     logger.log_metrics({f"result/{key}": value for key, value in table.flat_means().items()})
     if hasattr(logger, "log_table"):
-        logger.log_table(key="results", columns=list(Row.__annotations__), data=[list(vars(row).values()) for row in rows])
+        logger.log_table(
+            key="results", columns=list(Row.__annotations__), data=[list(vars(row).values()) for row in rows]
+        )
         for figure in sorted((run.path / "figures").glob("*.png")):
             logger.log_image(key=f"figures/{figure.stem}", images=[str(figure)])
     logger.finalize("success")

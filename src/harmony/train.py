@@ -71,17 +71,23 @@ def train_flow(cfg: DictConfig, data: SliceDataModule, experiment: RunFolder) ->
     except Interrupted:
         run.interrupt()
         raise
+    val_bpd = float(checkpoints.best_model_score or torch.nan)
     best = torch.load(checkpoints.best_model_path, map_location="cpu", weights_only=True)
     task.load_state_dict(best["state_dict"])
     save_model(run.path / "model.safetensors", density)
     Reference.of(data.volumes("train"), **app.plain(cfg.reference)).save(run.path / "reference.safetensors")
-    run.finish(flow_summary(cfg, data, density, float(checkpoints.best_model_score), best, time.monotonic() - begin))
-    print(f"flow: done, {float(checkpoints.best_model_score):.3f} bpd on held-out subjects, saved in {run.path}")
+    run.finish(flow_summary(cfg, data, density, val_bpd, best, time.monotonic() - begin))
+    print(f"flow: done, {val_bpd:.3f} bpd on held-out subjects, saved in {run.path}")
     return run
 
 
 def flow_summary(
-    cfg: DictConfig, data: SliceDataModule, density: torch.nn.Module, val_bpd: float, best: dict[str, Any], seconds: float
+    cfg: DictConfig,
+    data: SliceDataModule,
+    density: torch.nn.Module,
+    val_bpd: float,
+    best: dict[str, Any],
+    seconds: float,
 ) -> dict[str, Any]:
     return {
         "val_bpd": val_bpd,

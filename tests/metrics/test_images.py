@@ -62,7 +62,7 @@ def test_jitter_skips_slices_without_brain():
 def test_bootstrap_interval_brackets_the_mean_and_skips_nan():
     found = bootstrap_mean([1.0, 2.0, 3.0, np.nan])
     assert found.mean == 2
-    assert found.count == 3
+    assert found.subjects == 3
     assert 1 <= found.low < 2 < found.high <= 3
     assert bootstrap_mean([5.0]) == (5, 5, 5, 1)
     assert np.isnan(bootstrap_mean([]).mean)
@@ -70,5 +70,6 @@ def test_bootstrap_interval_brackets_the_mean_and_skips_nan():
 
 def test_bootstrap_interval_covers_the_true_mean_as_often_as_it_says():
     rng = np.random.default_rng(0)
-    hits = [low <= 0 <= high for _, low, high, _ in (bootstrap_mean(rng.normal(size=40), draws=400) for _ in range(200))]
+    found = [bootstrap_mean(rng.normal(size=40), draws=400) for _ in range(200)]
+    hits = [interval.low <= 0 <= interval.high for interval in found]
     assert 0.88 < np.mean(hits) < 0.99

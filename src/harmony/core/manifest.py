@@ -46,7 +46,9 @@ def split_by_subject(scans: Iterable[Scan], shares: Mapping[str, float], seed: i
     if abs(sum(shares.values()) - 1) > 1e-6:
         raise ValueError(f"split shares must add up to 1, got {dict(shares)}")
     scans = sorted(scans, key=lambda scan: scan.name)
-    subjects = sorted({scan.subject for scan in scans}, key=lambda s: hashlib.sha256(f"{seed}/{s}".encode()).hexdigest())
+    subjects = sorted(
+        {scan.subject for scan in scans}, key=lambda s: hashlib.sha256(f"{seed}/{s}".encode()).hexdigest()
+    )
     parts: dict[str, list[Scan]] = {}
     begin, reached = 0, 0.0
     for k, (part, share) in enumerate(shares.items()):

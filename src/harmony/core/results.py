@@ -30,4 +30,6 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 def read_rows(path: Path) -> list[Row]:
     with path.open(newline="") as file:
-        return [Row(r["method"], r["domain"], r["subject"], r["metric"], float(r["value"])) for r in csv.DictReader(file)]
+        return [
+            Row(r["method"], r["domain"], r["subject"], r["metric"], float(r["value"])) for r in csv.DictReader(file)
+        ]

@@ -14,7 +14,14 @@ from harmony.core import Row
 from harmony.metrics import Interval, bootstrap_mean
 
 # What the printed table shows, in this order; results.csv holds everything.
-SHOWN = {"psnr": "PSNR dB", "psnr_brain": "PSNR brain", "ssim": "SSIM", "bpd": "bpd", "jitter": "jitter", "seconds": "s/volume"}
+SHOWN = {
+    "psnr": "PSNR dB",
+    "psnr_brain": "PSNR brain",
+    "ssim": "SSIM",
+    "bpd": "bpd",
+    "jitter": "jitter",
+    "seconds": "s/volume",
+}
 DIGITS = {"psnr": 1, "psnr_brain": 1, "ssim": 3, "bpd": 2, "jitter": 2, "seconds": 1}
 
 
@@ -36,7 +43,7 @@ class ResultTable:
 
     @property
     def subjects(self) -> int:
-        return max(cell.count for cell in self.cells.values())
+        return max(cell.subjects for cell in self.cells.values())
 
 
 def result_table(rows: Iterable[Row]) -> ResultTable:

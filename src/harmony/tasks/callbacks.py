@@ -22,9 +22,7 @@ class StopOnSignal(lightning.Callback):
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         interrupts.watch()  # Lightning has just put its own handler in place, which ends the process with exit code 0
 
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: object
-    ) -> None:
+    def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: object) -> None:
         if interrupts.received():
             trainer.save_checkpoint(self.checkpoint)
             interrupts.check()
@@ -73,5 +71,5 @@ class FlowPictures(lightning.Callback):
 
 
 def image_row(images: Tensor) -> Tensor:
-    """(B, 1, H, W) with H left-right and W posterior-anterior -> (W, B * H) with the front of the head up."""
-    return torch.cat(list(images[:, 0].transpose(1, 2).flip(1)), dim=1).cpu()
+    """(B, 1, H, W) with H left-right and W posterior-anterior -> (1, W, B * H) with the front of the head up."""
+    return torch.cat(list(images.transpose(2, 3).flip(2)), dim=2).cpu()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
@@ -42,7 +42,7 @@ class FlowTask(lightning.LightningModule):
         bpd = self.density.bits_per_dim(batch["image"])
         self.log("flow/val_bpd", bpd.mean(), prog_bar=True, batch_size=len(bpd), on_epoch=True)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self.optimizer(self.density.parameters())
         schedule = CosineAnnealingLR(optimizer, T_max=self.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

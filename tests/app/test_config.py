@@ -1,0 +1,88 @@
+"""Every experiment composes and instantiates; what a config must not do is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from harmony import app
+from harmony.core import ConfigError
+from harmony.core.reference import Reference
+
+ROOT = Path(__file__).parents[2]
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
+
+
+def config(*overrides):
+    with initialize_config_dir(app.conf_folder(), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes_and_instantiates(name):
+    cfg = config(f"experiment={name}", "+data.root=/nowhere" if name == "quickstart" else "data.root=/nowhere")
+    assert cfg.name == name
+    app.refuse_foreign_targets(cfg)
+    app.build(cfg.data.source)
+    app.build(cfg.data.preprocess)
+    density = app.build(cfg.flow)
+    unit = 2**density.levels
+    assert all(size % unit == 0 for size in cfg.data.preprocess.size)
+    app.build(cfg.tasks.flow.module, density=density)().configure_optimizers()
+    reference = Reference(torch.zeros(3, 1, unit, unit), torch.linspace(0, 1, 8))
+    assert list(app.build_methods(cfg, density, reference)) == list(cfg.methods)
+
+
+@pytest.mark.parametrize("name", sorted(config().method))
+def test_every_method_of_the_config_can_be_built(name):
+    cfg = config(f"methods=[{name}]")
+    reference = Reference(torch.zeros(3, 1, 8, 8), torch.linspace(0, 1, 8))
+    assert list(app.build_methods(cfg, app.build(cfg.flow), reference)) == [name]
+
+
+def test_blindharmony_presets_are_the_papers():
+    cfg = config("experiment=oasis_nsf")
+    assert cfg.tasks.flow.module.max_steps == 10_000
+    assert sum(p.numel() for p in app.build(cfg.flow).parameters()) == 14_486_534
+    solver = app.build(cfg.method.blindharmony.solver)
+    assert (solver.iterations, solver.alpha) == (10, 1e-3)
+
+
+@pytest.mark.parametrize("override", ["sede=2", "tasks.flow.max_step=3", "experiment=quikstart", "data=nowhere"])
+def test_misspelt_keys_and_names_are_refused(override):
+    with pytest.raises(HydraException):
+        config(override)
+
+
+@pytest.mark.parametrize(
+    "target", ["os.system", "pathlib.Path.unlink", "harmony.core.files.write_atomic", "harmony.app.build", "torch.load"]
+)
+def test_a_config_can_not_run_arbitrary_code(target):
+    cfg = OmegaConf.create({"a": [{"b": {"_target_": target, "path": "x"}}]})
+    with pytest.raises(ConfigError, match="not something harmony may build"):
+        app.build(cfg)
+
+
+def test_an_unknown_method_names_the_known_ones():
+    cfg = config("methods=[none,blindharmoni]")
+    with pytest.raises(ConfigError, match=r"blindharmoni.*histogram_matching"):
+        app.build_methods(cfg, None, None)
+
+
+def test_an_override_of_a_method_reaches_it():
+    cfg = config("method.blindharmony_image.solver.iterations=3", "methods=[blindharmony_image]")
+    reference = Reference(torch.zeros(3, 1, 8, 8), torch.linspace(0, 1, 8))
+    method = app.build_methods(cfg, app.build(cfg.flow), reference)["blindharmony_image"]
+    assert method.solver.iterations == 3
+    assert method.distance.b1 == 1000
+
+
+def test_every_environment_variable_in_the_configs_is_in_the_example():
+    text = "".join(path.read_text() for path in (ROOT / "conf").rglob("*.yaml"))
+    known = (ROOT / ".env.example").read_text()
+    assert "oc.env:" in text
+    for part in text.split("oc.env:")[1:]:
+        assert part.split(",")[0].split("}")[0] + "=" in known
