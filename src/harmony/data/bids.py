@@ -111,7 +111,7 @@ def _companion(
     """The one file that belongs to a scan; None where there is none and it is not needed."""
     if pattern is None:
         return None
-    found = sorted(root.glob(pattern.format(subject=subject, session=session or "")))
+    found = sorted(root.glob(_filled(pattern, subject, session or "")))
     if len(found) > 1:
         cure = f"make data.{what}= more specific ({{subject}} and {{session}} are filled in)"
         raise DataError(f"{len(found)} files match {pattern!r}", cure=cure, path=found[0], subject=subject)
@@ -119,6 +119,12 @@ def _companion(
         cure = f"add the file, correct data.{what}=, or set data.{what}=null"
         raise DataError(f"no {what} matches {pattern!r}", cure=cure, path=root, subject=subject)
     return found[0] if found else None
+
+
+def _filled(pattern: str, subject: str, session: str) -> str:
+    """An absent session may leave two stars side by side, which glob refuses unless they are a whole folder name."""
+    parts = pattern.format(subject=subject, session=session).split("/")
+    return "/".join(part if part == "**" else re.sub(r"\*+", "*", part) for part in parts if part)
 
 
 def _text(value: str | None) -> str | None:

@@ -15,6 +15,7 @@ MEANS = (0.20, 0.58, 0.86)  # T1 grey levels of the tissues
 YOUNGEST, OLDEST = 20.0, 85.0
 # Deformation: (knots' distance, standard deviation) in mm. Head shape, lobes, gyri.
 WARPS = ((70.0, 4.0), (32.0, 2.2), (14.0, 1.1))
+SIZE = {"F": 0.91, "M": 0.95}  # of the template, which is larger than most heads
 WIDENING = 2.0, 2.6  # mm by which the borders of sulci, of ventricles move from the youngest to the oldest
 SPREAD = 0.25  # of the same widening between people of one age, in units of the whole age effect
 
@@ -46,22 +47,18 @@ class Template:
     def __init__(self, resolution: int) -> None:
         from nilearn import datasets
 
-        fine = max(1, resolution // 2)  # sampled from the finer maps, so that the images keep sharp borders
-        images = [
-            load(resolution=fine)
-            for load in (
-                datasets.load_mni152_template,
-                datasets.load_mni152_gm_template,
-                datasets.load_mni152_wm_template,
-            )
-        ]
-        t1, grey, white = (np.asarray(image.dataobj, np.float32) for image in images)
+        fine = max(1, resolution // 2)  # mm; finer than the output, so that the images keep sharp borders
+        names = (datasets.load_mni152_template, datasets.load_mni152_gm_template, datasets.load_mni152_wm_template)
+        images = [load(resolution=1) for load in names]
+        t1, grey, white = (_thinned(np.asarray(image.dataobj, np.float32), fine) for image in images)
         self.fine, self.resolution = fine, resolution
         self.maps = torch.from_numpy(_tissue_maps(t1, grey, white))
-        self.widening = torch.from_numpy(_widening(functional.avg_pool3d(self.maps, 2).numpy(), 2 * fine)) * 2
+        coarse = functional.avg_pool3d(self.maps, 2).numpy()
+        self.widening = 2 * torch.from_numpy(_widening(coarse, 2 * fine))
         self.shape = [-(-n * fine // resolution) for n in t1.shape]
         self.affine = np.array(images[0].affine, np.float64)
-        self.affine[:3, :3] *= resolution / fine
+        self.affine[:3, 3] += (fine - 1) / 2  # the centre of the first `fine` template voxels
+        self.affine[:3, :3] *= resolution
 
     def subject(self, seed: int, index: int) -> AtlasSubject:
         """Subject `index`: a function of (seed, index, resolution) alone."""
@@ -82,7 +79,7 @@ class Template:
         axes = [torch.arange(n, dtype=torch.float32) * step for n in self.shape]
         grid = torch.stack(torch.meshgrid(*axes, indexing="ij"))
         centre = torch.tensor([(n - 1) / 2 for n in self.maps.shape[1:]]).view(3, 1, 1, 1)
-        size = (1.02 if who.sex == "M" else 0.98) * np.exp(rng.normal(0, 0.02, 3))
+        size = SIZE[who.sex] * np.exp(rng.normal(0, 0.02, 3))
         place = centre + (grid - centre) / torch.tensor(size, dtype=torch.float32).view(3, 1, 1, 1)
         for knots, deviation in WARPS:
             place += torch.stack([self._smooth(rng, knots) for _ in range(3)]) * (deviation / self.fine)
@@ -113,6 +110,11 @@ class Template:
         grain = torch.from_numpy(rng.standard_normal(self.shape, dtype=np.float32))
         tissue_texture = 0.012 * self._smooth(rng, 5.0 if self.resolution < 5 else 2.0 * self.resolution)
         return (image + tissue_texture) * torch.exp(shading) + 0.014 * grain
+
+
+def _thinned(data: np.ndarray, factor: int) -> np.ndarray:
+    """Means of factor^3 voxels."""
+    return functional.avg_pool3d(torch.from_numpy(data)[None], factor)[0].numpy()
 
 
 def _tissue_maps(t1: np.ndarray, grey: np.ndarray, white: np.ndarray) -> np.ndarray:

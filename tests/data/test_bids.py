@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harmony.core import DataError
+from harmony.data import BidsFolder, Oasis3
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+@pytest.fixture
+def root(tmp_path):
+    touch(
+        tmp_path,
+        "sub-A1/anat/sub-A1_T1w.nii.gz",
+        "sub-A1/anat/sub-A1_T2w.nii.gz",
+        "sub-B2/ses-1/anat/sub-B2_ses-1_acq-mprage_run-1_T1w.nii",
+        "sub-B2/ses-2/anat/sub-B2_ses-2_T1w.nii.gz",
+        "sub-B2/ses-2/anat/sub-B2_ses-2_T1w.json",
+        "sub-C3/anat/sub-C3_T1w.nii.gz",
+        "derivatives/other/sub-A1/anat/sub-A1_T1w.nii.gz",
+        "derivatives/seg/sub-A1/anat/sub-A1_dseg.nii.gz",
+        "derivatives/seg/sub-B2/anat/sub-B2_ses-1_dseg.nii.gz",
+        "derivatives/seg/sub-B2/anat/sub-B2_ses-2_dseg.nii.gz",
+    )
+    rows = [
+        "participant_id\tAge\tsex\tsite\tscanner",
+        "A1\t61.5\tfemale\tX\tn/a",
+        "sub-B2\tn/a\tM\t\tTrio",
+        "sub-Z9\t3\tF\tX\tY",
+    ]
+    (tmp_path / "participants.tsv").write_text("\ufeff" + "\n".join(rows) + "\n")
+    return tmp_path
+
+
+def test_finds_scans_with_and_without_sessions(root):
+    scans = BidsFolder(root, labels="derivatives/seg/{subject}/anat/{subject}_*{session}*dseg.nii.gz").scans()
+    assert [scan.name for scan in scans] == ["sub-A1", "sub-B2_ses-1", "sub-B2_ses-2", "sub-C3"]
+    assert [scan.labels and scan.labels.name for scan in scans] == [
+        None,
+        "sub-B2_ses-1_dseg.nii.gz",
+        "sub-B2_ses-2_dseg.nii.gz",
+        None,
+    ]
+    first, second = scans[:2]
+    assert (first.age, first.sex, first.site, first.scanner) == (61.5, "F", "X", None)
+    assert (second.age, second.sex, second.site, second.scanner) == (None, "M", None, "Trio")
+    assert (scans[3].age, scans[3].sex) == (None, None)
+
+
+def test_works_without_participants(root):
+    (root / "participants.tsv").unlink()
+    assert [scan.age for scan in BidsFolder(root).scans()] == [None] * 4
+
+
+def test_ages_as_tables_write_them(root):
+    (root / "participants.tsv").write_text("participant_id\tage\nsub-A1\t89+\n")
+    assert BidsFolder(root).scans()[0].age == 89
+    (root / "participants.tsv").write_text("participant_id\tage\nsub-A1\told\n")
+    with pytest.raises(DataError, match=r"'old' is not a number"):
+        BidsFolder(root).scans()
+
+
+def test_a_folder_that_is_not_there_names_the_setting(tmp_path):
+    touch(tmp_path, "some/file.txt")
+    for root in (None, tmp_path / "none", tmp_path):
+        with pytest.raises(DataError, match=r"data.root="):
+            BidsFolder(root).scans()
+
+
+def test_two_images_of_one_session_are_refused(root):
+    touch(root, "sub-A1/anat/sub-A1_run-2_T1w.nii.gz")
+    with pytest.raises(DataError, match=r"more than one T1w image of sub-A1.*data.root="):
+        BidsFolder(root).scans()
+
+
+def test_names_and_patterns_that_do_not_fit(root):
+    with pytest.raises(DataError, match=r"data.labels="):
+        BidsFolder(root, labels="nowhere/{subject}/*.nii.gz").scans()
+    with pytest.raises(DataError, match=r"2 files match"):
+        BidsFolder(root, labels="derivatives/seg/{subject}/anat/*_dseg.nii.gz").scans()
+    with pytest.raises(DataError, match=r"no mask matches"):
+        BidsFolder(root, mask="derivatives/seg/{subject}/anat/{subject}_dseg.nii.gz").scans()
+    touch(root, "sub-C3/anat/sub-D4_T1w.nii.gz")
+    with pytest.raises(DataError, match=r"not a BIDS file name"):
+        BidsFolder(root).scans()
+
+
+def test_the_oasis3_placeholder_says_what_to_do(tmp_path):
+    with pytest.raises(DataError, match=r"data.root="):
+        Oasis3(tmp_path).scans()
+
+
+@pytest.mark.real
+def test_real_folders(real_data):
+    scans = BidsFolder(
+        real_data / "ixi-hh", labels="derivatives/dlmuse/{subject}/anat/*_desc-tissue_dseg.nii.gz"
+    ).scans()
+    assert len(scans) == 110
+    assert all(scan.labels and scan.scanner and 18 < (scan.age or 50) < 100 for scan in scans)
+    assert sum(scan.age is None for scan in scans) == 4
+    assert len(BidsFolder(real_data / "open-ms").scans()) == 3

@@ -1,0 +1,169 @@
+"""A damaged file is one clear error, never other voxels."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from phantoms import AFFINE, phantom, save
+
+from harmony.core import DataError
+from harmony.data import read_labels, read_nifti, write_nifti
+
+RNG = np.random.default_rng(0)
+
+
+def noise(shape=(8, 9, 7)) -> np.ndarray:
+    return RNG.uniform(1, 100, shape).astype(np.float32)
+
+
+def patched(header: bytes, at: int, form: str, *values: float) -> bytes:
+    raw = bytearray(header)
+    struct.pack_into("<" + form, raw, at, *values)
+    return bytes(raw)
+
+
+def good(data: np.ndarray | None = None) -> bytes:
+    return nibabel.Nifti1Image(noise() if data is None else data, AFFINE).to_bytes()
+
+
+def with_value(value: float) -> bytes:
+    data = noise()
+    data[3, 4, 5] = value
+    return good(data)
+
+
+FULL = good()
+PACKED = gzip.compress(FULL)
+DAMAGED = {
+    "empty file": b"",
+    "text": b"this is not an image " * 50,
+    "only a header": FULL[:348],
+    "half a header": FULL[:200],
+    "truncated": FULL[:-100],
+    "truncated gzip": PACKED[: len(PACKED) // 2],
+    "gzip without its checksum": PACKED[:-8],
+    "gzip with a wrong checksum": PACKED[:-8] + bytes(4) + PACKED[-4:],
+    "gzip of nothing": gzip.compress(b""),
+    "garbage after gzip magic": b"\x1f\x8b\x08" + bytes(RNG.integers(0, 256, 500, np.uint8)),
+    "asks for 2^45 voxels": patched(FULL, 40, "8h", 3, 32767, 32767, 32767, 1, 1, 1, 1),
+    "asks for 2^45 voxels, packed": gzip.compress(patched(FULL, 40, "8h", 3, 32767, 32767, 32767, 1, 1, 1, 1)),
+    "no voxels": patched(FULL, 40, "8h", 3, 8, 0, 7, 1, 1, 1, 1),
+    "negative size": patched(FULL, 40, "8h", 3, 8, -9, 7, 1, 1, 1, 1),
+    "unknown type": patched(FULL, 70, "h", 9999),
+    "colours": nibabel.Nifti1Image(np.zeros((4, 4, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")]), AFFINE).to_bytes(),
+    "complex": good(noise().astype(np.complex64)),
+    "nan": with_value(np.nan),
+    "infinite": with_value(np.inf),
+    "flat": good(np.full((8, 9, 7), 3, np.float32)),
+    "all zero": good(np.zeros((8, 9, 7), np.float32)),
+    "several volumes": good(noise((4, 4, 4, 2))),
+    "two dimensions": good(noise((8, 9))),
+    "singular affine": patched(FULL, 280, "12f", *([0.0] * 12)),
+    "affine with nan": patched(FULL, 280, "12f", *([float("nan")] * 12)),
+    "header and image pair": patched(FULL, 344, "4s", b"ni1\0"),
+    "slope beyond float32": patched(good(np.arange(1, 505, dtype=np.float64).reshape(8, 9, 7) * 1e300), 112, "f", 1.0),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_damaged_file_is_one_clear_error(kind, tmp_path):
+    path = tmp_path / ("scan.nii.gz" if DAMAGED[kind][:2] == b"\x1f\x8b" else "scan.nii")
+    path.write_bytes(DAMAGED[kind])
+    with pytest.raises(DataError) as error:
+        read_nifti(path, subject="sub-77")
+    assert error.value.subject == "sub-77"
+    assert error.value.path == path
+    assert error.value.cure
+
+
+def test_a_missing_file_and_a_folder_are_errors(tmp_path):
+    for path in (tmp_path / "none.nii.gz", tmp_path):
+        with pytest.raises(DataError, match="no such file"):
+            read_nifti(path, subject="sub-77")
+
+
+def test_flipped_bytes_never_give_other_voxels(tmp_path):
+    """Twice the traps' finding: nibabel returns altered voxels for many of these files."""
+    path = tmp_path / "scan.nii.gz"
+    image = nibabel.Nifti1Image(RNG.integers(0, 40, (12, 12, 12)).astype(np.uint8), AFFINE)
+    nibabel.save(image, path)
+    raw, truth = path.read_bytes(), read_nifti(path, subject="s")
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(raw)
+        for at in RNG.integers(0, len(raw), RNG.integers(1, 3)):
+            damaged[at] ^= 1 << RNG.integers(0, 8)
+        path.write_bytes(bytes(damaged))
+        try:
+            read = read_nifti(path, subject="s")
+        except DataError:
+            refused += 1
+        else:
+            assert np.array_equal(read.data, truth.data)
+            assert np.array_equal(read.affine, truth.affine)
+    assert refused > 200
+
+
+def test_a_singleton_fourth_axis_is_dropped_and_a_misnamed_gzip_is_read(tmp_path):
+    data = noise()
+    nibabel.save(nibabel.Nifti1Image(data[..., None], AFFINE), tmp_path / "a.nii")
+    (tmp_path / "b.nii").write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes()))
+    for name in ("a.nii", "b.nii"):
+        assert np.array_equal(read_nifti(tmp_path / name, subject="s").data, data)
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_written_and_read_back_exactly_with_the_header(kind, tmp_path):
+    image = kind(RNG.integers(0, 255, (8, 9, 7)).astype(np.uint8), AFFINE)
+    image.header.set_slope_inter(3.7, -1.5)
+    image.set_sform(AFFINE, code=4)
+    image.set_qform(AFFINE, code=1)
+    image.header["descrip"] = b"kept"
+    image.header.set_xyzt_units("mm", "sec")
+    nibabel.save(image, tmp_path / "in.nii.gz")
+    native = read_nifti(tmp_path / "in.nii.gz", subject="s")
+    write_nifti(tmp_path / "out" / "scan.nii.gz", native.data, native)
+    out = nibabel.load(tmp_path / "out" / "scan.nii.gz")
+    assert type(out) is kind
+    assert out.get_data_dtype() == np.float32
+    assert np.array_equal(np.asarray(out.dataobj), native.data)
+    assert (out.dataobj.slope, out.dataobj.inter) == (1, 0)
+    assert np.array_equal(out.affine, native.affine)
+    assert (int(out.header["sform_code"]), int(out.header["qform_code"])) == (4, 1)
+    assert out.header["descrip"].item() == b"kept"
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["scan.nii.gz"]
+
+
+def test_writing_on_another_grid_is_refused(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(noise(), AFFINE), tmp_path / "in.nii")
+    native = read_nifti(tmp_path / "in.nii", subject="s")
+    with pytest.raises(ValueError, match="grid"):
+        write_nifti(tmp_path / "out.nii", native.data[1:], native)
+
+
+def test_labels_must_lie_on_the_image_and_be_whole(tmp_path):
+    data, labels = phantom()
+    native = read_nifti(save(tmp_path / "image.nii.gz", data), subject="s")
+    read = read_labels(save(tmp_path / "ok.nii.gz", labels, dtype=np.uint8), native, "s")
+    assert read.dtype == np.int16
+    assert np.array_equal(read, labels)
+    nearly = AFFINE + np.diag([1e-5, 0, 0, 0])
+    assert np.array_equal(read_labels(save(tmp_path / "nearly.nii.gz", labels, nearly), native, "s"), labels)
+    shifted = AFFINE.copy()
+    shifted[0, 3] += 0.5
+    for bad in (save(tmp_path / "shape.nii.gz", labels[1:]), save(tmp_path / "moved.nii.gz", labels, shifted)):
+        with pytest.raises(DataError, match="labels on another grid"):
+            read_labels(bad, native, "s")
+    with pytest.raises(DataError, match="whole numbers"):
+        read_labels(save(tmp_path / "half.nii.gz", labels * 0.3), native, "s")
+
+
+@pytest.mark.real
+def test_a_real_scan_with_a_slope_reads_as_nibabel_reads_it(real_data):
+    path: Path = next((real_data / "ixi-hh").glob("sub-*/anat/*_T1w.nii.gz"))
+    assert np.array_equal(read_nifti(path, subject="s").data, nibabel.load(path).get_fdata().astype(np.float32))

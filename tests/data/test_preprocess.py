@@ -1,0 +1,185 @@
+"""One volume whatever the file; and exactly the file again when nothing was changed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from phantoms import AFFINE, SHAPE, phantom, preprocess, save, scan_of, world
+
+from harmony.core import DataError, Scan
+from harmony.data import BidsFolder, Preprocess, brain_mask, read_nifti
+from harmony.data.transforms import LowPass, foreground
+
+KINDS = {
+    "LAS": {"axes": "LAS"},
+    "PSR": {"axes": "PSR", "dtype": np.int16},
+    "LPI, uint8": {"axes": "LPI", "dtype": np.uint8},
+    "ASL with slope": {"axes": "ASL", "dtype": np.int16, "slope": 0.5},
+    "slope and intercept": {"dtype": np.int16, "slope": 0.25, "inter": -8.0},
+    "float64": {"dtype": np.float64, "axes": "SAL"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_brain_in_any_file_is_the_same_volume(kind, tmp_path):
+    data, labels = phantom()
+    expected = preprocess()(scan_of(tmp_path / "plain"))
+    options = KINDS[kind]
+    image = save(tmp_path / "scan.nii.gz", data, **options)
+    tissue = save(tmp_path / "labels.nii.gz", labels, dtype=np.uint8, axes=options.get("axes", "RAS"))
+    scan = Scan(path=image, subject="sub-01", labels=tissue)
+    volume = preprocess()(scan)
+    assert torch.equal(volume.image, expected.image)
+    assert torch.equal(volume.mask, expected.mask)
+    assert torch.equal(volume.labels, expected.labels)
+    assert volume.scale == expected.scale
+    assert np.allclose(volume.affine, expected.affine)
+    native = read_nifti(image, subject="s")
+    assert np.array_equal(preprocess().restore(volume, volume.image, native), native.data)
+
+
+@pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal"])
+@pytest.mark.parametrize("spacing", [2.0, 1.7])
+def test_the_affine_says_where_each_voxel_is(axis, spacing, tmp_path):
+    """An image that is linear in space can be predicted at every voxel of any grid."""
+    x, y, z = np.moveaxis(world(), -1, 0)
+    ramp = 200 + 1.0 * x + 0.7 * y + 0.3 * z
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[4:-4, 5:-3, 6:-7] = 1
+    scan = Scan(
+        path=save(tmp_path / "i.nii.gz", ramp, axes="LPS"),
+        subject="s",
+        mask=save(tmp_path / "m.nii.gz", mask, axes="LPS", dtype=np.uint8),
+    )
+    volume = preprocess(axis=axis, spacing=spacing, size=(48, 48), percentile=100.0)(scan)
+    index = volume.mask.nonzero().numpy()
+    mm = index @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+    expected = 200 + mm @ [1.0, 0.7, 0.3]
+    assert np.allclose(volume.image[volume.mask].numpy() * volume.scale, expected, atol=0.01)
+    assert np.argmax(np.abs(volume.affine[:3, 0])) == {"axial": 2, "coronal": 1, "sagittal": 0}[axis]
+    assert np.allclose(np.linalg.norm(volume.affine[:3, :3], axis=0), spacing)
+
+
+def test_the_volume_is_the_brain_box_centred_and_scaled(tmp_path):
+    volume = preprocess(percentile=90.0)(scan_of(tmp_path))
+    data, labels = phantom()
+    assert volume.image.shape[1:] == (32, 32)
+    assert volume.mask[0].any()
+    assert volume.mask[-1].any()
+    assert volume.mask.sum() == (data > 0).sum()
+    assert volume.scale == pytest.approx(np.percentile(data[data > 0], 90))
+    assert (volume.image[volume.mask] == 1).float().mean() == pytest.approx(0.1, abs=0.02)
+    assert volume.image[~volume.mask].abs().max() == 0
+    assert torch.bincount(volume.labels.flatten().long()).tolist()[1:] == np.bincount(labels.ravel()).tolist()[1:]
+    where = volume.mask.nonzero()
+    low, high = where.amin(0)[1:], where.amax(0)[1:]
+    assert ((low + high) - 31).abs().max() <= 1
+
+
+def test_a_known_change_comes_back_at_the_right_place_and_scale(tmp_path):
+    """Native LAS at 2 mm, model at 4 mm: a change linear in space is predicted at every native voxel of the brain."""
+    data, _ = phantom()
+    scan = Scan(path=save(tmp_path / "i.nii.gz", data, axes="LAS"), subject="s")
+    prepare = preprocess(spacing=4.0, size=(16, 16))
+    volume, native = prepare(scan), read_nifti(scan.path, subject="s")
+    constant = prepare.restore(volume, volume.image - 0.1, native)
+    brain = brain_mask(scan, native)
+    assert np.array_equal(constant[~brain], native.data[~brain])
+    assert np.allclose((native.data - constant)[brain], 0.1 * volume.scale, atol=1e-3)
+    index = np.moveaxis(np.indices(volume.image.shape), 0, -1)
+    mm = index @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+    slope = torch.from_numpy(mm @ [0.002, 0.001, -0.0015]).float()
+    changed = prepare.restore(volume, volume.image + slope, native)
+    expected = (world(native.data.shape, native.affine) @ [0.002, 0.001, -0.0015]) * volume.scale
+    core = foreground(native.data) & (
+        np.linalg.norm(world(native.data.shape, native.affine) - [0, -4, 8], axis=-1) < 14
+    )
+    assert core.sum() > 500
+    assert np.allclose((changed - native.data)[core], expected[core], atol=0.05)
+
+
+def test_highlights_and_fine_detail_survive_a_change(tmp_path):
+    data, _ = phantom()
+    data[15, 18, 14] = 5000
+    scan = Scan(path=save(tmp_path / "i.nii.gz", data), subject="s")
+    prepare = preprocess()
+    volume, native = prepare(scan), read_nifti(scan.path, subject="s")
+    assert volume.image.max() == 1
+    out = prepare.restore(volume, volume.image * 0.9, native)
+    assert out[15, 18, 14] == pytest.approx(5000 - 0.1 * volume.scale, rel=1e-5)
+    dark = prepare.restore(volume, torch.zeros_like(volume.image), native)
+    assert dark.min() == 0
+
+
+def test_a_finer_file_is_low_passed_before_it_is_thinned_out():
+    """A checkerboard of single voxels must become grey, not a checkerboard of another size."""
+    board = torch.from_numpy(np.indices((24, 24, 24)).sum(0) % 2).float()[None]
+    fine = MetaTensor(board, affine=torch.eye(4, dtype=torch.float64))
+    inside = LowPass(2.0)(fine)[0, 8:-8, 8:-8, 8:-8]
+    assert (inside - 0.5).abs().max() < 0.02
+    assert LowPass(1.15)(fine) is fine
+
+
+def test_the_mask_is_one_piece_without_holes(tmp_path):
+    data, _ = phantom()
+    full = data > 0
+    data[15, 18, 14] = -3  # a dark voxel inside
+    data[1, 1, 1] = 50  # a speck outside
+    scan = Scan(path=save(tmp_path / "i.nii.gz", data), subject="s")
+    native = read_nifti(scan.path, subject="s")
+    assert np.array_equal(brain_mask(scan, native), full)
+    volume = preprocess()(scan)
+    assert volume.image.min() == 0
+    half = save(tmp_path / "m.nii.gz", full & (world()[..., 0] > 0), dtype=np.uint8)
+    given = preprocess()(replace(scan, mask=half))
+    assert given.mask.sum() == (full & (world()[..., 0] > 0)).sum()
+
+
+def test_brains_that_cannot_be_used_are_named(tmp_path):
+    scan = scan_of(tmp_path)
+    with pytest.raises(DataError, match=r"size=\[32,32\]"):
+        preprocess(size=(16, 32))(scan)
+    nothing = save(tmp_path / "m.nii.gz", np.zeros(SHAPE, np.uint8), dtype=np.uint8)
+    with pytest.raises(DataError, match="brain is empty"):
+        preprocess()(replace(scan, mask=nothing))
+    negative = save(tmp_path / "n.nii.gz", -phantom()[0])
+    with pytest.raises(DataError, match="brain is empty"):
+        preprocess()(Scan(path=negative, subject="s"))
+    head = save(tmp_path / "h.nii.gz", phantom()[0] + 5)
+    with pytest.raises(DataError, match="not skull-stripped"):
+        preprocess()(Scan(path=head, subject="s"))
+    with pytest.raises(ValueError, match="axis"):
+        preprocess(axis="oblique")
+
+
+def test_settings_name_every_constant():
+    settings = preprocess().settings()
+    assert settings["size"] == [32, 32]
+    assert {"spacing", "axis", "percentile", "version"} <= set(settings)
+    assert preprocess(percentile=99.0).settings() != settings
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("folder", ["ixi-hh", "open-ms"])
+def test_real_scans_come_back_exactly(folder, real_data):
+    scan = BidsFolder(real_data / folder).scans()[1]
+    prepare = Preprocess(spacing=2.0, axis="axial", size=(96, 112), percentile=99.5)
+    volume, native = prepare(scan), read_nifti(scan.path, subject=scan.subject)
+    assert np.array_equal(prepare.restore(volume, volume.image, native), native.data)
+    brain = brain_mask(scan, native)
+    change = native.data - prepare.restore(volume, volume.image - 0.01, native)
+    assert np.mean(np.abs(change[brain] - 0.01 * volume.scale) < 1e-3 * volume.scale) > 0.97
+    assert np.count_nonzero(change[~brain]) == 0
+    litres = np.abs(np.linalg.det(volume.affine[:3, :3])) * float(volume.mask.sum()) / 1e6
+    native_litres = np.abs(np.linalg.det(nibabel.load(scan.path).affine[:3, :3])) * brain.sum() / 1e6
+    assert litres == pytest.approx(native_litres, rel=0.01)
+    assert 0.9 < litres < 1.9
+
+
+def test_the_affine_of_the_phantom_is_what_the_tests_think():
+    assert nibabel.aff2axcodes(AFFINE) == ("R", "A", "S")
