@@ -44,7 +44,7 @@ def test_finds_scans_with_and_without_sessions(root):
     scans = BidsFolder(root, labels="derivatives/seg/{subject}/anat/{subject}_*{session}*dseg.nii.gz").scans()
     assert [scan.name for scan in scans] == ["sub-A1", "sub-B2_ses-1", "sub-B2_ses-2", "sub-C3"]
     assert [scan.labels and scan.labels.name for scan in scans] == [
-        None,
+        "sub-A1_dseg.nii.gz",
         "sub-B2_ses-1_dseg.nii.gz",
         "sub-B2_ses-2_dseg.nii.gz",
         None,
