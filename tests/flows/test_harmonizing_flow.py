@@ -136,9 +136,16 @@ def nodes(reach=19.0, count=200):
     return torch.cartesian_prod(y.flatten(), y.flatten()).view(-1, 1, 1, 2), torch.outer(weight, weight).flatten()
 
 
+def test_parity_alternates_so_that_every_pixel_moves():
+    density, image = flow(levels=0), images()
+    assert (density.encode(image).z != Logit(margin=1e-5)((image * 255 + 0.5) / 256 - 0.5)[0]).all()
+    layers = [layer for layer in flow(couplings=4).modules() if isinstance(layer, MaskedAffineCoupling)]
+    assert [layer.parity for layer in layers] == 4 * [0, 1, 0, 1]
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_density_of_two_pixels_has_mass_one(seed):
-    density = flow(seed, levels=0, logit_margin=TINY, dequantization="uniform")
+    density = flow(seed, levels=0, widths=(4, 6), logit_margin=TINY, dequantization="uniform")
     y, weight = nodes()
     image = ((y + 0.5) * 256 - 0.5) / 255  # bins, not their centres, fill [0, 1]
     with torch.no_grad():
@@ -149,7 +156,7 @@ def test_density_of_two_pixels_has_mass_one(seed):
 
 @pytest.mark.parametrize("seed", range(2))
 def test_variational_bound_never_beats_the_exact_likelihood(seed):
-    density = flow(seed, levels=0, logit_margin=TINY)
+    density = flow(seed, levels=0, widths=(4, 6), logit_margin=TINY)
     y, weight = nodes()
     noise = y + 0.5
     level = torch.tensor([20.0, 200.0], dtype=torch.float64).view(1, 1, 1, 2).expand_as(noise)
@@ -170,7 +177,7 @@ def test_variational_bound_never_beats_the_exact_likelihood(seed):
 def test_dequantizer_log_q_is_that_of_its_jacobian():
     layers = [coupling(parity=k, context=1) for k in range(2)]
     dequantization = VariationalDequantization(layers, margin=1e-5)
-    image, noise = images(), torch.rand(2, 1, 4, 8, dtype=torch.float64)
+    image, noise = images(2, 4, 2), torch.rand(2, 1, 4, 2, dtype=torch.float64)
     u, log_q = dequantization(image, noise)
     assert ((u >= 0) & (u <= 1)).all()
     one = [

@@ -8,6 +8,7 @@ from flow_cases import SETTINGS, flow
 from nflows.transforms import IdentityTransform
 
 from harmony.flows import ImageDensity, spline_flow
+from harmony.flows.dequantization import Dequantization, Dequantized
 
 
 def identity(bits=12, levels=1):
@@ -114,3 +115,24 @@ def test_a_size_that_does_not_fit_is_refused_with_a_cure(call):
 def test_bit_depths_out_of_range_are_refused(bits):
     with pytest.raises(ValueError, match="between 8 and 16"):
         identity(bits)
+
+
+def test_all_grey_levels_of_a_pixel_hold_the_mass_of_their_interval():
+    image = (torch.arange(256, dtype=torch.float64) / 255).view(256, 1, 1, 1)
+    total = identity(8, levels=0).log_prob(image).exp().sum()
+    assert total.item() == pytest.approx(math.erf(0.5 / math.sqrt(2)), rel=1e-3)  # P(|y| < 0.5)
+
+
+class SquaredNoise(Dequantization):
+    """u = noise^2, of density q(u) = 1 / (2 sqrt(u))."""
+
+    def forward(self, image, noise):
+        return Dequantized(noise**2, -(2 * noise).log().flatten(1).sum(1))
+
+
+def test_any_dequantization_gives_the_same_probability_on_average():
+    image = torch.full((20_000, 1, 1, 1), 100 / 255, dtype=torch.float64)
+    density = ImageDensity(IdentityTransform(), levels=0, bits=8, seed=0, dequantization=SquaredNoise())
+    estimate = density.log_prob(image, torch.Generator().manual_seed(0)).exp().mean()
+    expected = torch.distributions.Normal(0, 1).cdf(torch.tensor([100 / 256, 101 / 256]) - 0.5).diff()
+    assert estimate.item() == pytest.approx(expected.item(), rel=0.02)
