@@ -36,6 +36,9 @@ _ALLOWED = re.compile(
 )
 
 
+STAGES = ("flow", "evaluate")
+
+
 def conf_folder() -> str:
     """The configs: beside `src` in a checkout, inside the package in a wheel."""
     package = Path(__file__).parent
@@ -50,6 +53,7 @@ def entry_point(run: Callable[[DictConfig], None]) -> Callable[[], None]:
         _quiet()
         interrupts.watch()
         try:
+            check(cfg)
             run(cfg)
         except (HarmonyError, OmegaConfBaseException) as error:
             sys.exit(_fail(error))
@@ -70,6 +74,24 @@ def entry_point(run: Callable[[DictConfig], None]) -> Callable[[], None]:
         hydra.main(version_base="1.3", config_path=conf_folder(), config_name="config")(guarded)()
 
     return program
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse what cannot work before anything is read, trained or written."""
+    refuse_foreign_targets(cfg)
+    known = {"stages": STAGES, "methods": list(cfg.method), "data.query": list(cfg.data.scanners)}
+    for key, names in known.items():
+        unknown = [name for name in OmegaConf.select(cfg, key) if name not in names]
+        if unknown:
+            raise ConfigError(f"{key}={unknown}: unknown; there are {', '.join(names)}")
+    height, width = cfg.data.preprocess.size
+    unit = 2**cfg.flow.levels
+    if height % unit or width % unit:
+        fitting = f"[{-(-height // unit) * unit},{-(-width // unit) * unit}]"
+        raise ConfigError(
+            f"data.preprocess.size=[{height},{width}]: a flow of {cfg.flow.levels} levels needs sizes divisible by "
+            f"{unit} -> use data.preprocess.size={fitting}"
+        )
 
 
 def build(cfg: DictConfig, **objects: Any) -> Any:
@@ -175,9 +197,6 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
 
 def build_methods(cfg: DictConfig, density: ImageDensity, reference: Reference) -> dict[str, Method]:
     """The chosen methods by name. A constructor gets of (density, reference) what it asks for."""
-    unknown = [name for name in cfg.methods if name not in cfg.method]
-    if unknown:
-        raise ConfigError(f"methods={unknown}: unknown; there are {', '.join(cfg.method)}")
     at_hand = {"density": density, "reference": reference}
     methods = {}
     for name in cfg.methods:

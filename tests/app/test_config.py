@@ -66,10 +66,18 @@ def test_a_config_can_not_run_arbitrary_code(target):
         app.build(cfg)
 
 
-def test_an_unknown_method_names_the_known_ones():
-    cfg = config("methods=[none,blindharmoni]")
-    with pytest.raises(ConfigError, match=r"blindharmoni.*histogram_matching"):
-        app.build_methods(cfg, None, None)
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("methods=[none,blindharmoni]", r"blindharmoni.*histogram_matching"),
+        ("data.query=[fog]", r"fog.*gamma_0.7"),
+        ("stages=[flw]", r"flw.*evaluate"),
+        ("data.preprocess.size=[42,48]", r"divisible by 8.*\[48,48\]"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_done(override, words):
+    with pytest.raises(ConfigError, match=words):
+        app.check(config(override))
 
 
 def test_an_override_of_a_method_reaches_it():

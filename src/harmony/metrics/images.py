@@ -25,7 +25,9 @@ def ssim(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> float:
     The 2-D SSIM map of each slice, averaged over the stack (S, 1, H, W), or over the pixels of `mask`.
     """
     maps = [
-        structural_similarity(a, b, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True)[1]
+        structural_similarity(
+            a, b, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
+        )[1]
         for a, b in zip(image[:, 0].double().cpu().numpy(), truth[:, 0].double().cpu().numpy(), strict=True)
     ]
     similarity = np.stack(maps)

@@ -9,12 +9,12 @@ import numpy as np
 
 
 class Interval(NamedTuple):
-    """A mean over `count` subjects and its 95 % bootstrap interval (mean = low = high for one subject)."""
+    """A mean over `subjects` and its 95 % bootstrap interval (mean = low = high for one subject)."""
 
     mean: float
     low: float
     high: float
-    count: int
+    subjects: int
 
 
 def bootstrap_mean(values: Sequence[float], *, draws: int = 2000, seed: int = 0) -> Interval:

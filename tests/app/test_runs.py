@@ -1,0 +1,157 @@
+"""What a user sees: a run that ends with results, one that is stopped and goes on, one that is asked for twice."""
+
+import csv
+import json
+import signal
+import struct
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from wandb.proto import wandb_internal_pb2
+
+METHODS = ["none", "histogram_matching", "blindharmony"]
+LONG = ("tasks.flow.max_steps=60", "tasks.flow.val_every=5", "stages=[flow]")
+
+
+def test_a_run_ends_with_results_summary_config_and_figures(finished):
+    run = finished.one("runs/quickstart/seed1-*")
+    rows = list(csv.DictReader((run / "results.csv").open()))
+    assert list(rows[0]) == ["method", "domain", "subject", "metric", "value"]
+    found = {(row["method"], row["domain"]) for row in rows}
+    assert found == {(method, domain) for method in METHODS for domain in ("reference", "exp", "mix")}
+    assert {"psnr", "psnr_brain", "ssim", "ssim_brain", "bpd", "jitter", "seconds"} <= {row["metric"] for row in rows}
+    assert len({row["subject"] for row in rows}) == 2
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["means"]["reference"]["none"]["psnr"][0] == 100
+    assert (run / "DONE").exists()
+    assert "seed: 1" in (run / "config.yaml").read_text()
+    figures = list((run / "figures").glob("*.png"))
+    assert len(figures) == 6
+    assert all(figure.stat().st_size > 5000 for figure in figures)
+    assert "blindharmony" in finished.output
+    assert "PSNR dB" in finished.output
+
+
+def test_the_flow_folder_is_all_that_harmonizing_needs(finished):
+    flow = finished.one("runs/models/flow-*")
+    assert {p.name for p in flow.iterdir()} >= {"model.safetensors", "reference.safetensors", "config.yaml", "DONE"}
+    assert json.loads((flow / "summary.json").read_text())["val_bpd"] < 9
+
+
+def test_a_finished_experiment_is_reused_and_says_so(finished):
+    run = finished.one("runs/quickstart/seed1-*")
+    before = (run / "results.csv").stat().st_mtime_ns
+    code, output = finished.run("train")
+    assert code == 0
+    assert output.count("reused") == 2
+    assert (run / "results.csv").stat().st_mtime_ns == before
+    code, output = finished.run("evaluate")
+    assert code == 0
+    assert "reused" in output
+
+
+def test_the_offline_wandb_run_holds_scalars_images_and_the_table(finished):
+    logged = {}
+    for path in finished.path.glob("runs/quickstart/*/wandb/offline-run-*/*.wandb"):
+        for record in records(path):
+            for item in record.history.item:
+                key = item.key or "/".join(item.nested_key)
+                logged[key] = json.loads(item.value_json)
+    assert logged["flow/val_bpd"] == pytest.approx(
+        json.loads((finished.one("runs/models/flow-*") / "summary.json").read_text())["val_bpd"], abs=0.5
+    )
+    assert "flow/train_bpd" in logged
+    assert {logged[f"flow/{name}/_type"] for name in ("slices", "reconstructions", "samples")} == {"images/separated"}
+    assert logged["results/nrows"] == 2 * 3 * (3 * 7 + 1)
+    summary = json.loads((finished.one("runs/quickstart/seed1-*") / "summary.json").read_text())
+    expected = summary["means"]["exp"]["blindharmony"]["psnr"][0]
+    assert logged["result/exp/blindharmony/psnr"] == pytest.approx(expected)
+    assert any(key.startswith("figures/") for key in logged)
+
+
+def records(path):
+    """The records of an offline W&B file: a LevelDB log, 32 kB blocks of (crc, length, type, data), type 1 whole."""
+    data, at, parts = path.read_bytes(), 7, b""
+    assert data[:4] == b":W&B"
+    while at + 7 <= len(data):
+        left = 32768 - at % 32768
+        if left < 7:
+            at += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        parts += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield wandb_internal_pb2.Record.FromString(parts)
+            parts = b""
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_stopped_training_goes_on_to_the_same_weights(folder, straight, signum, code):
+    found, output = folder.interrupt("step 10/60", signum, "train", *LONG)
+    assert found == code, output
+    flow = folder.one("runs/models/flow-*")
+    assert (flow / "INTERRUPTED").exists() == (signum != signal.SIGKILL)
+    assert not (flow / "DONE").exists()
+    found, output = folder.run("train", *LONG)
+    assert found == 0, output
+    assert "resuming" in output
+    assert not (flow / "INTERRUPTED").exists()
+    weights = load_file(flow / "model.safetensors")
+    for name, tensor in load_file(straight).items():
+        assert torch.equal(tensor, weights[name]), name
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory, cache):
+    """The weights of the same training, never stopped."""
+    from conftest import Folder
+
+    folder = Folder(tmp_path_factory.mktemp("straight"), cache)
+    code, output = folder.run("train", *LONG)
+    assert code == 0, output
+    return folder.one("runs/models/flow-*") / "model.safetensors"
+
+
+def test_a_multirun_gives_each_seed_its_own_run(folder):
+    code, output = folder.run(
+        "train", "-m", "seed=1,2", "stages=[flow]", "tasks.flow.max_steps=2", "tasks.flow.val_every=2"
+    )
+    assert code == 0, output
+    assert len(list(folder.path.glob("runs/models/flow-*"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("module", "overrides", "words"),
+    [
+        ("train", ["experiment=quikstart"], ["quikstart", "quickstart"]),
+        ("train", ["experiment=../../../etc"], ["not allowed"]),
+        ("train", ["data.preprocess.size=[24,24]"], ["size"]),
+        ("train", ["data.source.subjects=2"], ["subjects", "shares"]),
+        ("train", ["data.source.subject=3"], ["data.source.subject"]),
+        ("evaluate", ["seed=77"], ["train it first"]),
+        ("evaluate", ["methods=[nothing]"], ["nothing", "blindharmony"]),
+    ],
+)
+def test_a_mistake_is_one_clear_error(folder, module, overrides, words):
+    code, output = folder.run(module, *overrides)
+    assert code not in (0, -9)
+    assert "Traceback" not in output
+    assert all(word in output for word in words), output
+    assert not list(folder.path.glob("runs/**/DONE"))
+    assert not list(folder.path.glob("runs/**/results.csv"))
+
+
+def test_a_checkpoint_of_another_architecture_is_one_clear_error(finished):
+    flow = finished.one("runs/models/flow-*")
+    from harmony import app
+    from harmony.core import CheckpointError
+    from harmony.flows import spline_flow
+
+    other = spline_flow(
+        levels=2, steps=1, hidden_channels=4, blocks=1, bins=4, tail_bound=3, min_bin_width=1e-3, min_bin_height=1e-3,
+        min_derivative=1e-3, bits=8, seed=0,
+    )  # fmt: skip
+    with pytest.raises(CheckpointError, match="another architecture"):
+        app.load_weights(other, flow / "model.safetensors")

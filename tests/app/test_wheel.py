@@ -1,0 +1,26 @@
+"""The built wheel carries its configs and works from any folder."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_wheel_works_from_any_folder(tmp_path):
+    def run(*words, **env):
+        done = subprocess.run(
+            words, cwd=tmp_path, env=os.environ | env, capture_output=True, text=True, timeout=240, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT))
+    (wheel,) = tmp_path.glob("*.whl")
+    run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path / "site"), str(wheel))
+    env = {"PYTHONPATH": str(tmp_path / "site"), "PYTHONSAFEPATH": "1"}
+    where = run(sys.executable, "-c", "import harmony.app as a; print(a.__file__); print(a.conf_folder())", **env)
+    assert all(line.startswith(str(tmp_path / "site")) for line in where.split())
+    config = run(sys.executable, "-m", "harmony.train", "experiment=quickstart", "--cfg", "job", **env)
+    assert "harmony.tasks.FlowTask" in config
