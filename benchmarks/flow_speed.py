@@ -44,10 +44,10 @@ def main() -> None:
     image = images(4, height, width).to(device)
     if args.peak:
         variant, task = args.peak
-        job(build(settings, image)[variant], task, image)()
+        job(build(settings, image, passes=0)[variant], task, image)()
         print(_peak_mib(device))
         return
-    densities = build(settings, image)
+    densities = build(settings, image, passes=3)
     report = {
         "machine": _machine(device),
         "size": [*image.shape],
@@ -70,12 +70,12 @@ def images(count: int, height: int, width: int) -> Tensor:
     return ((fine + 0.02 * torch.randn(fine.shape, generator=generator)) * inside).clamp(0, 1)
 
 
-def build(settings: dict, image: Tensor) -> dict[str, ImageDensity]:
-    """The three variants with one set of weights, after a few passes that set every norm."""
+def build(settings: dict, image: Tensor, passes: int) -> dict[str, ImageDensity]:
+    """The three variants with one set of weights, after some passes that set every norm."""
     torch.manual_seed(0)
     ours = spline_flow(**settings).to(image.device)
     with torch.no_grad():
-        for _ in range(3):
+        for _ in range(passes):
             ours.bits_per_dim(image)
     fast = spline_flow(**settings, conditioner_dtype="bfloat16").to(image.device)
     fast.load_state_dict(ours.state_dict())
@@ -153,7 +153,7 @@ def convolutions(density: ImageDensity, image: Tensor) -> dict[str, Callable[[],
 
 
 def peak(variant: str, task: str, args: argparse.Namespace) -> float:
-    """Peak memory of one process that builds all variants and runs one of them once."""
+    """Peak MiB of one process that builds all variants and runs one of them once."""
     command = [sys.executable, __file__, "--peak", variant, task, "--threads", str(args.threads)]
     done = subprocess.run([*command, *(["--small"] if args.small else [])], check=True, capture_output=True, text=True)
     return float(done.stdout)
