@@ -205,7 +205,7 @@ class BroadCorruption(Corruption[Scanner]):
         x = image * (blend_weights(image, self.intensities) * fields).sum(1, keepdim=True).exp()
         x = x * smooth_field(bias[:, None], position, size).exp()
         x = blur_inside(x, mask, parameters.blur.to(image), radius=math.ceil(3 * self.blur))
-        x = _rician(x, parameters.noise.to(image), parameters.seed)
+        x = rician_noise(x, parameters.noise.to(image), parameters.seed)
         x = self._rescale(x, image, mask, parameters.volume)
         return torch.where(mask, x.clamp(0, 1), 0)
 
@@ -312,7 +312,7 @@ def _label(image: Tensor, altered: Tensor, negative: Tensor) -> Labelled:
     return Labelled(torch.where(_per_image(negative), altered, image), 1 - 2 * negative.to(image.dtype))
 
 
-def _rician(image: Tensor, sigma: Tensor, seed: Tensor) -> Tensor:
+def rician_noise(image: Tensor, sigma: Tensor, seed: Tensor) -> Tensor:
     """|image + sigma (n_1 + i n_2)|; each slice's noise comes from its own seed, whatever the batch."""
     size = (2, *image.shape[-2:])
     noise = torch.stack([torch.randn(size, generator=Generator().manual_seed(int(s))) for s in seed]).to(image)
