@@ -35,7 +35,7 @@ def evaluate(cfg: DictConfig) -> None:
     domains = query_domains(cfg)
     print(f"evaluation: {len(methods)} methods on {len(domains)} domains in {run.path}")
     run.begin(OmegaConf.to_yaml(cfg, resolve=True))
-    volumes = data.volumes("test")[: cfg.evaluation.subjects]
+    volumes = data.volumes(cfg.evaluation.part)[: cfg.evaluation.subjects]
     try:
         rows = score_all(cfg, run, volumes, domains, methods, density)
     except interrupts.Interrupted:
@@ -59,19 +59,22 @@ def score_all(
 ) -> list[Row]:
     """All rows. One domain and subject at a time is finished and kept in `parts/`, so that a second start goes on."""
     rows: list[Row] = []
-    jobs = [(domain, scanner, k) for domain, scanner in domains.items() for k in range(len(volumes))]
-    for domain, scanner, k in watched(jobs, "scoring"):
-        volume = volumes[k]
-        part = run.path / "parts" / f"{domain}-{volume.scan.name}.csv"
-        if not part.exists():
-            query = scanner(volume) if scanner else volume
-            index = volume.select(cfg.data.count, cfg.data.step)
-            outcomes, found = score_subject(domain, query.stack(index), volume.stack(index), volume, methods, density)
-            if k < cfg.evaluation.figure_subjects:
-                draw(run, domain, volume, query.stack(index), volume.stack(index), outcomes)
-            write_rows(part, found)
-        rows += read_rows(part)
-        interrupts.check()
+    for number, (domain, scanner) in enumerate(domains.items(), start=1):
+        found: list[Row] = []
+        for k, volume in enumerate(watched(volumes, f"scoring {domain} ({number}/{len(domains)})")):
+            part = run.path / "parts" / f"{domain}-{volume.scan.name}.csv"
+            if not part.exists():
+                query = scanner(volume) if scanner else volume
+                index = volume.select(cfg.data.count, cfg.data.step)
+                outcomes, new = score_subject(domain, query.stack(index), volume.stack(index), volume, methods, density)
+                if k < cfg.evaluation.figure_subjects:
+                    draw(run, domain, volume, query.stack(index), volume.stack(index), outcomes)
+                write_rows(part, new)
+            found += read_rows(part)
+            interrupts.check()
+        means = result_table(row for row in found if row.metric == "psnr").flat_means()
+        print("  " + ", ".join(f"{key.split('/')[1]} {mean:.1f}" for key, mean in means.items()) + " dB", flush=True)
+        rows += found
     return rows
 
 
@@ -146,7 +149,7 @@ def log_results(cfg: DictConfig, run: RunFolder, rows: list[Row]) -> None:
 
 
 def title(cfg: DictConfig) -> str:
-    return f"{cfg.name}: harmonized against the truth, mean over held-out subjects"
+    return f"{cfg.name}: harmonized against the truth, mean over {cfg.evaluation.part} subjects"
 
 
 def to(stack: Stack, target: torch.device) -> Stack:
