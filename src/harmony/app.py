@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from harmony.core import CheckpointError, ConfigError, HarmonyError, interrupts
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder, fingerprint
 from harmony.data import SliceDataModule
-from harmony.flows import ImageDensity
 from harmony.methods import Method
 
 # What a config may build: public names of the rooms, and these few of others. Anything else (`os.system`,
@@ -34,9 +33,6 @@ _ALLOWED = re.compile(
     r"harmony\.(data|distances|downstream|flows|methods|networks|tasks)\.[A-Za-z]\w*"
     r"|torch\.optim\.[A-Z]\w*|lightning\.pytorch\.Trainer|lightning\.pytorch\.loggers\.(WandbLogger|CSVLogger)"
 )
-
-
-STAGES = ("flow", "evaluate")
 
 
 def conf_folder() -> str:
@@ -79,7 +75,7 @@ def entry_point(run: Callable[[DictConfig], None]) -> Callable[[], None]:
 def check(cfg: DictConfig) -> None:
     """Refuse what cannot work before anything is read, trained or written."""
     refuse_foreign_targets(cfg)
-    known = {"stages": STAGES, "methods": list(cfg.method), "data.query": list(cfg.data.scanners)}
+    known = {"stages": [*cfg.tasks, "evaluate"], "methods": list(cfg.method), "data.query": list(cfg.data.scanners)}
     for key, names in known.items():
         unknown = [name for name in OmegaConf.select(cfg, key) if name not in names]
         if unknown:
@@ -118,8 +114,8 @@ def plain(cfg: DictConfig | ListConfig) -> Any:
     return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
 
 
-def build_data(cfg: DictConfig) -> SliceDataModule:
-    """The data module of `cfg.data`, with the batch size of flow training."""
+def build_data(cfg: DictConfig, batch_size: int = 1) -> SliceDataModule:
+    """The data module of `cfg.data`."""
     return SliceDataModule(
         source=build(cfg.data.source),
         preprocess=build(cfg.data.preprocess),
@@ -128,36 +124,42 @@ def build_data(cfg: DictConfig) -> SliceDataModule:
         split_seed=cfg.data.split_seed,
         count=cfg.data.count,
         step=cfg.data.step,
-        batch_size=cfg.tasks.flow.batch_size,
+        batch_size=batch_size,
         seed=cfg.seed,
     )
 
 
-def flow_run(cfg: DictConfig, data: SliceDataModule) -> RunFolder:
-    """Where the flow of this config is, or will be. Found by what decides its weights, wherever the files lie."""
+def model_run(cfg: DictConfig, data: SliceDataModule, stage: str) -> RunFolder:
+    """Where the network of this stage is, or will be: found by what decides its weights, wherever the files lie."""
     settings = {
         "version": __version__,
         "seed": cfg.seed,
-        "flow": plain(cfg.flow),
-        "task": plain(cfg.tasks.flow),
+        "task": plain(cfg.tasks[stage]),
         "trainer": plain(cfg.trainer),
         "reference": plain(cfg.reference),
         "data": data_identity(cfg, data),
     }
-    return RunFolder(Path(cfg.runs) / "models" / f"flow-{fingerprint(settings)}")
+    return RunFolder(Path(cfg.runs) / "models" / f"{stage}-{fingerprint(settings)}")
 
 
 def experiment_run(cfg: DictConfig, data: SliceDataModule) -> RunFolder:
     """The folder of this experiment: config, results, figures, log."""
-    chosen = {name: plain(node) for name, node in cfg.method.items() if name in cfg.methods}
+    chosen = {name: plain(cfg.method[name]) for name in cfg.methods}
     settings = {
-        "flow": flow_run(cfg, data).path.name,
-        "stages": plain(cfg.stages),
+        "models": [model_run(cfg, data, stage).path.name for stage in models_wanted(cfg)],
         "methods": [list(cfg.methods), chosen],
         "evaluation": plain(cfg.evaluation),
         "query": [plain(cfg.data.query), plain(cfg.data.scanners)],
     }
     return RunFolder(Path(cfg.runs) / cfg.name / f"seed{cfg.seed}-{fingerprint(settings)}")
+
+
+def models_wanted(cfg: DictConfig) -> list[str]:
+    """The stages whose networks the chosen methods use; the flow scores every image, so it is always among them."""
+    wanted = [
+        stage for name in cfg.methods for stage in (OmegaConf.select(cfg, f"method.{name}.models") or {}).values()
+    ]
+    return list(dict.fromkeys(["flow", *wanted]))
 
 
 def data_identity(cfg: DictConfig, data: SliceDataModule) -> dict[str, Any]:
@@ -169,16 +171,17 @@ def data_identity(cfg: DictConfig, data: SliceDataModule) -> dict[str, Any]:
     }
 
 
-def load_density(run: RunFolder, cfg: DictConfig) -> ImageDensity:
-    """The trained flow of a run, frozen and in eval mode."""
+def load_network(cfg: DictConfig, data: SliceDataModule, stage: str) -> torch.nn.Module:
+    """The trained network of a stage, frozen and in eval mode."""
+    run = model_run(cfg, data, stage)
     if not run.done:
         raise CheckpointError(
-            f"{run.path}: no finished flow for this configuration -> train it first: "
-            f"python -m harmony.train experiment={cfg.name} with the same overrides"
+            f"{run.path}: no finished {stage} for this configuration -> train it first: "
+            f"python -m harmony.train experiment={cfg.name} 'stages=[{stage}]' with the same overrides"
         )
-    density = build(cfg.flow)
-    load_weights(density, run.path / "model.safetensors")
-    return density.to(device()).eval().requires_grad_(False)
+    network = build(cfg.tasks[stage].network)
+    load_weights(network, run.path / "model.safetensors")
+    return network.to(device()).eval().requires_grad_(False)
 
 
 def load_weights(module: torch.nn.Module, path: Path) -> None:
@@ -195,12 +198,16 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
         ) from error
 
 
-def build_methods(cfg: DictConfig, density: ImageDensity, reference: Reference) -> dict[str, Method]:
-    """The chosen methods by name. A constructor gets of (density, reference) what it asks for."""
-    at_hand = {"density": density, "reference": reference}
+def build_methods(cfg: DictConfig, networks: Mapping[str, torch.nn.Module], reference: Reference) -> dict[str, Method]:
+    """The chosen methods by name. `models` in a method's config names the stages whose networks its constructor gets;
+    the flow (`density`) and the reference statistics go to whom asks for them."""
     methods = {}
     for name in cfg.methods:
-        partial = build(cfg.method[name])
+        node = OmegaConf.create(plain(cfg.method[name]))
+        models = node.pop("models", {})
+        partial = build(node)
+        at_hand = {"density": networks["flow"], "reference": reference}
+        at_hand |= {argument: networks[stage] for argument, stage in models.items()}
         wanted = inspect.signature(partial.func).parameters
         methods[name] = partial(**{key: value for key, value in at_hand.items() if key in wanted})
     return methods

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -29,22 +30,24 @@ def evaluate(cfg: DictConfig) -> None:
         print(f"evaluation: {run.path} is done, reused")
         print_table(result_table(read_rows(run.path / "results.csv")), title=title(cfg))
         return
-    density = app.load_density(app.flow_run(cfg, data), cfg)
-    reference = Reference.load(app.flow_run(cfg, data).path / "reference.safetensors")
-    methods = app.build_methods(cfg, density, reference)
+    runs = {stage: app.model_run(cfg, data, stage) for stage in app.models_wanted(cfg)}
+    networks = {stage: app.load_network(cfg, data, stage) for stage in runs}
+    reference = Reference.load(runs["flow"].path / "reference.safetensors")
+    methods = app.build_methods(cfg, networks, reference)
     domains = query_domains(cfg)
-    print(f"evaluation: {len(methods)} methods on {len(domains)} domains in {run.path}")
+    print(f"evaluation: {len(methods)} methods on {len(domains)} domains in {run.path}", flush=True)
     run.begin(OmegaConf.to_yaml(cfg, resolve=True))
     volumes = data.volumes(cfg.evaluation.part)[: cfg.evaluation.subjects]
     try:
-        rows = score_all(cfg, run, volumes, domains, methods, density)
+        rows = score_all(cfg, run, volumes, domains, methods, cast("ImageDensity", networks["flow"]))
     except interrupts.Interrupted:
         run.interrupt()
         raise
     write_rows(run.path / "results.csv", rows)
     log_results(cfg, run, rows)
     table = result_table(rows)
-    run.finish({"flow": app.flow_run(cfg, data).path.name, "subjects": len(volumes), "means": table.means()})
+    models = {stage: each.path.name for stage, each in runs.items()}
+    run.finish({"models": models, "subjects": len(volumes), "means": table.means()})
     print_table(table, title=title(cfg))
     print(f"evaluation: done, {run.path / 'results.csv'} and {run.path / 'figures'}")
 

@@ -20,79 +20,73 @@ from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder
 from harmony.data import SliceDataModule
 from harmony.evaluate import evaluate
-from harmony.tasks import FlowPictures, ProgressLines, StopOnSignal
+from harmony.flows import ImageDensity
+from harmony.tasks import ProgressLines, StopOnSignal
 
 
 def train(cfg: DictConfig) -> None:
-    """Run the stages of the experiment; a stage that is done with the same config is reused."""
-    data = app.build_data(cfg)
-    run = app.experiment_run(cfg, data)
-    if "flow" in cfg.stages:
-        train_flow(cfg, data, run)
-    if "evaluate" in cfg.stages:
-        evaluate(cfg)
+    """Run the stages of the experiment in order; a stage that is done with the same config is reused."""
+    for stage in cfg.stages:
+        if stage == "evaluate":
+            evaluate(cfg)
+        else:
+            train_stage(cfg, stage)
 
 
-def train_flow(cfg: DictConfig, data: SliceDataModule, experiment: RunFolder) -> RunFolder:
-    """Fit the flow into its own run folder: model.safetensors, reference.safetensors, config, summary, checkpoints."""
-    run = app.flow_run(cfg, data)
+def train_stage(cfg: DictConfig, stage: str) -> None:
+    """Fit one network into its own run folder: model.safetensors, config, summary, checkpoints."""
+    node = cfg.tasks[stage]
+    data = app.build_data(cfg, node.batch_size)
+    run = app.model_run(cfg, data, stage)
     if run.done:
-        print(f"flow: {run.path} is done (val {run.summary()['val_bpd']:.3f} bpd), reused")
-        return run
+        print(f"{stage}: {run.path} is done (validation {run.summary()['score']:.3f}), reused")
+        return
     last = run.path / "checkpoints" / "last.ckpt"
-    print(f"flow: {'resuming' if last.exists() else 'training'} in {run.path}")
+    print(f"{stage}: {'resuming' if last.exists() else 'training'} in {run.path}", flush=True)
     run.begin(OmegaConf.to_yaml(cfg, resolve=True))
     lightning.seed_everything(cfg.seed, verbose=False)
-    density = app.build(cfg.flow)
-    task = app.build(cfg.tasks.flow.module, density=density)()
-    logger = app.build_logger(cfg, experiment)
-    checkpoints = ModelCheckpoint(
-        last.parent, "best", monitor=task.monitor, mode="min", save_last=True, save_weights_only=False
-    )
-    callbacks = [checkpoints, StopOnSignal(last), FlowPictures(**app.plain(cfg.tasks.flow.pictures)), progress_bar()]
-    trainer = app.build(cfg.trainer)(
-        max_steps=cfg.tasks.flow.max_steps,
-        val_check_interval=min(cfg.tasks.flow.val_every, cfg.tasks.flow.max_steps),
-        check_val_every_n_epoch=None,
-        callbacks=callbacks,
-        logger=logger,
-        default_root_dir=run.path,
-        enable_progress_bar=sys.stdout.isatty(),
-    )
+    network = app.build(node.network)
+    task = app.build(node.module)(network=network)
     begin = time.monotonic()
-    if cfg.tasks.flow.compile:
-        density.transform.compile()
     try:
-        trainer.fit(task, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+        best = fit(cfg, node, task, data, run, last)
     except Interrupted:
         run.interrupt()
         raise
-    val_bpd = float(checkpoints.best_model_score or torch.nan)
-    best = torch.load(checkpoints.best_model_path, map_location="cpu", weights_only=True)
-    task.load_state_dict(best["state_dict"])
-    save_model(run.path / "model.safetensors", density)
-    Reference.of(data.volumes("train"), **app.plain(cfg.reference)).save(run.path / "reference.safetensors")
-    run.finish(flow_summary(cfg, data, density, val_bpd, best, time.monotonic() - begin))
-    print(f"flow: done, {val_bpd:.3f} bpd on held-out subjects, saved in {run.path}")
-    return run
+    task.load_state_dict(torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"])
+    save_model(run.path / "model.safetensors", network)
+    if isinstance(network, ImageDensity):
+        Reference.of(data.volumes("train"), **app.plain(cfg.reference)).save(run.path / "reference.safetensors")
+    score = float(best.best_model_score or torch.nan)
+    run.finish(
+        {
+            "monitor": task.monitor,
+            "score": score,
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "subjects": {part: len(scans) for part, scans in data.split().items()},
+            "seed": cfg.seed,
+            "seconds": round(time.monotonic() - begin, 1),
+        }
+    )
+    print(f"{stage}: done, {task.monitor} {score:.3f} on held-out subjects, saved in {run.path}", flush=True)
 
 
-def flow_summary(
-    cfg: DictConfig,
-    data: SliceDataModule,
-    density: torch.nn.Module,
-    val_bpd: float,
-    best: dict[str, Any],
-    seconds: float,
-) -> dict[str, Any]:
-    return {
-        "val_bpd": val_bpd,
-        "best_step": best["global_step"],
-        "parameters": sum(p.numel() for p in density.parameters()),
-        "subjects": {part: len(scans) for part, scans in data.split().items()},
-        "seed": cfg.seed,
-        "seconds": round(seconds, 1),
-    }
+def fit(
+    cfg: DictConfig, node: DictConfig, task: Any, data: SliceDataModule, run: RunFolder, last: Path
+) -> ModelCheckpoint:
+    """Lightning's fit from the last checkpoint, if there is one, to `max_steps`; keeps the best on validation."""
+    best = ModelCheckpoint(last.parent, "best", monitor=task.monitor, mode="min", save_last=True)
+    trainer = app.build(cfg.trainer)(
+        max_steps=node.max_steps,
+        val_check_interval=min(node.val_every, node.max_steps),
+        check_val_every_n_epoch=None,
+        callbacks=[best, StopOnSignal(last), *(app.build(each) for each in node.callbacks), progress_bar()],
+        logger=app.build_logger(cfg, app.experiment_run(cfg, data)),
+        default_root_dir=run.path,
+        enable_progress_bar=sys.stdout.isatty(),
+    )
+    trainer.fit(task, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+    return best
 
 
 def save_model(path: Path, module: torch.nn.Module) -> None:

@@ -36,7 +36,7 @@ def test_a_run_ends_with_results_summary_config_and_figures(finished):
 def test_the_flow_folder_is_all_that_harmonizing_needs(finished):
     flow = finished.one("runs/models/flow-*")
     assert {p.name for p in flow.iterdir()} >= {"model.safetensors", "reference.safetensors", "config.yaml", "DONE"}
-    assert json.loads((flow / "summary.json").read_text())["val_bpd"] < 9
+    assert json.loads((flow / "summary.json").read_text())["score"] < 9
 
 
 def test_a_finished_experiment_is_reused_and_says_so(finished):
@@ -59,7 +59,7 @@ def test_the_offline_wandb_run_holds_scalars_images_and_the_table(finished):
                 key = item.key or "/".join(item.nested_key)
                 logged[key] = json.loads(item.value_json)
     assert logged["flow/val_bpd"] == pytest.approx(
-        json.loads((finished.one("runs/models/flow-*") / "summary.json").read_text())["val_bpd"], abs=0.5
+        json.loads((finished.one("runs/models/flow-*") / "summary.json").read_text())["score"], abs=0.5
     )
     assert "flow/train_bpd" in logged
     assert {logged[f"flow/{name}/_type"] for name in ("slices", "reconstructions", "samples")} == {"images/separated"}

@@ -3,6 +3,13 @@
 from harmony.data.atlas import Atlas
 from harmony.data.bids import BidsFolder
 from harmony.data.cache import VolumeCache, load_volumes
+from harmony.data.corruption import (
+    BroadCorruption,
+    Corruption,
+    CurveCorruption,
+    candidate_negatives,
+    forced_negatives,
+)
 from harmony.data.module import SliceDataModule
 from harmony.data.nifti import Nifti, read_labels, read_nifti, write_nifti
 from harmony.data.oasis3 import Oasis3
@@ -13,6 +20,9 @@ from harmony.data.shifts import QueryScanner, query_scanner
 __all__ = [
     "Atlas",
     "BidsFolder",
+    "BroadCorruption",
+    "Corruption",
+    "CurveCorruption",
     "Nifti",
     "Oasis3",
     "Preprocess",
@@ -20,6 +30,8 @@ __all__ = [
     "SliceDataModule",
     "VolumeCache",
     "brain_mask",
+    "candidate_negatives",
+    "forced_negatives",
     "load_volumes",
     "query_scanner",
     "read_labels",

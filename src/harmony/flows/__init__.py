@@ -1,6 +1,7 @@
 """Densities over images, dequantization included: the only room that knows nflows."""
 
 from harmony.flows.density import Encoded, ImageDensity
+from harmony.flows.harmonizing_flow import harmonizing_flow
 from harmony.flows.spline_flow import spline_flow
 
-__all__ = ["Encoded", "ImageDensity", "spline_flow"]
+__all__ = ["Encoded", "ImageDensity", "harmonizing_flow", "spline_flow"]

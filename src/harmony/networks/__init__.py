@@ -1,0 +1,8 @@
+"""Plain modules without training."""
+
+from harmony.networks.age_net import AgeNet
+from harmony.networks.coupling_unet import CouplingUNet
+from harmony.networks.harmonizer import Affine, Harmonizer
+from harmony.networks.unet import AnySizeUNet, segmentation_unet
+
+__all__ = ["Affine", "AgeNet", "AnySizeUNet", "CouplingUNet", "Harmonizer", "segmentation_unet"]

@@ -13,34 +13,63 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from harmony.flows import ImageDensity
+from harmony.tasks.guided import Guidance
 
 Batch = dict[str, Tensor]
 
 
 class FlowTask(lightning.LightningModule):
-    """Minimises the mean bits per dimension of reference slices.
+    """Minimises the mean bits per dimension of reference slices, or the guided loss.
 
+    network: the flow. compile: through torch.compile.
     optimizer: builds an optimizer from the parameters. Its rate falls to 0 along a cosine over `max_steps`.
+    guided: shows the flow altered slices too, as what it shall find unlikely; None: likelihood alone.
     seed: with the step number it gives the dequantization noise, so that a resumed run draws the same noise.
     """
 
     monitor = "flow/val_bpd"
 
     def __init__(
-        self, *, density: ImageDensity, optimizer: Callable[[Iterable[Parameter]], Optimizer], max_steps: int, seed: int
+        self,
+        *,
+        network: ImageDensity,
+        optimizer: Callable[[Iterable[Parameter]], Optimizer],
+        max_steps: int,
+        guided: Guidance | None,
+        compile: bool,
+        seed: int,
     ) -> None:
         super().__init__()
-        self.density, self.optimizer, self.max_steps, self.seed = density, optimizer, max_steps, seed
+        self.density, self.optimizer, self.max_steps, self.guided, self.seed = (
+            network,
+            optimizer,
+            max_steps,
+            guided,
+            seed,
+        )
+        if compile:
+            self.density.transform.compile()
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        noise = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
-        bpd = self.density.bits_per_dim(batch["image"], noise).mean()
-        self.log("flow/train_bpd", bpd, prog_bar=True)
-        return bpd
+        draw = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
+        if self.guided is None:
+            bpd = self.density.bits_per_dim(batch["image"], draw).mean()
+            self.log("flow/train_bpd", bpd, prog_bar=True)
+            return bpd
+        image, label = self.guided.training(batch["image"], batch["mask"], draw)
+        bpd = self.density.bits_per_dim(image, draw)
+        self.log("flow/train_bpd", bpd[label > 0].mean(), prog_bar=True)
+        return self.guided.loss(bpd, label)
 
-    def validation_step(self, batch: Batch, _: int) -> None:
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """The bits per dimension of clean slices decides; of altered ones (guided) is for the record."""
         bpd = self.density.bits_per_dim(batch["image"])
         self.log("flow/val_bpd", bpd.mean(), prog_bar=True, batch_size=len(bpd), on_epoch=True)
+        if self.guided is not None:
+            image, label = self.guided.validation(batch["image"], batch["mask"], index)
+            if (label < 0).any():
+                altered = self.density.bits_per_dim(image[label < 0])
+                self.log("flow/val_bpd_altered", altered.mean(), batch_size=len(altered), on_epoch=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self.optimizer(self.density.parameters())

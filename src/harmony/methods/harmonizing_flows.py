@@ -1,0 +1,170 @@
+"""Harmonizing Flows (Beizaee et al., arXiv 2301.11551, 2407.15717): adapt until a flow finds the output likely."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from harmony.core import Harmonized, Stack, interrupts
+from harmony.flows import ImageDensity
+from harmony.methods.base import Method
+from harmony.methods.jacobian import curve_log_jacobian
+from harmony.methods.stopping import Evidence, StoppingRule
+from harmony.networks import Harmonizer
+
+log = logging.getLogger(__name__)
+Judge = Callable[[Tensor], Tensor]  # images (B, 1, H, W) -> mean entropy of the predictions (B,), nats
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What an adaptation saw and why it stopped. `kept` is the pass in use; `outcome` after the do-no-harm rule."""
+
+    trajectory: list[Evidence]
+    kept: int
+    reason: str
+    outcome: Literal["adapted", "unadapted", "input"]
+
+
+class AdaptiveMethod(Method):
+    """A method that may look at unlabelled query images before it harmonizes."""
+
+    @abstractmethod
+    def adapt(self, stacks: Sequence[Stack], watch: Callable[[int], None] | None = None) -> Adaptation:
+        """Adapt to these stacks; `watch(k)` is called after pass k (0: before the first), with its weights in place."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Back to the state before any adaptation."""
+
+
+class HarmonizingFlows(AdaptiveMethod):
+    """x_h = clip(alpha(x) x + beta(x)) inside the brain, with the harmonizer's weights adapted to the query images.
+
+    The loss of a batch is mean bpd(x_h) - jacobian * J, J the log-Jacobian of the intensity curve (0: as published).
+
+    harmonizer: trained on corrupted reference images; copied, so that `reset` can put it back.
+    density: the reference flow; frozen, in eval mode, never changed.
+    trainable: "all" weights of the harmonizer, or its two "heads"; None: no adaptation at all.
+    batch: slices per step. stop: when to stop, and which pass to keep.
+    guard: do no harm - use the un-adapted harmonizer, or the input itself, where their evidence bpd - J is better.
+    """
+
+    def __init__(
+        self,
+        *,
+        density: ImageDensity,
+        harmonizer: Harmonizer,
+        optimizer: Callable[[Iterable[Parameter]], Optimizer],
+        trainable: Literal["all", "heads"] | None,
+        stop: StoppingRule,
+        jacobian: float,
+        guard: bool,
+        batch: int,
+        seed: int,
+        judge: Judge | None = None,
+    ) -> None:
+        if stop.needs_judge and judge is None and trainable is not None:
+            raise ValueError("this stopping rule reads a judge's entropy: give the method a judge")
+        self.density = density.eval().requires_grad_(False)
+        self.harmonizer = copy.deepcopy(harmonizer).eval()
+        self.initial = copy.deepcopy(self.harmonizer.state_dict())
+        self.optimizer, self.trainable, self.stop = optimizer, trainable, stop
+        self.jacobian, self.guard, self.batch, self.seed, self.judge = jacobian, guard, batch, seed, judge
+        self.identity = False
+
+    @torch.no_grad()
+    def harmonize(self, stack: Stack) -> Harmonized:
+        parts = torch.arange(len(stack)).split(self.batch)
+        return Harmonized(torch.cat([self._output(stack.image[part], stack.mask[part]) for part in parts]))
+
+    def reset(self) -> None:
+        self.harmonizer.load_state_dict(self.initial)
+        self.identity = False
+
+    def adapt(self, stacks: Sequence[Stack], watch: Callable[[int], None] | None = None) -> Adaptation:
+        image = torch.cat([stack.image for stack in stacks])
+        mask = torch.cat([stack.mask for stack in stacks])
+        if self.trainable is None:
+            return Adaptation([self._evidence(image, mask)], 0, "not adapted", "unadapted")
+        parameters = self._moving()
+        optimizer = self.optimizer(parameters)
+        generator = torch.Generator().manual_seed(self.seed)
+        trajectory, states = [self._evidence(image, mask)], [self._state()]
+        if watch:
+            watch(0)
+        while not (verdict := self.stop.decide(trajectory)).stop:
+            for part in torch.randperm(len(image), generator=generator).split(self.batch):
+                self._step(optimizer, image[part], mask[part])
+                interrupts.check()
+            trajectory.append(self._evidence(image, mask))
+            states.append(self._state())
+            if watch:
+                watch(len(trajectory) - 1)
+        self.harmonizer.load_state_dict(states[verdict.keep])
+        outcome = self._do_no_harm(trajectory[0], trajectory[verdict.keep], image, mask)
+        log.info("adaptation: %s -> %s", verdict.reason, outcome)
+        return Adaptation(trajectory, verdict.keep, verdict.reason, outcome)
+
+    def _moving(self) -> list[Parameter]:
+        """The parameters that adaptation will move; it says which."""
+        chosen = self.harmonizer.heads() if self.trainable == "heads" else list(self.harmonizer.parameters())
+        self.harmonizer.requires_grad_(False)
+        for parameter in chosen:
+            parameter.requires_grad_(True)
+        names = [name for name, parameter in self.harmonizer.named_parameters() if parameter.requires_grad]
+        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        log.info("adaptation moves %d parameters of the harmonizer: %s", sum(p.numel() for p in chosen), shown)
+        return chosen
+
+    def _step(self, optimizer: Optimizer, image: Tensor, mask: Tensor) -> None:
+        with torch.enable_grad():
+            output = self._output(image, mask)
+            loss = self.density.bits_per_dim(output).mean()
+            if self.jacobian:
+                loss = loss - self.jacobian * curve_log_jacobian(image, output, mask)
+            optimizer.zero_grad()
+            loss.backward()
+        optimizer.step()
+
+    def _output(self, image: Tensor, mask: Tensor) -> Tensor:
+        """The one path: what is optimised, scored and written."""
+        if self.identity:
+            return image
+        return torch.where(mask, self.harmonizer(image).apply(image).clamp(0, 1), 0)
+
+    @torch.no_grad()
+    def _evidence(self, image: Tensor, mask: Tensor, *, untouched: bool = False) -> Evidence:
+        parts = torch.arange(len(image)).split(self.batch)
+        output = image if untouched else torch.cat([self._output(image[part], mask[part]) for part in parts])
+        bpd = torch.cat([self.density.bits_per_dim(output[part]) for part in parts]).mean()
+        entropy = float(torch.cat([self.judge(output[part]) for part in parts]).mean()) if self.judge else math.nan
+        change = 255 * (output - image)[mask].abs().mean()
+        return Evidence(float(bpd), float(curve_log_jacobian(image, output, mask)), entropy, float(change))
+
+    def _do_no_harm(
+        self, before: Evidence, after: Evidence, image: Tensor, mask: Tensor
+    ) -> Literal["adapted", "unadapted", "input"]:
+        """Keep the adapted harmonizer only where the evidence, bpd - J, says that it helped."""
+        if not self.guard:
+            return "adapted"
+        untouched = self._evidence(image, mask, untouched=True)
+        costs = {"adapted": after, "unadapted": before, "input": untouched}
+        best = min(costs, key=lambda name: costs[name].bpd - costs[name].log_jacobian)
+        if best == "unadapted":
+            self.harmonizer.load_state_dict(self.initial)
+        self.identity = best == "input"
+        return best  # type: ignore[return-value]
+
+    def _state(self) -> dict[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in self.harmonizer.state_dict().items()}
