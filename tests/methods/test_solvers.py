@@ -37,8 +37,8 @@ def affine(density):
 @pytest.mark.parametrize(
     "solver",
     [
-        ImageSpace(iterations=600, alpha=0.05, learning_rate=0.01),
-        LatentSpace(iterations=600, alpha=0.05, learning_rate=0.05),
+        ImageSpace(iterations=20, alpha=0.05, first_step=0.05),
+        LatentSpace(iterations=20, alpha=0.05, first_step=0.1),
     ],
 )
 def test_exact_solvers_minimise_the_objective(density, query, solver):
@@ -47,7 +47,7 @@ def test_exact_solvers_minimise_the_objective(density, query, solver):
     expected = (C * query - 2 * solver.alpha * slope * offset) / (C + 2 * solver.alpha * slope**2)
     mask = torch.ones_like(query, dtype=torch.bool)
     found = solver.solve(density, quadratic(query), torch.full_like(query, 0.5), mask)
-    torch.testing.assert_close(found.image, expected, atol=2e-4, rtol=0)
+    torch.testing.assert_close(found.image, expected, atol=1e-9, rtol=0)
 
 
 def test_the_alternating_solver_reaches_its_fixed_point(density, query):
@@ -68,8 +68,8 @@ def test_the_alternating_solver_reaches_its_fixed_point(density, query):
     "solver",
     [
         Alternating(iterations=3, alpha=0.1),
-        ImageSpace(iterations=3, alpha=0.1, learning_rate=0.01),
-        LatentSpace(iterations=3, alpha=0.1, learning_rate=0.01),
+        ImageSpace(iterations=3, alpha=0.1, first_step=0.05),
+        LatentSpace(iterations=3, alpha=0.1, first_step=0.05),
     ],
 )
 class TestEverySolver:

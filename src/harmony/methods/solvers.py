@@ -34,7 +34,7 @@ class Iterates:
     def accept(self, proposal: Tensor) -> Tensor:
         """The proposal clipped to [0, 1] and re-masked; an image with a non-finite pixel keeps its former value."""
         self.fallback = ~proposal.isfinite().flatten(1).all(1)
-        proposal = torch.where(self.fallback[:, None, None, None], self.image, proposal)
+        proposal = torch.where(per_image(self.fallback), self.image, proposal)
         self.image = torch.where(self.mask, proposal.clamp(0, 1), 0)
         return self.image
 
@@ -83,11 +83,14 @@ class Alternating(Solver):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpace(Solver):
-    """Adam on D(x, x_q) + alpha |f(x)|^2 over the image x; gradients run through the flow. The best iterate is kept."""
+    """Gradient descent on D(x, x_q) + alpha |f(x)|^2 over the image x, through the flow. The best iterate is kept.
+
+    first_step: the largest change of a pixel in the first step; the later steps are Barzilai-Borwein's.
+    """
 
     iterations: int
     alpha: float
-    learning_rate: float
+    first_step: float
 
     def solve(self, density: ImageDensity, distance: Distance, start: Tensor, mask: Tensor) -> Iterates:
         def point(variable: Tensor) -> Point:
@@ -102,11 +105,14 @@ class ImageSpace(Solver):
 
 @dataclass(frozen=True, kw_only=True)
 class LatentSpace(Solver):
-    """Adam on D(f^-1(z), x_q) + alpha |z|^2 over the latent z; gradients run through the inverse. Best iterate kept."""
+    """Gradient descent on D(f^-1(z), x_q) + alpha |z|^2 over the latent z, through the inverse. Best iterate kept.
+
+    first_step: the largest change of a latent in the first step; the later steps are Barzilai-Borwein's.
+    """
 
     iterations: int
     alpha: float
-    learning_rate: float
+    first_step: float
 
     def solve(self, density: ImageDensity, distance: Distance, start: Tensor, mask: Tensor) -> Iterates:
         def point(variable: Tensor) -> Point:
@@ -134,13 +140,12 @@ def _descend(
     distance: Distance,
     solver: ImageSpace | LatentSpace,
 ) -> None:
-    """Adam from `start`; keeps per image the iterate of least objective, and takes no step where the gradient fails."""
-    variable = start.detach().clone().requires_grad_()
-    optimizer = torch.optim.Adam([variable], lr=solver.learning_rate)
-    best = torch.full_like(start[:, 0, 0, 0], torch.inf)
-    kept = state.image
+    """Barzilai-Borwein descent from `start`; keeps, per image, the iterate of least objective."""
+    variable, steps = start.detach(), BarzilaiBorwein(solver.first_step)
+    best, kept = torch.full_like(start[:, 0, 0, 0], torch.inf), state.image
     for _ in range(solver.iterations):
         with torch.enable_grad():
+            variable = variable.detach().requires_grad_()
             x, z, bpd = point(variable)
             value = distance(x)
             objective = value + solver.alpha * z.flatten(1).square().sum(1)
@@ -148,9 +153,37 @@ def _descend(
         state.accept(x.detach())
         better = (objective.detach() < best) & ~state.fallback
         best = torch.where(better, objective.detach(), best)
-        kept = torch.where(better[:, None, None, None], state.image, kept)
+        kept = torch.where(per_image(better), state.image, kept)
         known = {} if bpd is None else {"bpd": bpd}
         state.record(distance=value, objective=objective, fallback=state.fallback, **known)
-        variable.grad = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
-        optimizer.step()
+        variable = steps.next(variable.detach(), torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0))
     state.image = kept
+
+
+class BarzilaiBorwein:
+    """Gradient steps whose length is the secant estimate of 1 / curvature, for each image on its own:
+
+        t_k = <s, y> / <y, y>,    s = x_k - x_{k-1},    y = grad_k - grad_{k-1}        (Barzilai & Borwein 1988)
+
+    The problem has curvatures of many sizes (the flow stretches some directions a thousandfold) and no natural unit,
+    which a fixed rate or Adam's equal steps do not suit. A step is at most four times the former one.
+    """
+
+    def __init__(self, first_step: float) -> None:
+        self.first_step = first_step
+        self.former: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def next(self, variable: Tensor, gradient: Tensor) -> Tensor:
+        if self.former is None:
+            length = self.first_step / gradient.flatten(1).abs().amax(1).clamp(min=1e-30)
+        else:
+            s, y = (variable - self.former[0]).flatten(1), (gradient - self.former[1]).flatten(1)
+            secant = (s * y).sum(1).abs() / y.square().sum(1).clamp(min=1e-30)
+            length = torch.minimum(secant, 4 * self.former[2])
+        self.former = variable, gradient, length
+        return variable - per_image(length) * gradient
+
+
+def per_image(values: Tensor) -> Tensor:
+    """(B,) -> (B, 1, 1, 1)."""
+    return values[:, None, None, None]
