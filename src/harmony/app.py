@@ -16,9 +16,10 @@ import hydra
 import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from yaml import YAMLError
 
 from harmony import __version__
 from harmony.core import CheckpointError, ConfigError, HarmonyError, interrupts
@@ -42,14 +43,16 @@ def conf_folder() -> str:
     return str(checkout if (checkout / "config.yaml").exists() else package / "conf")
 
 
-def entry_point(run: Callable[[DictConfig], None]) -> Callable[[], None]:
+def entry_point(run: Callable[[DictConfig], None], config: str = "config") -> Callable[[], None]:
     """A Hydra program around `run`: quiet libraries, user errors in one line with exit code 2, signals as 128 + n."""
 
     def guarded(cfg: DictConfig) -> None:
         _quiet()
         interrupts.watch()
         try:
-            check(cfg)
+            refuse_foreign_targets(cfg)
+            if config == "config":
+                check(cfg)
             run(cfg)
         except (HarmonyError, OmegaConfBaseException) as error:
             sys.exit(_fail(error))
@@ -67,14 +70,13 @@ def entry_point(run: Callable[[DictConfig], None]) -> Callable[[], None]:
                 r"[+~]*[\w/@.]*experiment\b|--config|-c[dpn]\b", argument
             ):
                 sys.exit(_fail(ConfigError(f"{argument}: '..' is not allowed in the name of a config")))
-        hydra.main(version_base="1.3", config_path=conf_folder(), config_name="config")(guarded)()
+        hydra.main(version_base="1.3", config_path=conf_folder(), config_name=config)(guarded)()
 
     return program
 
 
 def check(cfg: DictConfig) -> None:
     """Refuse what cannot work before anything is read, trained or written."""
-    refuse_foreign_targets(cfg)
     known = {"stages": [*cfg.tasks, "evaluate"], "methods": list(cfg.method), "data.query": list(cfg.data.scanners)}
     for key, names in known.items():
         unknown = [name for name in OmegaConf.select(cfg, key) if name not in names]
@@ -179,8 +181,17 @@ def load_network(cfg: DictConfig, data: SliceDataModule, stage: str) -> torch.nn
             f"{run.path}: no finished {stage} for this configuration -> train it first: "
             f"python -m harmony.train experiment={cfg.name} 'stages=[{stage}]' with the same overrides"
         )
-    network = build(cfg.tasks[stage].network)
-    load_weights(network, run.path / "model.safetensors")
+    return load_run(run.path, stage)
+
+
+def load_run(run: Path, stage: str) -> torch.nn.Module:
+    """The trained network of a run folder, from nothing but the folder; frozen and in eval mode."""
+    try:
+        trained = OmegaConf.load(run / "config.yaml")
+        network = build(trained.tasks[stage].network)
+    except (OSError, YAMLError, AttributeError, ConfigKeyError) as error:
+        raise CheckpointError(f"{run}: not the run folder of a trained {stage} ({error})") from error
+    load_weights(network, run / "model.safetensors")
     return network.to(device()).eval().requires_grad_(False)
 
 

@@ -13,9 +13,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 
-from harmony import app
+from harmony import __version__, app
 from harmony.core.files import atomic_path
 from harmony.core.interrupts import Interrupted
+from harmony.core.model_card import ModelCard, domain, sha256
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder
 from harmony.data import SliceDataModule
@@ -58,6 +59,14 @@ def train_stage(cfg: DictConfig, stage: str) -> None:
     if isinstance(network, ImageDensity):
         Reference.of(data.volumes("train"), **app.plain(cfg.reference)).save(run.path / "reference.safetensors")
     score = float(best.best_model_score or torch.nan)
+    ModelCard(
+        name=run.path.name,
+        version=__version__,
+        preprocess=data.preprocess.settings(),
+        reference=dict(domain(data.split()["train"])),
+        score={task.monitor: score},
+        weights=sha256(run.path / "model.safetensors"),
+    ).save(run.path)
     run.finish(
         {
             "monitor": task.monitor,

@@ -13,7 +13,9 @@ from pathlib import Path
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` with the same suffixes, renamed onto it when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-", suffix="".join(path.suffixes[-2:]))
+    handle, name = tempfile.mkstemp(
+        dir=path.parent, prefix=f".tmp-{path.name.split('.')[0]}-", suffix="".join(path.suffixes[-2:])
+    )
     os.close(handle)
     temporary = Path(name)
     try:

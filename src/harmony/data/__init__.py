@@ -10,6 +10,7 @@ from harmony.data.corruption import (
     candidate_negatives,
     forced_negatives,
 )
+from harmony.data.derivatives import Derivatives, single_scan
 from harmony.data.module import SliceDataModule
 from harmony.data.nifti import Nifti, read_labels, read_nifti, write_nifti
 from harmony.data.oasis3 import Oasis3
@@ -23,6 +24,7 @@ __all__ = [
     "BroadCorruption",
     "Corruption",
     "CurveCorruption",
+    "Derivatives",
     "Nifti",
     "Oasis3",
     "Preprocess",
@@ -36,6 +38,7 @@ __all__ = [
     "query_scanner",
     "read_labels",
     "read_nifti",
+    "single_scan",
     "watched",
     "write_nifti",
 ]

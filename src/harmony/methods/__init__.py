@@ -2,13 +2,16 @@
 
 from harmony.methods.base import Method
 from harmony.methods.blindharmony import BlindHarmony
+from harmony.methods.harmonizing_flows import AdaptiveMethod, HarmonizingFlows
 from harmony.methods.histogram_matching import HistogramMatching
 from harmony.methods.none import Unharmonized
 from harmony.methods.solvers import Alternating, ImageSpace, LatentSpace, Solver
 
 __all__ = [
+    "AdaptiveMethod",
     "Alternating",
     "BlindHarmony",
+    "HarmonizingFlows",
     "HistogramMatching",
     "ImageSpace",
     "LatentSpace",

@@ -1,0 +1,69 @@
+"""What a trained network needs to be used elsewhere: the constants of its preprocessing, and where it comes from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harmony.core.errors import CheckpointError
+from harmony.core.files import write_atomic
+
+NAME = "model_card.json"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Travels in the run folder as model_card.json.
+
+    preprocess: every constant that decides the voxels a network sees; applying the network uses these, whatever the
+    new data set's own settings. reference: scanners, sites and number of subjects of the training scans.
+    weights: SHA-256 of model.safetensors.
+    """
+
+    name: str
+    version: str
+    preprocess: dict[str, Any]
+    reference: dict[str, Any]
+    score: dict[str, Any]
+    weights: str
+
+    def save(self, run: Path) -> None:
+        write_atomic(run / NAME, json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, run: Path) -> ModelCard:
+        """Raises CheckpointError where the run has no card, or weights other than the card's."""
+        try:
+            card = cls(**json.loads((run / NAME).read_text(encoding="utf-8")))
+        except (OSError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{run}: no readable {NAME} ({error}) -> "
+                "give the run folder of a finished training: model=runs/models/flow-..."
+            ) from error
+        if sha256(run / "model.safetensors") != card.weights:
+            raise CheckpointError(
+                f"{run / 'model.safetensors'}: not the weights of its model card -> copy the run again"
+            )
+        return card
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal digest of a file's bytes."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def domain(scans: list[Any]) -> Mapping[str, Any]:
+    """Who the training scans are, without naming anybody."""
+    return {
+        "subjects": len({scan.subject for scan in scans}),
+        "scanners": sorted({scan.scanner for scan in scans if scan.scanner}),
+        "sites": sorted({scan.site for scan in scans if scan.site}),
+    }
