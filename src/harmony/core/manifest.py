@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from harmony.core.errors import DataError
+
 
 @dataclass(frozen=True)
 class Scan:
-    """One T1-weighted scan. `subject` is unique to a person, `name` to a scan. Age in years; sex "F", "M" or None.
+    """One scan. `subject` is unique to a person, `name` to a scan. Sex "F", "M" or None.
 
+    age: years (neonates: weeks since the mother's last menstruation).
     mask, labels: files on the grid of `path`; None where there is none (the brain is then where the image is above 0).
+    split: the part that the data set itself assigns the scan to ("train", "val", "test"); None where it says nothing.
     """
 
     path: Path
@@ -25,6 +29,7 @@ class Scan:
     sex: str | None = None
     mask: Path | None = None
     labels: Path | None = None
+    split: str | None = None
 
     @property
     def name(self) -> str:
@@ -42,10 +47,13 @@ def split_by_subject(scans: Iterable[Scan], shares: Mapping[str, float], seed: i
 
     shares: part -> share, in order; they must add up to 1. The last part takes what rounding leaves.
     Subjects are ordered by a hash of (seed, subject), so the deal does not depend on the order of the files.
+    Where the scans come with a split of their own, that one is used. Raises DataError where it has gaps or leaks.
     """
     if abs(sum(shares.values()) - 1) > 1e-6:
         raise ValueError(f"split shares must add up to 1, got {dict(shares)}")
     scans = sorted(scans, key=lambda scan: scan.name)
+    if any(scan.split is not None for scan in scans):
+        return _given_parts(scans, shares)
     subjects = sorted(
         {scan.subject for scan in scans}, key=lambda s: hashlib.sha256(f"{seed}/{s}".encode()).hexdigest()
     )
@@ -58,3 +66,21 @@ def split_by_subject(scans: Iterable[Scan], shares: Mapping[str, float], seed: i
         parts[part] = [scan for scan in scans if scan.subject in chosen]
         begin = end
     return parts
+
+
+def _given_parts(scans: list[Scan], shares: Mapping[str, float]) -> dict[str, list[Scan]]:
+    """The parts that the scans themselves name."""
+    part_of: dict[str, str] = {}
+    for scan in scans:
+        if scan.split not in shares:
+            problem = "no split" if scan.split is None else f"split {scan.split!r} is not a part of the data"
+            cure = f"give every scan one of {', '.join(shares)}, or none at all"
+            raise DataError(problem, cure=cure, path=scan.path, subject=scan.subject)
+        if part_of.setdefault(scan.subject, scan.split) != scan.split:
+            raise DataError(
+                f"split leak: one subject in {part_of[scan.subject]!r} and in {scan.split!r}",
+                cure="put all scans of a subject into one part",
+                path=scan.path,
+                subject=scan.subject,
+            )
+    return {part: [scan for scan in scans if scan.split == part] for part in shares}

@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 from harmony.core import DataError, Scan
+from harmony.data.folders import checked_root, companion
+from harmony.data.tables import SEXES, UNKNOWN
 
 NAME = re.compile(r"(?P<subject>sub-[A-Za-z0-9]+)(_(?P<session>ses-[A-Za-z0-9]+))?(_[a-z]+-[A-Za-z0-9]+)*")
-UNKNOWN = {"", "n/a", "na", "nan", "none"}
-SEXES = {"f": "F", "female": "F", "m": "M", "male": "M"}
 
 
 class BidsFolder:
@@ -29,7 +29,7 @@ class BidsFolder:
 
     def scans(self) -> list[Scan]:
         """All scans, ordered by name. Raises DataError for none, or more than one of a subject and session."""
-        root = self._checked_root()
+        root = checked_root(self.root, "BIDS")
         people = read_participants(root / "participants.tsv")
         scans: dict[str, Scan] = {}
         for path in self._images(root):
@@ -44,15 +44,6 @@ class BidsFolder:
             scans[scan.name] = scan
         self._check_found(list(scans.values()), root)
         return [scans[name] for name in sorted(scans)]
-
-    def _checked_root(self) -> Path:
-        if self.root is None:
-            raise DataError("no data folder was given", cure="say where the BIDS folder is: data.root=/path/to/bids")
-        if not self.root.is_dir():
-            raise DataError(
-                "no such folder", cure="say where the BIDS folder is: data.root=/path/to/bids", path=self.root
-            )
-        return self.root
 
     def _images(self, root: Path) -> list[Path]:
         folders = [*root.glob("sub-*/anat"), *root.glob("sub-*/ses-*/anat")]
@@ -74,8 +65,8 @@ class BidsFolder:
             scanner=_text(row.get("scanner")),
             age=_age(row.get("age"), subject, root),
             sex=SEXES.get((row.get("sex") or "").strip().lower()),
-            mask=_companion(root, self.mask, subject, session, "mask", needed=True),
-            labels=_companion(root, self.labels, subject, session, "labels", needed=False),
+            mask=companion(root, self.mask, subject, session, "mask", needed=True),
+            labels=companion(root, self.labels, subject, session, "labels", needed=False),
         )
 
     def _check_found(self, scans: list[Scan], root: Path) -> None:
@@ -103,28 +94,6 @@ def read_participants(path: Path) -> dict[str, dict[str, str]]:
             "no column participant_id", cure="name the first column participant_id, tab-separated", path=path
         )
     return {"sub-" + row["participant_id"].strip().removeprefix("sub-"): row for row in rows}
-
-
-def _companion(
-    root: Path, pattern: str | None, subject: str, session: str | None, what: str, *, needed: bool
-) -> Path | None:
-    """The one file that belongs to a scan; None where there is none and it is not needed."""
-    if pattern is None:
-        return None
-    found = sorted(root.glob(_filled(pattern, subject, session or "")))
-    if len(found) > 1:
-        cure = f"make data.{what}= more specific ({{subject}} and {{session}} are filled in)"
-        raise DataError(f"{len(found)} files match {pattern!r}", cure=cure, path=found[0], subject=subject)
-    if not found and needed:
-        cure = f"add the file, correct data.{what}=, or set data.{what}=null"
-        raise DataError(f"no {what} matches {pattern!r}", cure=cure, path=root, subject=subject)
-    return found[0] if found else None
-
-
-def _filled(pattern: str, subject: str, session: str) -> str:
-    """An absent session may leave two stars side by side, which glob refuses unless they are a whole folder name."""
-    parts = pattern.format(subject=subject, session=session).split("/")
-    return "/".join(part if part == "**" else re.sub(r"\*+", "*", part) for part in parts if part)
 
 
 def _text(value: str | None) -> str | None:

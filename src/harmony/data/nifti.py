@@ -1,4 +1,4 @@
-"""The one safe way in and out of NIfTI: a damaged file is an error that names file, subject and cure."""
+"""The one safe way in and out of NIfTI (and in from MGZ): a damaged file is an error that names file and cure."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 GZIP_MAGIC = b"\x1f\x8b"
 DEFLATE_LIMIT = 1032  # deflate cannot shrink by more: a file of n bytes never holds more than 1032 n
 HEADERS = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}
+MGH_VERSION, MGH_OFFSET = 1, 284  # FreeSurfer's .mgz: the first four bytes, and where its voxels begin
 COPY_AGAIN = "copy or export the file again"
 
 
@@ -134,13 +135,17 @@ def _parse(path: Path) -> nibabel.Nifti1Image:
         _drain(stream)
     try:
         image = kind.from_bytes(raw)
+        if isinstance(image, nibabel.MGHImage):  # from here on everything is NIfTI: so is what is written back
+            image = nibabel.Nifti1Image(np.asarray(image.dataobj), image.affine)
     except Exception as error:  # nibabel raises a dozen unrelated types on a damaged header
         raise _BadImageError(f"not a readable NIfTI ({error})") from error
     return image
 
 
-def _inspect(head: bytes) -> tuple[type[nibabel.Nifti1Image], int]:
-    """The kind of NIfTI and the number of bytes up to its last voxel."""
+def _inspect(head: bytes) -> tuple[type[nibabel.Nifti1Image] | type[nibabel.MGHImage], int]:
+    """The kind of image and the number of bytes up to its last voxel."""
+    if int.from_bytes(head[:4], "big") == MGH_VERSION:
+        return _inspect_mgh(head)
     sizes = {int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")} & set(HEADERS)
     if not sizes or len(head) < max(sizes):
         raise _BadImageError("not a NIfTI file")
@@ -158,6 +163,17 @@ def _inspect(head: bytes) -> tuple[type[nibabel.Nifti1Image], int]:
     if not shape or min(shape) < 1:
         raise _BadImageError(f"no voxels: shape {shape}")
     return kind, offset + math.prod(int(n) for n in shape) * dtype.itemsize
+
+
+def _inspect_mgh(head: bytes) -> tuple[type[nibabel.MGHImage], int]:
+    try:
+        header = nibabel.MGHImage.header_class(head[:MGH_OFFSET])
+        shape, dtype = header.get_data_shape(), header.get_data_dtype()
+    except Exception as error:
+        raise _BadImageError(f"not a readable MGH/MGZ file ({error})") from error
+    if not shape or min(shape) < 1:
+        raise _BadImageError(f"no voxels: shape {shape}")
+    return nibabel.MGHImage, MGH_OFFSET + math.prod(int(n) for n in shape) * dtype.itemsize
 
 
 def _drain(stream: BinaryIO | gzip.GzipFile) -> None:

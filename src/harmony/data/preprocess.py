@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from monai.transforms import Compose, Orientation, Spacing, SpatialResample
 from torch import Tensor
 
 from harmony.core import DataError, Scan, Volume
+from harmony.data.labels import LABEL_MAPS, UnknownLabelsError, map_labels
 from harmony.data.nifti import Nifti, read_labels, read_nifti
 from harmony.data.transforms import LowPass, RobustScale, foreground, voxel_size
 
@@ -25,15 +27,21 @@ class Preprocess:
     """Scan -> Volume: RAS, `spacing` mm, robust scale, brain box along the slice axis, centred in `size` in plane.
 
     spacing: voxel side in mm. axis: the slice axis. size: (H, W) pixels. percentile: of the brain, becomes intensity 1.
+    label_map: the segmentation whose codes become the structures of `labels.STRUCTURES`; None leaves the codes alone.
     """
 
-    def __init__(self, *, spacing: float, axis: Axis, size: tuple[int, int], percentile: float) -> None:
+    def __init__(
+        self, *, spacing: float, axis: Axis, size: tuple[int, int], percentile: float, label_map: str | None = None
+    ) -> None:
         if axis not in LAYOUT:
             raise ValueError(f"axis must be one of {sorted(LAYOUT)}, got {axis!r}")
+        if label_map is not None and label_map not in LABEL_MAPS:
+            raise ValueError(f"label_map must be null or one of {sorted(LABEL_MAPS)}, got {label_map!r}")
+        self.label_map = label_map
         self.spacing, self.axis, self.percentile = float(spacing), axis, float(percentile)
         self.size = (int(size[0]), int(size[1]))
 
-    def settings(self) -> dict[str, float | int | str | list[int]]:
+    def settings(self) -> dict[str, float | int | str | list[int] | None]:
         """Every constant that decides the voxels, as plain values: for the model card and the cache key."""
         return {
             "spacing": self.spacing,
@@ -41,6 +49,7 @@ class Preprocess:
             "size": list(self.size),
             "percentile": self.percentile,
             "orientation": "RAS",
+            "label_map": self.label_map,
             "version": VERSION,
         }
 
@@ -52,7 +61,7 @@ class Preprocess:
         inside = self._to_grid("nearest")(_meta(mask, native.affine))[0] > 0
         labels = None
         if scan.labels is not None:
-            names = read_labels(scan.labels, native, scan.subject)
+            names = self._labels(scan.labels, native, scan.subject)
             labels = self._to_grid("nearest")(_meta(names, native.affine))[0].round().to(torch.int16).as_tensor()
         image, inside = grid[0].as_tensor(), inside.as_tensor()
         image, scale = RobustScale(self.percentile)(image, inside)
@@ -89,6 +98,17 @@ class Preprocess:
         change_native = np.divide(both[0], both[1], out=np.zeros_like(both[0]), where=inside)
         harmonized_native = native.data + np.float32(volume.scale) * change_native
         return np.maximum(harmonized_native, np.minimum(native.data, 0))
+
+    def _labels(self, path: Path, native: Nifti, subject: str) -> np.ndarray:
+        labels = read_labels(path, native, subject)
+        if self.label_map is None:
+            return labels
+        try:
+            return map_labels(labels, self.label_map)
+        except UnknownLabelsError as error:
+            cure = "correct data.preprocess.label_map=, or null to keep the codes as they are"
+            problem = f"{self.label_map} has no label {error}"
+            raise DataError(problem, cure=cure, path=path, subject=subject) from error
 
     def _to_grid(self, mode: str, *, low_pass: bool = False) -> Compose:
         steps = [Orientation(axcodes="RAS", labels=None)]

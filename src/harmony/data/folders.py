@@ -1,0 +1,80 @@
+"""Finding the files of a data set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from harmony.core import DataError, Scan
+
+NIFTI = (".nii.gz", ".nii")
+
+
+def checked_root(root: Path | None, what: str) -> Path:
+    """The data folder. Raises DataError, naming the setting, where there is none."""
+    if root is None:
+        cure = f"say where the {what} folder is: data.root=/path/to/{what.lower()}"
+        raise DataError("no data folder was given", cure=cure)
+    if not root.is_dir():
+        cure = f"say where the {what} folder is: data.root=/path/to/{what.lower()}"
+        raise DataError("no such folder", cure=cure, path=root)
+    return root
+
+
+def path_or_none(path: str | Path | None, root: Path | None = None) -> Path | None:
+    """A setting as a path, `~` expanded, a relative one below `root`."""
+    if path is None:
+        return None
+    path = Path(path).expanduser()
+    return path if root is None else root / path
+
+
+def image_in(folder: Path, stem: str, *, endings: tuple[str, ...] = NIFTI, subject: str) -> Path | None:
+    """The image `stem` with one of the endings; None where there is none. Raises DataError where there are two."""
+    found = [folder / f"{stem}{ending}" for ending in endings if (folder / f"{stem}{ending}").exists()]
+    if len(found) > 1:
+        problem = f"the image is there twice: {found[0].name} and {found[1].name}"
+        raise DataError(problem, cure="keep one of the two", path=found[1], subject=subject)
+    return found[0] if found else None
+
+
+def companion(
+    root: Path, pattern: str | None, subject: str, session: str | None, what: str, *, needed: bool
+) -> Path | None:
+    """The one file that belongs to a scan; None where there is none and it is not needed.
+
+    pattern: relative to the root, with `{subject}`, `{session}` and glob wildcards. what: "mask" or "labels".
+    """
+    if pattern is None:
+        return None
+    found = sorted(root.glob(_filled(pattern, subject, session or "")))
+    if len(found) > 1:
+        cure = f"make data.{what}= more specific ({{subject}} and {{session}} are filled in)"
+        raise DataError(f"{len(found)} files match {pattern!r}", cure=cure, path=found[0], subject=subject)
+    if not found and needed:
+        cure = f"add the file, correct data.{what}=, or set data.{what}=null"
+        raise DataError(f"no {what} matches {pattern!r}", cure=cure, path=root, subject=subject)
+    return found[0] if found else None
+
+
+def one_each(scans: Iterable[Scan], cure: str) -> list[Scan]:
+    """The scans ordered by name. Raises DataError where two have the same."""
+    found: dict[str, Scan] = {}
+    for scan in scans:
+        if scan.name in found:
+            problem = f"more than one scan of {scan.name}: {found[scan.name].path.name} and {scan.path.name}"
+            raise DataError(problem, cure=cure, path=scan.path, subject=scan.subject)
+        found[scan.name] = scan
+    return [found[name] for name in sorted(found)]
+
+
+def natural(path: Path) -> list[tuple[int, str]]:
+    """A sorting key that puts anat2 before anat10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.as_posix()) if part]
+
+
+def _filled(pattern: str, subject: str, session: str) -> str:
+    """An absent session may leave two stars side by side, which glob refuses unless they are a whole folder name."""
+    parts = pattern.format(subject=subject, session=session).split("/")
+    return "/".join(part if part == "**" else re.sub(r"\*+", "*", part) for part in parts if part)

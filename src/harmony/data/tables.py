@@ -1,0 +1,107 @@
+"""Tables that come with a data set: rows by column name, cells as values, and an error that names file and line."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harmony.core import DataError
+
+UNKNOWN = {"", "n/a", "na", "nan", "none"}
+SEXES = {"f": "F", "female": "F", "m": "M", "male": "M"}
+CODED_SEXES = {"1": "M", "2": "F", "1.0": "M", "2.0": "F"}  # as ABIDE, IXI and OASIS-3 write it
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row. cells: column (lower case, stripped) -> text (stripped)."""
+
+    path: Path
+    line: int
+    cells: Mapping[str, str]
+
+    def text(self, *columns: str) -> str | None:
+        """The first of the columns with a known value."""
+        for column in columns:
+            value = self.cells.get(column, "")
+            if value.lower() not in UNKNOWN:
+                return value
+        return None
+
+    def needed(self, column: str) -> str:
+        value = self.text(column)
+        if value is None:
+            raise self.error(f"column {column!r} is empty", "fill it in, or delete the line")
+        return value
+
+    def age(self, *columns: str) -> float | None:
+        """A number of at least 0, in the unit of the column. `89+`, as de-identified tables write it, counts as 89."""
+        text = self.text(*columns)
+        if text is None:
+            return None
+        try:
+            value = float(text.removesuffix("+"))
+        except ValueError:
+            value = math.nan
+        if not 0 <= value < math.inf:
+            raise self.error(f"age {text!r} is not a number of at least 0", "write a number, or n/a")
+        return value
+
+    def sex(self, *columns: str, codes: Mapping[str, str] = SEXES) -> str | None:
+        text = self.text(*columns)
+        if text is None:
+            return None
+        if text.lower() not in codes:
+            raise self.error(f"sex {text!r} is not one of {', '.join(codes)}", "correct it, or write n/a")
+        return codes[text.lower()]
+
+    def error(self, problem: str, cure: str, subject: str | None = None) -> DataError:
+        return DataError(f"line {self.line}: {problem}", cure=cure, path=self.path, subject=subject)
+
+
+def read_table(path: Path, *, needs: Sequence[str], hint: str) -> list[Record]:
+    """The rows of a CSV (or, by its suffix, TSV) with a header; empty lines are left out.
+
+    needs: columns (lower case) that must be there. hint: the cure where the file is missing or is something else.
+    Raises DataError for a missing file, one that is no text table, a missing or repeated column, a row that is longer
+    or shorter than the header.
+    """
+    if not path.is_file():
+        raise DataError("no such table", cure=hint, path=path)
+    if path.suffix.lower() in (".xls", ".xlsx", ".ods"):
+        raise DataError("a spreadsheet, not a text table", cure=f"export the sheet as CSV; {hint}", path=path)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+            lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"not a text table ({error})", cure=f"save it as UTF-8 CSV; {hint}", path=path) from error
+    lines = [(number, row) for number, row in lines if any(row)]
+    header = [name.lower() for name in lines[0][1]] if lines else []
+    wrong = [name for name in needs if header.count(name) != 1] or sorted(
+        {n for n in header if n and header.count(n) > 1}
+    )
+    if wrong:
+        problem = f"column {wrong[0]!r} is there {header.count(wrong[0])} times"
+        raise DataError(problem, cure=f"one header line with the columns {', '.join(needs)}", path=path)
+    records = []
+    for number, row in lines[1:]:
+        if len(row) != len(header):
+            problem = f"line {number} has {len(row)} cells, the header has {len(header)}"
+            raise DataError(problem, cure="mend the line (a cell with a comma needs quotes)", path=path)
+        records.append(Record(path, number, dict(zip(header, row, strict=True))))
+    return records
+
+
+def by_key(records: Sequence[Record], column: str) -> dict[str, Record]:
+    """The records by the text of a column. Raises DataError where two rows have the same."""
+    found: dict[str, Record] = {}
+    for record in records:
+        key = record.needed(column)
+        if key in found:
+            raise record.error(f"{column} {key!r} was already on line {found[key].line}", "keep one line of the two")
+        found[key] = record
+    return found
