@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 import torch
@@ -26,7 +26,9 @@ from harmony.core import CheckpointError, ConfigError, HarmonyError, interrupts
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder, fingerprint
 from harmony.data import SliceDataModule
+from harmony.downstream import Segmentation
 from harmony.methods import Method
+from harmony.networks import AnySizeUNet
 
 # What a config may build: public names of the rooms, and these few of others. Anything else (`os.system`,
 # `pathlib.Path.unlink`) is refused before a single object is made.
@@ -217,8 +219,10 @@ def build_methods(cfg: DictConfig, networks: Mapping[str, torch.nn.Module], refe
         node = OmegaConf.create(plain(cfg.method[name]))
         models = node.pop("models", {})
         partial = build(node)
-        at_hand = {"density": networks["flow"], "reference": reference}
+        at_hand: dict[str, Any] = {"density": networks["flow"], "reference": reference}
         at_hand |= {argument: networks[stage] for argument, stage in models.items()}
+        if "judge" in models:
+            at_hand["judge"] = Segmentation(segmenter=cast("AnySizeUNet", networks[models["judge"]])).entropy
         wanted = inspect.signature(partial.func).parameters
         methods[name] = partial(**{key: value for key, value in at_hand.items() if key in wanted})
     return methods

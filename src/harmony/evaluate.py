@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import cast
 
 import torch
@@ -11,11 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from harmony import app
 from harmony.core import Harmonized, Row, Stack, Volume, interrupts, read_rows, write_rows
+from harmony.core.files import write_atomic
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder
 from harmony.data import QueryScanner, query_scanner, watched
 from harmony.flows import ImageDensity
-from harmony.methods import Method
+from harmony.methods import AdaptiveMethod, Method
 from harmony.metrics import jitter, psnr, ssim
 from harmony.reports import Panel, comparison_figure, print_table, result_table, trajectory_figure
 
@@ -38,8 +41,9 @@ def evaluate(cfg: DictConfig) -> None:
     print(f"evaluation: {len(methods)} methods on {len(domains)} domains in {run.path}", flush=True)
     run.begin(OmegaConf.to_yaml(cfg, resolve=True))
     volumes = data.volumes(cfg.evaluation.part)[: cfg.evaluation.subjects]
+    adapt_on = data.volumes(cfg.evaluation.adapt_on)[: cfg.evaluation.subjects]
     try:
-        rows = score_all(cfg, run, volumes, domains, methods, cast("ImageDensity", networks["flow"]))
+        rows = score_all(cfg, run, volumes, adapt_on, domains, methods, cast("ImageDensity", networks["flow"]))
     except interrupts.Interrupted:
         run.interrupt()
         raise
@@ -47,7 +51,7 @@ def evaluate(cfg: DictConfig) -> None:
     log_results(cfg, run, rows)
     table = result_table(rows)
     models = {stage: each.path.name for stage, each in runs.items()}
-    run.finish({"models": models, "subjects": len(volumes), "means": table.means()})
+    run.finish({"models": models, "subjects": len(volumes), "adapt_on": cfg.evaluation.adapt_on, "means": table.means()})
     print_table(table, title=title(cfg))
     print(f"evaluation: done, {run.path / 'results.csv'} and {run.path / 'figures'}")
 
@@ -56,6 +60,7 @@ def score_all(
     cfg: DictConfig,
     run: RunFolder,
     volumes: list[Volume],
+    adaptation_volumes: list[Volume],
     domains: dict[str, QueryScanner | None],
     methods: dict[str, Method],
     density: ImageDensity,
@@ -64,9 +69,13 @@ def score_all(
     rows: list[Row] = []
     for number, (domain, scanner) in enumerate(domains.items(), start=1):
         found: list[Row] = []
+        adapted = False
         for k, volume in enumerate(watched(volumes, f"scoring {domain} ({number}/{len(domains)})")):
             part = run.path / "parts" / f"{domain}-{volume.scan.name}.csv"
             if not part.exists():
+                if not adapted:
+                    adapt_all(cfg, run, domain, scanner, adaptation_volumes, methods)
+                    adapted = True
                 query = scanner(volume) if scanner else volume
                 index = volume.select(cfg.data.count, cfg.data.step)
                 outcomes, new = score_subject(domain, query.stack(index), volume.stack(index), volume, methods, density)
@@ -79,6 +88,27 @@ def score_all(
         print("  " + ", ".join(f"{key.split('/')[1]} {mean:.1f}" for key, mean in means.items()) + " dB", flush=True)
         rows += found
     return rows
+
+
+def adapt_all(
+    cfg: DictConfig,
+    run: RunFolder,
+    domain: str,
+    scanner: QueryScanner | None,
+    volumes: list[Volume],
+    methods: dict[str, Method],
+) -> None:
+    """Each adaptive method, from its initial state, to the unlabelled query scans of one domain; with its evidence."""
+    for name, method in methods.items():
+        if not isinstance(method, AdaptiveMethod):
+            continue
+        queries = [scanner(volume) if scanner else volume for volume in volumes]
+        stacks = [to(query.stack(query.select(cfg.data.count, cfg.data.step)), app.device()) for query in queries]
+        method.reset()
+        record = method.adapt(stacks)
+        seen = {"adapt_on": cfg.evaluation.adapt_on, "subjects": [volume.scan.name for volume in volumes]}
+        text = json.dumps(asdict(record) | seen, indent=2)
+        write_atomic(run.path / "adaptation" / f"{name}-{domain}.json", text + "\n")
 
 
 def score_subject(

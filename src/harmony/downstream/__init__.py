@@ -1,0 +1,5 @@
+"""The judges: networks trained on the reference domain that are asked a question of the harmonized image."""
+
+from harmony.downstream.segmentation import Segmentation
+
+__all__ = ["Segmentation"]

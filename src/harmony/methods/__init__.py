@@ -6,16 +6,22 @@ from harmony.methods.harmonizing_flows import AdaptiveMethod, HarmonizingFlows
 from harmony.methods.histogram_matching import HistogramMatching
 from harmony.methods.none import Unharmonized
 from harmony.methods.solvers import Alternating, ImageSpace, LatentSpace, Solver
+from harmony.methods.stopping import Budget, LowestEntropy, Plateau, ReferenceLevel, StoppingRule
 
 __all__ = [
     "AdaptiveMethod",
     "Alternating",
     "BlindHarmony",
+    "Budget",
     "HarmonizingFlows",
     "HistogramMatching",
     "ImageSpace",
     "LatentSpace",
+    "LowestEntropy",
     "Method",
+    "Plateau",
+    "ReferenceLevel",
     "Solver",
+    "StoppingRule",
     "Unharmonized",
 ]

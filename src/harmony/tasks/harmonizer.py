@@ -22,7 +22,8 @@ class HarmonizerTask(lightning.LightningModule):
     """Mean squared error on the 0..255 scale, inside the brain, of the harmonized corrupted slice.
 
     corruption: drawn afresh for every step from (seed, step); in validation from the batch's number alone, so that the
-    best epoch is chosen on the same corrupted slices every time. Slices of one subject share its parameters.
+    best epoch is chosen on the same corrupted slices every time.
+    per_volume: the slices of a subject share its parameters; otherwise each slice has its own.
     halve_every: steps after which the learning rate is halved.
     """
 
@@ -34,12 +35,13 @@ class HarmonizerTask(lightning.LightningModule):
         network: Harmonizer,
         corruption: Corruption,
         optimizer: Callable[[Iterable[Parameter]], Optimizer],
+        per_volume: bool,
         halve_every: int,
         seed: int,
     ) -> None:
         super().__init__()
         self.harmonizer, self.corruption, self.optimizer = network, corruption, optimizer
-        self.halve_every, self.seed = halve_every, seed
+        self.per_volume, self.halve_every, self.seed = per_volume, halve_every, seed
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         mse = self.loss(batch, self.seed * 1_000_003 + self.global_step)
@@ -54,7 +56,8 @@ class HarmonizerTask(lightning.LightningModule):
         """255^2 mean over the brain of (alpha x + beta - truth)^2, x the corrupted slice; unclamped: gradients live."""
         truth, mask = batch["image"], batch["mask"]
         generator = torch.Generator().manual_seed(seed)
-        drawn = self.corruption.draw(batch["position"].cpu(), batch["subject"].cpu(), generator)
+        volume = batch["subject"].cpu() if self.per_volume else torch.arange(len(truth))
+        drawn = self.corruption.draw(batch["position"].cpu(), volume, generator)
         x = self.corruption.replay(truth, mask, drawn)
         return 255**2 * (self.harmonizer(x).apply(x) - truth)[mask].square().mean()
 

@@ -1,0 +1,203 @@
+"""Test-time adaptation: what moves, what must not, when it stops, and that it does no harm when asked not to."""
+
+import copy
+import functools
+import math
+
+import pytest
+import torch
+
+from harmony.core import Stack
+from harmony.flows import harmonizing_flow, spline_flow
+from harmony.methods import Budget, HarmonizingFlows, LowestEntropy, Plateau, ReferenceLevel
+from harmony.networks import Harmonizer
+
+ADAM = functools.partial(torch.optim.Adam, lr=1e-3)
+
+
+def perturbed(module, scale=0.05):
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += scale * torch.randn(parameter.shape, generator=generator)
+    return module
+
+
+FLOWS = {
+    "guided": functools.partial(
+        harmonizing_flow, levels=1, couplings=2, widths=(4, 4), logit_margin=1e-5, dequantization="variational",
+        bits=8, seed=0,
+    ),
+    "spline": functools.partial(
+        spline_flow, levels=2, steps=1, hidden_channels=4, blocks=1, bins=4, tail_bound=3, min_bin_width=1e-3,
+        min_bin_height=1e-3, min_derivative=1e-3, bits=8, seed=0,
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(params=FLOWS)
+def density(request):
+    torch.manual_seed(0)
+    return perturbed(FLOWS[request.param]())
+
+
+@pytest.fixture
+def harmonizer():
+    torch.manual_seed(1)
+    return perturbed(Harmonizer(widths=(4, 4, 4)), 0.02)
+
+
+@pytest.fixture
+def stack():
+    image = torch.rand(6, 1, 16, 16, generator=torch.Generator().manual_seed(2))
+    mask = torch.zeros_like(image, dtype=torch.bool)
+    mask[..., 3:13, 3:13] = True
+    return Stack(torch.where(mask, image, 0), mask, torch.linspace(0, 1, 6))
+
+
+@pytest.fixture
+def build(density, harmonizer):
+    def make(**changes):
+        settings = {
+            "trainable": "all", "stop": Budget(passes=3), "jacobian": 0.0, "guard": False, "batch": 4, "seed": 0,
+            "optimizer": ADAM,
+        }  # fmt: skip
+        return HarmonizingFlows(density=density, harmonizer=harmonizer, **(settings | changes))
+
+    return make
+
+
+def test_adaptation_lowers_the_bpd_of_its_outputs(build, stack):
+    method = build(stop=Budget(passes=6))
+    record = method.adapt([stack])
+    assert record.trajectory[-1].bpd < record.trajectory[0].bpd
+    assert len(record.trajectory) == 7
+    image = method.harmonize(stack).image
+    with torch.no_grad():
+        bpd = method.density.bits_per_dim(image).mean().item()
+    assert bpd == pytest.approx(record.trajectory[record.kept].bpd, abs=1e-5)  # optimised = scored = returned
+
+
+def test_the_flow_is_bit_identical_and_reset_puts_everything_back(build, density, stack):
+    before = copy.deepcopy(density.state_dict())
+    method = build()
+    untouched = method.harmonize(stack).image
+    method.adapt([stack])
+    assert not torch.equal(method.harmonize(stack).image, untouched)
+    for name, tensor in density.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    method.reset()
+    assert torch.equal(method.harmonize(stack).image, untouched)
+
+
+def test_adaptation_twice_from_a_reset_is_the_same(build, stack):
+    method = build()
+    first = method.adapt([stack])
+    method.reset()
+    again = method.adapt([stack])
+    assert [e.bpd for e in again.trajectory] == [e.bpd for e in first.trajectory]
+
+
+def test_heads_only_moves_the_heads_only(build, stack):
+    method = build(trainable="heads")
+    before = copy.deepcopy(method.harmonizer.state_dict())
+    method.adapt([stack])
+    moved = {name for name, tensor in method.harmonizer.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved
+    assert all(name.startswith(("alpha_head", "beta_head")) for name in moved)
+
+
+def test_the_callers_harmonizer_is_not_changed(build, harmonizer, stack):
+    before = copy.deepcopy(harmonizer.state_dict())
+    build().adapt([stack])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in harmonizer.state_dict().items())
+
+
+def test_it_adapts_for_a_caller_without_gradients(build, stack):
+    with torch.no_grad():
+        record = build().adapt([stack])
+    assert record.trajectory[-1].bpd != record.trajectory[0].bpd
+
+
+def test_background_and_range_are_kept(build, stack):
+    method = build()
+    method.adapt([stack])
+    image = method.harmonize(stack).image
+    assert (image[~stack.mask] == 0).all()
+    assert ((image >= 0) & (image <= 1)).all()
+
+
+def test_slices_are_harmonized_on_their_own(build, stack):
+    method = build()
+    together = method.harmonize(stack).image
+    alone = method.harmonize(Stack(stack.image[2:3], stack.mask[2:3], stack.position[2:3])).image
+    torch.testing.assert_close(together[2:3], alone)
+
+
+@pytest.mark.parametrize(
+    ("stop", "kept"),
+    [
+        (Budget(passes=0), 0),
+        (ReferenceLevel(passes=3, level=math.inf), 0),
+        (ReferenceLevel(passes=2, level=-math.inf), 2),
+        (Plateau(passes=2, share=0.0), None),
+    ],
+)
+def test_the_rule_decides_which_pass_is_used(build, stack, stop, kept):
+    record = build(stop=stop).adapt([stack])
+    assert record.reason
+    if kept is not None:
+        assert record.kept == kept
+
+
+def test_the_entropy_rule_uses_the_judge_and_keeps_its_surest_pass(build, stack):
+    entropies = iter([0.9, 0.5, 0.7, 0.8])
+    seen = {}
+
+    def judge(image):
+        if "value" not in seen or seen["left"] == 0:
+            seen["value"], seen["left"] = next(entropies), len(stack)
+        seen["left"] -= len(image)
+        return torch.full((len(image),), seen["value"])
+
+    method = build(stop=LowestEntropy(passes=9, patience=2), judge=judge)
+    record = method.adapt([stack])
+    assert [round(e.entropy, 3) for e in record.trajectory] == [0.9, 0.5, 0.7, 0.8]
+    assert record.kept == 1
+    assert "entropy" in record.reason
+
+
+def test_the_entropy_rule_needs_a_judge(build):
+    with pytest.raises(ValueError, match="judge"):
+        build(stop=LowestEntropy(passes=3, patience=1))
+
+
+def test_the_guard_returns_the_input_where_the_harmonizer_only_does_harm(build, stack):
+    """A harmonizer that squeezes all contrast: likely under the flow, but paid for by its log-Jacobian."""
+    method = build(guard=True, trainable="all", stop=Budget(passes=1))
+    with torch.no_grad():
+        method.harmonizer.reset_to_identity()
+        method.harmonizer.alpha_head.bias.fill_(1e-3)
+    method.initial = copy.deepcopy(method.harmonizer.state_dict())
+    record = method.adapt([stack])
+    assert record.outcome == "input"
+    assert torch.equal(method.harmonize(stack).image, stack.image)
+    method.reset()
+    assert not torch.equal(method.harmonize(stack).image, stack.image)
+
+
+def test_the_jacobian_term_keeps_the_contrast(build, stack):
+    def contrast(jacobian):
+        method = build(jacobian=jacobian, stop=Budget(passes=25), trainable="heads")
+        method.harmonizer.reset_to_identity()
+        method.adapt([stack])
+        return method.harmonize(stack).image[stack.mask].std().item()
+
+    assert contrast(3.0) > contrast(0.0)
+
+
+def test_without_adaptation_the_trained_harmonizer_is_used(build, stack):
+    method = build(trainable=None)
+    before = method.harmonize(stack).image
+    assert method.adapt([stack]).outcome == "unadapted"
+    assert torch.equal(method.harmonize(stack).image, before)

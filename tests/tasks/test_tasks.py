@@ -1,0 +1,145 @@
+"""The losses of the tasks against hand-computed values, and what is deterministic in them."""
+
+import functools
+
+import pytest
+import torch
+
+from harmony.core import DataError
+from harmony.data import BroadCorruption, CurveCorruption
+from harmony.networks import AgeNet, Harmonizer, segmentation_unet
+from harmony.tasks import AgeTask, Guidance, HarmonizerTask, SegmenterTask
+from harmony.tasks.judges import dice
+
+ADAM = functools.partial(torch.optim.Adam, lr=1e-3)
+CURVES = {
+    "shares": (0.4, 0.4, 0.2),
+    "dyadic_levels": 4,
+    "middle": 0.6,
+    "shift": 30.0,
+    "gain": (0.5, 2.0),
+    "gamma": (0.5, 1.5),
+}
+
+
+@pytest.fixture
+def batch():
+    image = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    return {
+        "image": image,
+        "mask": torch.ones_like(image, dtype=torch.bool),
+        "position": torch.linspace(0, 1, 4),
+        "subject": torch.tensor([0, 0, 1, 1]),
+        "age": torch.tensor([30.0, 30.0, 60.0, 60.0]),
+        "labels": torch.zeros(4, 1, 16, 16, dtype=torch.int16),
+    }
+
+
+def guidance(**changes):
+    settings = {"probability": 1.0, "threshold": 20.0, "every": 5, "floor": 1.0}
+    return Guidance(corruption=CurveCorruption(**CURVES, probability=1.0), **(settings | changes))
+
+
+def test_guided_loss_by_hand():
+    bpd, label = torch.tensor([3.0, 0.4, 5.0, 2.0]), torch.tensor([1.0, -1.0, -1.0, 1.0])
+    assert guidance().loss(bpd, label).item() == pytest.approx((3 - 0.4 - 1 + 2) / 4)
+
+
+def test_guided_gradient_is_zero_above_the_clip_and_signed_below():
+    bpd = torch.tensor([3.0, 0.4, 5.0], requires_grad=True)
+    guidance().loss(bpd, torch.tensor([1.0, -1.0, -1.0])).backward()
+    torch.testing.assert_close(bpd.grad, torch.tensor([1.0, -1.0, 0.0]) / 3)
+
+
+def test_validation_negatives_are_every_fifth_and_the_same_each_time():
+    image = torch.rand(12, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    mask = torch.ones_like(image, dtype=torch.bool)
+    first, label = guidance().validation(image, mask, 3)
+    again, _ = guidance().validation(image, mask, 3)
+    assert torch.equal(first, again)
+    assert (label < 0).nonzero().flatten().tolist() == [4, 9]
+    assert torch.equal(first[label > 0], image[label > 0])
+    assert not torch.equal(guidance().validation(image, mask, 4)[0], first)
+
+
+def harmonizer_task(per_volume=False, corruption=None):
+    corruption = corruption or CurveCorruption(**CURVES, probability=0.75)
+    return HarmonizerTask(
+        network=Harmonizer(widths=(4, 4)),
+        corruption=corruption,
+        optimizer=ADAM,
+        per_volume=per_volume,
+        halve_every=10,
+        seed=0,
+    )
+
+
+def test_harmonizer_loss_is_the_mse_in_grey_levels(batch):
+    """An identity corruption and a harmonizer with bias 0.1: 25.5 grey levels everywhere."""
+    nothing = CurveCorruption(**(CURVES | {"shares": (0.0, 1.0, 0.0)}), probability=0.0)
+    task = harmonizer_task(corruption=nothing)
+    assert task.loss(batch, 0).item() == pytest.approx(0, abs=1e-6)
+    with torch.no_grad():
+        task.harmonizer.beta_head.bias.fill_(0.1)
+    assert task.loss(batch, 0).item() == pytest.approx(25.5**2, rel=1e-4)
+
+
+def test_harmonizer_validation_is_deterministic_and_training_is_not_frozen(batch):
+    task = harmonizer_task()
+    assert task.loss(batch, 5).item() == task.loss(batch, 5).item()
+    assert task.loss(batch, 5).item() != task.loss(batch, 6).item()
+
+
+def test_slices_of_a_volume_share_their_corruption_when_asked(batch):
+    same = batch | {"image": batch["image"][:1].expand(4, 1, 16, 16)}
+    corruption = BroadCorruption(
+        contrast=0.0, bias=0.0, blur=2.0, noise=0.0, probability=1.0, order=2, intensities=2, percentile=99.5
+    )
+    drawn = []
+    corruption_draw = corruption.draw
+    corruption.draw = lambda *args: drawn.append(corruption_draw(*args)) or drawn[-1]
+    harmonizer_task(True, corruption).loss(same, 0)
+    harmonizer_task(False, corruption).loss(same, 0)
+    shared, own = (parameters.blur for parameters in drawn)
+    assert shared[0] == shared[1] != shared[2] == shared[3]
+    assert len(own.unique()) == 4
+
+
+def test_age_errors_by_hand_and_unknown_ages_are_left_out(batch):
+    network = AgeNet(widths=(4,), age_mean=50.0, age_deviation=10.0).eval()
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias.zero_()
+    task = AgeTask(network=network, optimizer=ADAM)
+    torch.testing.assert_close(task.errors(batch), torch.tensor([20.0, 10.0]))
+    unknown = batch | {"age": torch.tensor([torch.nan, torch.nan, 60.0, 60.0])}
+    torch.testing.assert_close(task.errors(unknown), torch.tensor([10.0]))
+    assert len(task.errors(batch | {"age": torch.full((4,), torch.nan)})) == 0
+
+
+def test_dice_by_hand():
+    truth = torch.tensor([[[0, 1, 1, 2]]])
+    assert dice(truth, truth, classes=4).item() == 1
+    prediction = torch.tensor([[[0, 1, 2, 2]]])
+    assert dice(prediction, truth, classes=4).item() == pytest.approx((2 / 3 + 2 / 3) / 2)
+    assert dice(torch.zeros_like(truth), truth, classes=4).item() == 0
+
+
+def test_a_segmenter_learns_a_threshold_and_needs_labels(batch):
+    torch.manual_seed(0)
+    batch = batch | {"labels": (batch["image"] > 0.5).to(torch.int16)}
+    network = segmentation_unet(in_channels=1, out_channels=2, widths=(8, 8), residual_units=1, norm="batch")
+    task = SegmenterTask(network=network, optimizer=functools.partial(torch.optim.Adam, lr=1e-2))
+    task.log = lambda *_, **__: None
+    optimizer = task.configure_optimizers()
+    losses = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = task.training_step(batch, 0)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+    del batch["labels"]
+    with pytest.raises(DataError, match=r"data\.labels"):
+        task.training_step(batch, 0)
