@@ -72,7 +72,7 @@ def _given_parts(scans: list[Scan], shares: Mapping[str, float]) -> dict[str, li
     """The parts that the scans themselves name."""
     part_of: dict[str, str] = {}
     for scan in scans:
-        if scan.split not in shares:
+        if scan.split is None or scan.split not in shares:
             problem = "no split" if scan.split is None else f"split {scan.split!r} is not a part of the data"
             cure = f"give every scan one of {', '.join(shares)}, or none at all"
             raise DataError(problem, cure=cure, path=scan.path, subject=scan.subject)

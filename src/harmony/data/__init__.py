@@ -1,5 +1,6 @@
 """Files, or nothing at all, into volumes and batches; and volumes back into files."""
 
+from harmony.data.abide import Abide
 from harmony.data.atlas import Atlas
 from harmony.data.bids import BidsFolder
 from harmony.data.cache import VolumeCache, load_volumes
@@ -11,6 +12,10 @@ from harmony.data.corruption import (
     forced_negatives,
 )
 from harmony.data.derivatives import Derivatives, single_scan
+from harmony.data.dhcp import Dhcp
+from harmony.data.ixi import Ixi
+from harmony.data.labels import LABEL_MAPS, NEONATAL_TISSUES, STRUCTURES, map_labels
+from harmony.data.manifest_csv import CsvManifest
 from harmony.data.module import SliceDataModule
 from harmony.data.nifti import Nifti, read_labels, read_nifti, write_nifti
 from harmony.data.oasis3 import Oasis3
@@ -19,12 +24,19 @@ from harmony.data.progress import watched
 from harmony.data.shifts import QueryScanner, query_scanner
 
 __all__ = [
+    "LABEL_MAPS",
+    "NEONATAL_TISSUES",
+    "STRUCTURES",
+    "Abide",
     "Atlas",
     "BidsFolder",
     "BroadCorruption",
     "Corruption",
+    "CsvManifest",
     "CurveCorruption",
     "Derivatives",
+    "Dhcp",
+    "Ixi",
     "Nifti",
     "Oasis3",
     "Preprocess",
@@ -35,6 +47,7 @@ __all__ = [
     "candidate_negatives",
     "forced_negatives",
     "load_volumes",
+    "map_labels",
     "query_scanner",
     "read_labels",
     "read_nifti",

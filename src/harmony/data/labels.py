@@ -1,7 +1,7 @@
 """Segmentations of other programs as one set of structures, left and right merged.
 
-The papers score 14 structures and do not name them; these are our choice: the structures of the brain that FreeSurfer's
-aseg labels in every adult. Cerebrospinal fluid outside the lateral ventricles, vessels and the optic chiasm are background.
+The papers score 14 structures and do not name them; these are our choice: what FreeSurfer's aseg labels in every adult.
+Cerebrospinal fluid outside the lateral ventricles, vessels and the optic chiasm are background.
 """
 
 from __future__ import annotations
@@ -43,9 +43,13 @@ _FREESURFER: dict[str, list[int]] = {
     # the choroid plexus, the inferior horn and the fifth ventricle lie within the lateral ventricles
     "background": [0, 14, 15, 24, 29, 30, 61, 62, 80, 81, 82, 85, 165, 257, 258, 259],
     # with white matter hypointensities, fornix and corpus callosum; wmparc's parcels and unsegmented white matter
-    "cerebral white matter": [2, 41, 77, 78, 79, 250, *range(251, 256), *range(3000, 3036), *range(4000, 4036), 5001, 5002],
+    "cerebral white matter": [
+        2, 41, 77, 78, 79, *range(250, 256), *range(3000, 3036), *range(4000, 4036), 5001, 5002,
+    ],
     # aparc's and aparc.a2009s's parcels
-    "cerebral cortex": [3, 42, 19, 20, 55, 56, *range(1000, 1036), *range(2000, 2036), *range(11100, 11176), *range(12100, 12176)],
+    "cerebral cortex": [
+        3, 19, 20, 42, 55, 56, *range(1000, 1036), *range(2000, 2036), *range(11100, 11176), *range(12100, 12176),
+    ],
     "lateral ventricle": [4, 5, 31, 43, 44, 63, 72],
     "cerebellar white matter": [7, 46],
     "cerebellar cortex": [8, 47, 172],
@@ -60,8 +64,8 @@ _FREESURFER: dict[str, list[int]] = {
     "ventral diencephalon": [28, 60],
 }  # fmt: skip
 _MUSE: dict[str, list[int]] = {
-    # cerebrospinal fluid, third and fourth ventricle; basal forebrain, which FreeSurfer does not label. 46 and 69 are in
-    # the maps but not in their table of names: by place and intensity a part of the third ventricle and the chiasm
+    # cerebrospinal fluid, third and fourth ventricle; basal forebrain, which FreeSurfer does not label. 46 and 69 occur
+    # in the maps but not in their table of names: small, by place fluid near the third ventricle and the optic chiasm
     "background": [0, 1, 4, 11, 46, 69, 75, 76],
     # with fornix, internal capsule and corpus callosum
     "cerebral white matter": [*range(81, 96)],
