@@ -28,6 +28,9 @@ class VolumeCache:
 
     A changed file or setting is another key; an entry that cannot be read or fails its checksum is built again. Two
     processes may share the folder: an entry appears complete, and both would write the same.
+
+    Volumes are views of their files (memory-mapped, private): hundreds of them cost page cache, not memory. An entry is
+    therefore only ever replaced, never written into.
     """
 
     def __init__(self, folder: Path | str, preprocess: Preprocess) -> None:
@@ -43,6 +46,7 @@ class VolumeCache:
             volume = self.preprocess(scan)
             with atomic_path(path) as temporary:
                 _write(temporary, volume)
+            volume = _read(path, scan) or volume
         return volume
 
     def _key(self, scan: Scan) -> str:
@@ -51,14 +55,20 @@ class VolumeCache:
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
-def load_volumes(scans: Iterable[Scan], cache: VolumeCache, progress: str) -> list[Volume]:
-    """All volumes, in order; `progress` names the work on screen. One DataError lists every scan that failed."""
+def load_volumes(scans: Iterable[Scan], cache: VolumeCache, progress: str, *, skip_bad: bool = False) -> list[Volume]:
+    """All volumes, in order; `progress` names the work on screen. One DataError lists every scan that failed.
+
+    skip_bad: go on without the scans that failed, if any is left; they are named in the log, in a list at the end.
+    """
     volumes, errors = [], []
     for scan in watched(list(scans), progress):
         try:
             volumes.append(cache.get(scan))
         except DataError as error:
             errors.append(error)
+    if errors and skip_bad and volumes:
+        log.warning("%d bad scans left out:%s", len(errors), "".join(f"\n  {error}" for error in errors))
+        return volumes
     if len(errors) == 1:
         raise errors[0]
     if errors:

@@ -27,6 +27,8 @@ class SliceDataModule(lightning.LightningDataModule):
     A batch: image (B, 1, H, W) float32 in [0, 1]; mask (B, 1, H, W) bool; position (B,) in the brain box; age (B,)
     years, nan where unknown; subject (B,) index into the part's volumes; labels (B, 1, H, W) int16 if all volumes have
     them.
+
+    skip_bad: leave out, and name, scans that cannot be used; by default they are one error that lists them.
     """
 
     def __init__(
@@ -41,12 +43,14 @@ class SliceDataModule(lightning.LightningDataModule):
         step: int,
         batch_size: int,
         seed: int,
+        skip_bad: bool = False,
     ) -> None:
         super().__init__()
         self.source, self.preprocess = source, preprocess
         self.cache = VolumeCache(cache_dir, preprocess)
         self.shares, self.split_seed = dict(shares), split_seed
         self.count, self.step, self.batch_size, self.seed = count, step, batch_size, seed
+        self.skip_bad = skip_bad
         self._parts: dict[str, list[Scan]] | None = None
         self._volumes: dict[str, list[Volume]] = {}
         self._slices: dict[str, Batch] = {}
@@ -68,7 +72,7 @@ class SliceDataModule(lightning.LightningDataModule):
     def volumes(self, part: str) -> list[Volume]:
         """The preprocessed volumes of a part, read once."""
         if part not in self._volumes:
-            self._volumes[part] = load_volumes(self.split()[part], self.cache, f"{part} scans")
+            self._volumes[part] = load_volumes(self.split()[part], self.cache, f"{part} scans", skip_bad=self.skip_bad)
         return self._volumes[part]
 
     def slices(self, part: str) -> Batch:

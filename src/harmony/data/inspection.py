@@ -1,0 +1,296 @@
+"""What a data set holds and all that is wrong with it, found before any work: one volume in memory at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+
+from harmony.core import DataError, Scan, Source, interrupts
+from harmony.data.confounding import confounded
+from harmony.data.derivatives import single_scan
+from harmony.data.module import SliceDataModule
+from harmony.data.nifti import Nifti, read_labels, read_nifti
+from harmony.data.preprocess import Preprocess, brain_mask
+from harmony.data.progress import watched
+
+SKULL_ML = 2200  # of voxels inside: the largest skulls hold about 1900 ml, a head is more than 3000 ml
+OLDEST = 120
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing to mend. error: training would stop at it, or its results would be wrong; else a warning."""
+
+    problem: str
+    cure: str
+    path: Path | None = None
+    subject: str | None = None
+    error: bool = True
+
+    @classmethod
+    def of(cls, error: DataError) -> Problem:
+        return cls(error.problem, error.cure, None if error.path is None else Path(error.path), error.subject)
+
+    def __str__(self) -> str:
+        return str(DataError(self.problem, cure=self.cure, path=self.path, subject=self.subject))
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the header and the voxels of a readable scan say.
+
+    voxel_mm: along the file's axes; orientation: of these axes, RAS for right, anterior, superior. dtype: on disk.
+    low, high: intensities. brain_ml: voxels inside the brain (mask, or above 0); None where there is no telling.
+    digest: of the voxels, so that a copy is found under another name, packing or header.
+    """
+
+    scan: Scan
+    shape: tuple[int, ...]
+    voxel_mm: tuple[float, ...]
+    orientation: str
+    dtype: str
+    low: float
+    high: float
+    brain_ml: float | None
+    digest: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """scans: all that the source lists; looks: those that can be read; parts: part of the data -> its scans."""
+
+    scans: list[Scan]
+    looks: list[Look]
+    parts: Mapping[str, list[Scan]]
+    problems: list[Problem]
+
+    @property
+    def errors(self) -> list[Problem]:
+        return [problem for problem in self.problems if problem.error]
+
+    @property
+    def warnings(self) -> list[Problem]:
+        return [problem for problem in self.problems if not problem.error]
+
+
+def inspect(data: SliceDataModule) -> Inspection:
+    """Look at every scan of the source as training would. Nothing is written; no problem stops it.
+
+    A source that cannot list its scans is one problem; the files that lie in its folder are then read all the same.
+    """
+    parts: Mapping[str, list[Scan]] = {}
+    preprocess: Preprocess | None = data.preprocess
+    try:
+        scans = data.source.scans()
+        problems = [*_same_name(scans), *_ages(scans), *_sites(scans)]
+        parts, found = _parts(data, scans)
+        problems += found
+    except DataError as error:
+        # Without the listing nobody knows which mask belongs to which scan: read, but look for no brain.
+        preprocess, scans = None, _files(data.source)
+        problems = [Problem.of(error)]
+    looks = []
+    for scan in watched(scans, "checking scans"):
+        look, found = look_at(scan, preprocess)
+        looks += [look] if look else []
+        problems += found
+        interrupts.check()
+    return Inspection(scans, looks, parts, problems + list(_same_image(looks, parts)))
+
+
+def look_at(scan: Scan, preprocess: Preprocess | None) -> tuple[Look | None, list[Problem]]:
+    """One scan: no look where the image cannot be read. A bad mask does not hide bad labels, nor the other way round.
+
+    preprocess: None to leave out what needs to know where the brain is.
+    """
+    problems: list[Problem] = []
+    try:
+        native = read_nifti(scan.path, subject=scan.subject)
+    except DataError as error:
+        return None, [Problem.of(error)]
+    if native.header["sform_code"] == 0 and native.header["qform_code"] == 0:
+        problem, cure = "the header states no orientation", "write the sform: left and right are only guessed"
+        problems.append(Problem(problem, cure, scan.path, scan.subject, error=False))
+    if scan.labels is not None:
+        try:
+            read_labels(scan.labels, native, scan.subject)
+        except DataError as error:
+            problems.append(Problem.of(error))
+    brain_ml, found = _brain(scan, native, preprocess) if preprocess else (None, [])
+    return _look(scan, native, brain_ml), problems + found
+
+
+def _brain(scan: Scan, native: Nifti, preprocess: Preprocess) -> tuple[float | None, list[Problem]]:
+    """Millilitres inside the brain, and what keeps it from the model's grid."""
+    problems: list[Problem] = []
+    brain_ml = None
+    try:
+        brain_ml = _millilitres(brain_mask(scan, native), native)
+        if brain_ml > SKULL_ML:
+            problem = f"{brain_ml:.0f} ml inside, more than a brain: the skull is probably still on"
+            cure = "strip the skull, or give a brain mask"
+            problems.append(Problem(problem, cure, scan.path, scan.subject, error=False))
+        preprocess(replace(scan, labels=None))
+    except DataError as error:
+        problems.append(Problem.of(error))
+    return brain_ml, problems
+
+
+def summary(found: Inspection) -> dict[str, Any]:
+    """What was found, as plain values: numbers, {"low", "high"} ranges and counts by value."""
+    scans, looks = found.scans, found.looks
+    ages = [scan.age for scan in scans if scan.age is not None]
+    return {
+        "scans": len(scans),
+        "readable": len(looks),
+        "subjects": len({scan.subject for scan in scans}),
+        "sessions": len({(scan.subject, scan.session) for scan in scans}),
+        "sites": _count(scan.site for scan in scans),
+        "scanners": _count(scan.scanner for scan in scans),
+        "age": _range(ages),
+        "age missing": len(scans) - len(ages),
+        "sex": _count(scan.sex for scan in scans),
+        "voxel mm": _count(" x ".join(f"{side:g}" for side in look.voxel_mm) for look in looks),
+        "shape": _count(" x ".join(map(str, look.shape)) for look in looks),
+        "orientation": _count(look.orientation for look in looks),
+        "dtype": _count(look.dtype for look in looks),
+        "intensity": _range([value for look in looks for value in (look.low, look.high)]),
+        "brain ml": _range([look.brain_ml for look in looks if look.brain_ml is not None]),
+        "with mask": sum(scan.mask is not None for scan in scans),
+        "with labels": sum(scan.labels is not None for scan in scans),
+        "parts": {
+            part: {"subjects": len({scan.subject for scan in chosen}), "scans": len(chosen)}
+            for part, chosen in found.parts.items()
+        },
+    }
+
+
+def as_json(found: Inspection) -> dict[str, Any]:
+    """Everything, for machines: `ok`, the summary, errors, warnings, and a record of each readable scan."""
+    return {
+        "ok": not found.errors,
+        "summary": summary(found),
+        "errors": [_plain(problem) for problem in found.errors],
+        "warnings": [_plain(problem) for problem in found.warnings],
+        "scans": [
+            {"name": look.scan.name, "file": str(look.scan.path)}
+            | {key: value for key, value in vars(look).items() if key != "scan"}
+            for look in found.looks
+        ],
+    }
+
+
+def _look(scan: Scan, native: Nifti, brain_ml: float | None) -> Look:
+    content = hashlib.sha256(str(native.data.shape).encode())
+    content.update(np.ascontiguousarray(native.data).data)
+    sides = np.linalg.norm(native.affine[:3, :3], axis=0)
+    return Look(
+        scan=scan,
+        shape=native.data.shape,
+        voxel_mm=tuple(round(float(side), 2) for side in sides),
+        orientation="".join(code or "?" for code in nibabel.aff2axcodes(native.affine)),
+        dtype=native.header.get_data_dtype().name,
+        low=float(native.data.min()),
+        high=float(native.data.max()),
+        brain_ml=brain_ml,
+        digest=content.hexdigest(),
+    )
+
+
+def _files(source: Source) -> list[Scan]:
+    """The T1w files below the source's folder, subject and session from their names."""
+    root = getattr(source, "root", None)
+    if root is None or not Path(root).is_dir():
+        return []
+    paths = [path for path in Path(root).rglob("*T1*.nii*") if "derivatives" not in path.relative_to(root).parts]
+    return [single_scan(path, None) for path in sorted(paths)]
+
+
+def _sites(scans: list[Scan]) -> Iterator[Problem]:
+    for text in confounded(scans):
+        yield Problem(text, "match the subjects, or say so where sites are compared", error=False)
+
+
+def _same_name(scans: list[Scan]) -> Iterator[Problem]:
+    first: dict[str, Scan] = {}
+    for scan in scans:
+        if first.setdefault(scan.name, scan) is not scan:
+            problem = f"more than one scan of {scan.name}: also {first[scan.name].path}"
+            yield Problem(problem, "keep one per subject and session", scan.path, scan.subject)
+
+
+def _ages(scans: list[Scan]) -> Iterator[Problem]:
+    missing = [scan for scan in scans if scan.age is None]
+    cure = "add it to the table of subjects; without it, no brain age"
+    if missing and len(missing) == len(scans):
+        yield Problem("no scan has an age", cure, error=False)
+        missing = []
+    for scan in missing:
+        yield Problem("no age", cure, scan.path, scan.subject, error=False)
+    for scan in scans:
+        if scan.age is not None and not 0 <= scan.age <= OLDEST:
+            problem = f"an age of {scan.age:g}"
+            yield Problem(problem, "correct the table of subjects", scan.path, scan.subject, error=False)
+
+
+def _parts(data: SliceDataModule, scans: list[Scan]) -> tuple[Mapping[str, list[Scan]], list[Problem]]:
+    """The parts, or why there are none; every subject that leaks, where the data set brings its own split."""
+    named: dict[str, set[str]] = defaultdict(set)
+    for scan in scans:
+        named[scan.subject] |= {scan.split} if scan.split else set()
+    leaks = [
+        Problem(
+            f"split leak: one subject in {' and in '.join(sorted(parts))}",
+            "put all scans of a subject into one part",
+            next(scan.path for scan in scans if scan.subject == subject),
+            subject,
+        )
+        for subject, parts in named.items()
+        if len(parts) > 1
+    ]
+    if leaks:
+        return {}, leaks
+    try:
+        return data.split(), []
+    except DataError as error:
+        return {}, [Problem.of(error)]
+
+
+def _same_image(looks: Iterable[Look], parts: Mapping[str, list[Scan]]) -> Iterator[Problem]:
+    """Copies: of another subject an error (it may be trained on and tested), of the same subject a warning."""
+    part_of = {scan.subject: part for part, chosen in parts.items() for scan in chosen}
+    first: dict[str, Scan] = {}
+    for look in looks:
+        scan, twin = look.scan, first.setdefault(look.digest, look.scan)
+        if twin is scan:
+            continue
+        problem = f"the same image as {twin.name} ({twin.path})"
+        ends = part_of.get(twin.subject), part_of.get(scan.subject)
+        if ends[0] != ends[1]:
+            problem += f", a leak between {ends[0]} and {ends[1]}"
+        yield Problem(problem, "keep one of the two", scan.path, scan.subject, error=twin.subject != scan.subject)
+
+
+def _millilitres(brain: np.ndarray, native: Nifti) -> float:
+    return float(brain.sum() * abs(np.linalg.det(native.affine[:3, :3])) / 1000)
+
+
+def _count(values: Iterable[str | None]) -> dict[str, int]:
+    return dict(Counter(UNKNOWN if value is None else value for value in values).most_common())
+
+
+def _range(values: list[float]) -> dict[str, float] | None:
+    return {"low": min(values), "high": max(values)} if values else None
+
+
+def _plain(problem: Problem) -> dict[str, str | None]:
+    path = None if problem.path is None else str(problem.path)
+    return {"subject": problem.subject, "file": path, "problem": problem.problem, "cure": problem.cure}
