@@ -130,6 +130,7 @@ def build_data(cfg: DictConfig, batch_size: int = 1) -> SliceDataModule:
         step=cfg.data.step,
         batch_size=batch_size,
         seed=cfg.seed,
+        skip_bad=cfg.data.skip_bad,
     )
 
 
