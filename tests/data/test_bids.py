@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from harmony.core import DataError
-from harmony.data import BidsFolder, Oasis3
+from harmony.data import BidsFolder
 
 
 def touch(root: Path, *names: str) -> None:
@@ -91,11 +91,6 @@ def test_names_and_patterns_that_do_not_fit(root):
     touch(root, "sub-C3/anat/sub-D4_T1w.nii.gz")
     with pytest.raises(DataError, match=r"not a BIDS file name"):
         BidsFolder(root).scans()
-
-
-def test_the_oasis3_placeholder_says_what_to_do(tmp_path):
-    with pytest.raises(DataError, match=r"data.root="):
-        Oasis3(tmp_path).scans()
 
 
 @pytest.mark.real

@@ -1,0 +1,60 @@
+"""The OASIS-3 experiments from end to end: the commands of the documentation on a miniature folder."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "data"))  # the miniatures live with the readers' tests
+import miniatures
+
+# The paper's experiment, made small: grid, flow and training. Everything else is the config's.
+SMALL = [
+    "logger=csv",
+    "data.preprocess.spacing=2.0",
+    "data.preprocess.size=[32,32]",
+    "data.count=4",
+    "flow.steps=1",
+    "flow.hidden_channels=8",
+    "tasks.flow.max_steps=3",
+    "tasks.flow.val_every=3",
+    "tasks.flow.batch_size=8",
+]
+
+
+def run(folder, module, *words):
+    command = [sys.executable, "-m", f"harmony.{module}", *words, *SMALL]
+    pipe, both = subprocess.PIPE, subprocess.STDOUT
+    process = subprocess.Popen(command, cwd=folder.path, env=folder.env, stdout=pipe, stderr=both, text=True)
+    output, _ = process.communicate(timeout=240)
+    return process.returncode, output
+
+
+@pytest.fixture
+def oasis(folder):
+    return miniatures.oasis_bids(folder.path / "oasis3", subjects=10)
+
+
+def test_oasis3_is_trained_on_and_harmonized(folder, oasis):
+    code, output = run(folder, "train", "experiment=oasis_nsf", f"data.root={oasis}")
+    assert code == 0, output
+    summary = json.loads((folder.one("runs/models/flow-*") / "summary.json").read_text())
+    assert summary["subjects"] == {"train": 7, "val": 1, "test": 2}
+    few = ["data.query=[exp,gamma_0.7]", "method.blindharmony.solver.iterations=2"]
+    code, output = run(folder, "evaluate", "experiment=oasis_blindharmony", f"data.root={oasis}", *few)
+    assert code == 0, output
+    results = folder.one("runs/oasis_blindharmony/seed1-*") / "results.csv"
+    rows = list(csv.DictReader(results.open()))
+    assert {row["domain"] for row in rows} == {"reference", "exp", "gamma_0.7"}
+    assert {row["method"] for row in rows} == {"none", "histogram_matching", "blindharmony"}
+    assert all(row["subject"].startswith("sub-OAS3") for row in rows)
+
+
+def test_a_scanner_that_is_not_there_is_one_clear_error(folder, oasis):
+    code, output = run(folder, "train", "experiment=oasis_nsf", f"data.root={oasis}", "data.scanner=Prisma")
+    assert code == 2
+    assert "Traceback" not in output
+    assert "data.scanner= one of: Siemens TrioTim" in output
