@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harmony import app
-from harmony.data.inspection import Inspection, Problem, as_json, inspect, summary
+from harmony.data.findings import as_json, summary
+from harmony.data.inspection import Inspection, Problem, inspect
 
 FLAG = "--json"
 SHOWN = 6  # values of a kind, and files with one and the same problem, before "more"; --json has them all

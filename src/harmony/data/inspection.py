@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
@@ -22,7 +21,6 @@ from harmony.data.progress import watched
 
 SKULL_ML = 2200  # of voxels inside: the largest skulls hold about 1900 ml, a head is more than 3000 ml
 OLDEST = 120
-UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -119,73 +117,40 @@ def look_at(scan: Scan, preprocess: Preprocess | None) -> tuple[Look | None, lis
     if native.header["sform_code"] == 0 and native.header["qform_code"] == 0:
         problem, cure = "the header states no orientation", "write the sform: left and right are only guessed"
         problems.append(Problem(problem, cure, scan.path, scan.subject, error=False))
+    checked = scan
     if scan.labels is not None:
         try:
             read_labels(scan.labels, native, scan.subject)
         except DataError as error:
             problems.append(Problem.of(error))
-    brain_ml, found = _brain(scan, native, preprocess) if preprocess else (None, [])
+            checked = replace(scan, labels=None)
+    brain_ml, found = _brain(checked, native, preprocess) if preprocess else (None, [])
     return _look(scan, native, brain_ml), problems + found
 
 
 def _brain(scan: Scan, native: Nifti, preprocess: Preprocess) -> tuple[float | None, list[Problem]]:
     """Millilitres inside the brain, and what keeps it from the model's grid."""
-    problems: list[Problem] = []
-    brain_ml = None
     try:
-        brain_ml = _millilitres(brain_mask(scan, native), native)
-        if brain_ml > SKULL_ML:
-            problem = f"{brain_ml:.0f} ml inside, more than a brain: the skull is probably still on"
-            cure = "strip the skull, or give a brain mask"
-            problems.append(Problem(problem, cure, scan.path, scan.subject, error=False))
-        preprocess(replace(scan, labels=None))
+        brain = brain_mask(scan, native)
     except DataError as error:
-        problems.append(Problem.of(error))
-    return brain_ml, problems
+        return None, [Problem.of(error)]
+    brain_ml = float(brain.sum() * abs(np.linalg.det(native.affine[:3, :3])) / 1000)
+    problems = []
+    if brain_ml > SKULL_ML:
+        problem = f"{brain_ml:.0f} ml inside, more than a brain: the skull is probably still on"
+        cure = "strip the skull, or give a brain mask"
+        problems.append(Problem(problem, cure, scan.path, scan.subject, error=False))
+    return brain_ml, problems + _prepared(scan, preprocess)
 
 
-def summary(found: Inspection) -> dict[str, Any]:
-    """What was found, as plain values: numbers, {"low", "high"} ranges and counts by value."""
-    scans, looks = found.scans, found.looks
-    ages = [scan.age for scan in scans if scan.age is not None]
-    return {
-        "scans": len(scans),
-        "readable": len(looks),
-        "subjects": len({scan.subject for scan in scans}),
-        "sessions": len({(scan.subject, scan.session) for scan in scans}),
-        "sites": _count(scan.site for scan in scans),
-        "scanners": _count(scan.scanner for scan in scans),
-        "age": _range(ages),
-        "age missing": len(scans) - len(ages),
-        "sex": _count(scan.sex for scan in scans),
-        "voxel mm": _count(" x ".join(f"{side:g}" for side in look.voxel_mm) for look in looks),
-        "shape": _count(" x ".join(map(str, look.shape)) for look in looks),
-        "orientation": _count(look.orientation for look in looks),
-        "dtype": _count(look.dtype for look in looks),
-        "intensity": _range([value for look in looks for value in (look.low, look.high)]),
-        "brain ml": _range([look.brain_ml for look in looks if look.brain_ml is not None]),
-        "with mask": sum(scan.mask is not None for scan in scans),
-        "with labels": sum(scan.labels is not None for scan in scans),
-        "parts": {
-            part: {"subjects": len({scan.subject for scan in chosen}), "scans": len(chosen)}
-            for part, chosen in found.parts.items()
-        },
-    }
-
-
-def as_json(found: Inspection) -> dict[str, Any]:
-    """Everything, for machines: `ok`, the summary, errors, warnings, and a record of each readable scan."""
-    return {
-        "ok": not found.errors,
-        "summary": summary(found),
-        "errors": [_plain(problem) for problem in found.errors],
-        "warnings": [_plain(problem) for problem in found.warnings],
-        "scans": [
-            {"name": look.scan.name, "file": str(look.scan.path)}
-            | {key: value for key, value in vars(look).items() if key != "scan"}
-            for look in found.looks
-        ],
-    }
+def _prepared(scan: Scan, preprocess: Preprocess) -> list[Problem]:
+    """What training would stop at; without the labels once more if it is them."""
+    try:
+        preprocess(scan)
+    except DataError as error:
+        again = scan.labels is not None and error.path == scan.labels
+        return [Problem.of(error)] + (_prepared(replace(scan, labels=None), preprocess) if again else [])
+    return []
 
 
 def _look(scan: Scan, native: Nifti, brain_ml: float | None) -> Look:
@@ -277,20 +242,3 @@ def _same_image(looks: Iterable[Look], parts: Mapping[str, list[Scan]]) -> Itera
         if ends[0] != ends[1]:
             problem += f", a leak between {ends[0]} and {ends[1]}"
         yield Problem(problem, "keep one of the two", scan.path, scan.subject, error=twin.subject != scan.subject)
-
-
-def _millilitres(brain: np.ndarray, native: Nifti) -> float:
-    return float(brain.sum() * abs(np.linalg.det(native.affine[:3, :3])) / 1000)
-
-
-def _count(values: Iterable[str | None]) -> dict[str, int]:
-    return dict(Counter(UNKNOWN if value is None else value for value in values).most_common())
-
-
-def _range(values: list[float]) -> dict[str, float] | None:
-    return {"low": min(values), "high": max(values)} if values else None
-
-
-def _plain(problem: Problem) -> dict[str, str | None]:
-    path = None if problem.path is None else str(problem.path)
-    return {"subject": problem.subject, "file": path, "problem": problem.problem, "cure": problem.cure}
