@@ -2,15 +2,26 @@
 
 import csv
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+
+from harmony import app
 
 sys.path.append(str(Path(__file__).parents[1] / "data"))  # the miniatures live with the readers' tests
 import miniatures
 
+DOCS = Path(__file__).parents[2] / "docs" / "data"
+COMMANDS = {
+    f"{page.stem}-{k}": shlex.split(text.replace("\\\n", " "))[3:]
+    for page in sorted(DOCS.glob("*.md"))
+    for k, text in enumerate(re.findall(r"^    (python -m harmony\.(?:\\\n|.)*)$", page.read_text(), re.M))
+}
 # The paper's experiment, made small: grid, flow and training. Everything else is the config's.
 SMALL = [
     "logger=csv",
@@ -58,3 +69,18 @@ def test_a_scanner_that_is_not_there_is_one_clear_error(folder, oasis):
     assert code == 2
     assert "Traceback" not in output
     assert "data.scanner= one of: Siemens TrioTim" in output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_commands_of_the_pages_compose(name):
+    with initialize_config_dir(app.conf_folder(), version_base="1.3"):
+        cfg = compose("config", overrides=COMMANDS[name])
+    app.check(cfg)
+    app.build(cfg.data.source)
+    app.build(cfg.data.preprocess)
+
+
+def test_every_page_has_a_command_and_is_linked():
+    pages = {page.stem for page in DOCS.glob("*.md")} - {"README"}
+    assert pages == {name.rpartition("-")[0] for name in COMMANDS}
+    assert all(f"({page}.md)" in (DOCS / "README.md").read_text() for page in pages)
