@@ -42,13 +42,18 @@ def comparison_figure(path: Path, query: Tensor, truth: Tensor, panels: Sequence
 
 
 def trajectory_figure(path: Path, traces: dict[str, dict[str, Tensor]], *, title: str) -> None:
-    """One panel per traced quantity, one line per method: the mean over slices against the iteration."""
-    names = list(dict.fromkeys(name for trace in traces.values() for name in trace if trace[name].isfinite().any()))
+    """One panel per traced quantity, one line per method: the mean over slices against the iteration.
+
+    Fallbacks are drawn only where there was one.
+    """
+    seen = {name: trace[name] for trace in traces.values() for name in trace if trace[name].isfinite().any()}
+    names = [name for name in seen if name != "fallback" or any(t[name].any() for t in traces.values() if name in t)]
     figure = Figure(figsize=(3.2 * len(names), 2.8), layout="constrained")
     for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        for method, trace in traces.items():
+        for k, (method, trace) in enumerate(traces.items()):
             if name in trace and trace[name].isfinite().any():
-                axis.plot(np.arange(1, len(trace[name]) + 1), trace[name].mean(1), label=method, linewidth=1.2)
+                steps = np.arange(1, len(trace[name]) + 1)
+                axis.plot(steps, trace[name].mean(1), label=method, linewidth=1.2, color=f"C{k}")
         axis.set_title(name, fontsize=9)
         axis.set_xlabel("iteration", fontsize=8)
         axis.tick_params(labelsize=7)
