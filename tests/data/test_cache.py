@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from phantoms import phantom, preprocess, save, scan_of
 
-from harmony.core import DataError, Volume
+from harmony.core import DataError, Scan, Volume
 from harmony.data import Preprocess, VolumeCache, load_volumes
 
 
@@ -112,3 +114,58 @@ def test_every_scan_that_failed_is_named_at_once(tmp_path, caplog):
     scans[3].path.write_bytes(b"broken")
     with pytest.raises(DataError, match=r"(?s)2 scans.*sub-1.*sub-3"):
         load_volumes(scans, cache, "train scans")
+
+
+def build(folder: Path, start, queue) -> None:
+    torch.set_num_threads(1)
+    scan = scan_of(folder / "own" / str(os.getpid()))  # only to have the libraries warm when both start
+    preprocess()(scan)
+    shared = Scan(folder / "sub-01_T1w.nii.gz", "sub-01", labels=folder / "sub-01_dseg.nii.gz")
+    cache = VolumeCache(folder / "cache", preprocess())
+    start.wait(60)
+    for _ in range(15):
+        volume = cache.get(shared)
+        queue.put((float(volume.image.double().sum()), int(volume.labels.sum()), volume.scale))
+        for entry in (folder / "cache").glob("sub-01-*"):
+            entry.unlink(missing_ok=True)  # so that both write it again and again, at once
+
+
+def test_two_processes_writing_one_entry_at_once(tmp_path):
+    expected = preprocess()(scan_of(tmp_path))
+    context = multiprocessing.get_context("spawn")
+    start, queue = context.Barrier(2), context.Queue()
+    workers = [context.Process(target=build, args=(tmp_path, start, queue)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    found = [queue.get(timeout=30) for _ in range(30)]
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert set(found) == {(float(expected.image.double().sum()), int(expected.labels.sum()), expected.scale)}
+    assert not [entry for entry in (tmp_path / "cache").iterdir() if entry.name.startswith(".tmp")]
+
+
+def test_a_volume_is_a_view_of_its_entry_and_writing_to_it_does_not_reach_the_entry(prepare, tmp_path):
+    """Hundreds of volumes must not be hundreds of copies in memory; built now or found, they are mapped."""
+    scan = scan_of(tmp_path)
+    cache = VolumeCache(tmp_path / "cache", prepare)
+    for volume in (cache.get(scan), cache.get(scan)):
+        entry = next((tmp_path / "cache").iterdir())
+        at = volume.image.data_ptr()
+        maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if str(entry) in line]
+        assert any(int(a, 16) <= at < int(b, 16) for a, b in (line[0].split("-") for line in maps))
+        volume.image.zero_()
+    assert same(cache.get(scan), preprocess()(scan))
+    assert prepare.calls == 1
+
+
+def test_bad_scans_are_left_out_and_named_on_request(tmp_path, caplog):
+    scans = [scan_of(tmp_path, f"sub-{k}") for k in range(4)]
+    scans[1].path.unlink()
+    scans[3].path.write_bytes(b"broken")
+    cache = VolumeCache(tmp_path / "cache", preprocess())
+    left = load_volumes(scans, cache, "train scans", skip_bad=True)
+    assert [volume.scan.subject for volume in left] == ["sub-0", "sub-2"]
+    assert all(words in caplog.text for words in ("2 bad scans left out", "[sub-1]", "[sub-3]", "not a NIfTI"))
+    with pytest.raises(DataError, match="2 scans cannot be used"):
+        load_volumes([scans[1], scans[3]], cache, "train scans", skip_bad=True)

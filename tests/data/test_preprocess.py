@@ -1,4 +1,4 @@
-"""One volume whatever the file; and exactly the file again when nothing was changed."""
+"""A volume that knows where it is, and the file again (every kind of file: test_corpus.py)."""
 
 from __future__ import annotations
 
@@ -14,33 +14,6 @@ from phantoms import AFFINE, SHAPE, phantom, preprocess, save, scan_of, world
 from harmony.core import DataError, Scan
 from harmony.data import BidsFolder, Preprocess, brain_mask, read_nifti
 from harmony.data.transforms import LowPass, foreground
-
-KINDS = {
-    "LAS": {"axes": "LAS"},
-    "PSR": {"axes": "PSR", "dtype": np.int16},
-    "LPI, uint8": {"axes": "LPI", "dtype": np.uint8},
-    "ASL with slope": {"axes": "ASL", "dtype": np.int16, "slope": 0.5},
-    "slope and intercept": {"dtype": np.int16, "slope": 0.25, "inter": -8.0},
-    "float64": {"dtype": np.float64, "axes": "SAL"},
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_same_brain_in_any_file_is_the_same_volume(kind, tmp_path):
-    data, labels = phantom()
-    expected = preprocess()(scan_of(tmp_path / "plain"))
-    options = KINDS[kind]
-    image = save(tmp_path / "scan.nii.gz", data, **options)
-    tissue = save(tmp_path / "labels.nii.gz", labels, dtype=np.uint8, axes=options.get("axes", "RAS"))
-    scan = Scan(path=image, subject="sub-01", labels=tissue)
-    volume = preprocess()(scan)
-    assert torch.equal(volume.image, expected.image)
-    assert torch.equal(volume.mask, expected.mask)
-    assert torch.equal(volume.labels, expected.labels)
-    assert volume.scale == expected.scale
-    assert np.allclose(volume.affine, expected.affine)
-    native = read_nifti(image, subject="s")
-    assert np.array_equal(preprocess().restore(volume, volume.image, native), native.data)
 
 
 @pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal"])

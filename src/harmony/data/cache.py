@@ -106,7 +106,8 @@ def _read(path: Path, scan: Scan) -> Volume | None:
             raise ValueError("checksum differs")
         affine = np.array(about["affine"], np.float64)
         return Volume(scan, tensors["image"], tensors["mask"], tensors.get("labels"), affine, float(about["scale"]))
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        # RuntimeError is torch's word for a file that went away between two looks (another process cleans up).
         log.warning("%s: damaged cache entry (%s), building it again", path, error)
         return None
 
