@@ -96,11 +96,11 @@ def abide(root: Path) -> Path:
 def dhcp(root: Path) -> Path:
     write(
         root / "participants.tsv", "participant_id\tgender\tbirth_age",
-        "CC00050XX01\tFemale\t42.7", "CC00051XX02\tMale\t39.0",
+        "CC00050XX01\tFemale\t42.7", "sub-CC00051XX02\tMale\t39.0",
     )  # fmt: skip
     for subject, session, age in (("CC00050XX01", "7201", "42.71"), ("CC00051XX02", "7702", "n/a")):
         name = f"sub-{subject}"
-        write(root / name / f"{name}_sessions.tsv", "session_id\tscan_age\tscan_number", f"{session}\t{age}\t1")
+        write(root / name / f"{name}_sessions.tsv", "session_id\tscan_age\tscan_number", f"ses-{session}\t{age}\t1")
         stem = root / name / f"ses-{session}/anat/{name}_ses-{session}"
         image(Path(f"{stem}_T2w.nii.gz"))
         image(Path(f"{stem}_desc-restore_T2w.nii.gz"), 2.0)
@@ -117,7 +117,7 @@ def ixi(root: Path) -> Path:
     image(root / "IXI012-HH-1211-T2.nii.gz")
     write(
         root / "IXI.csv",
-        'IXI_ID,"SEX_ID (1=m, 2=f)",HEIGHT,WEIGHT,DATE_OF_BIRTH,AGE',
+        '\ufeffIXI_ID,"SEX_ID (1=m, 2=f)",HEIGHT,WEIGHT,DATE_OF_BIRTH,AGE',
         "2,2,164,58,1970-01-30,35.80",
         "12,1,175,70,1966-08-20,38.78",
         "35,1,175,70,1966-08-20,0",

@@ -117,6 +117,8 @@ def test_oasis3_travelling_subjects(tmp_path):
     assert Oasis3(root, scanner=None).travelling_pairs(5000) == pairs  # the closest two, the earlier first
     assert Oasis3(root).travelling_pairs(69) == []
     assert len(Oasis3(root).travelling_pairs(70)) == 1
+    (root / "OAS30001_MR_d2500/anat1/NIFTI/sub-OAS30001_ses-d2500_T1w.json").unlink()
+    assert Oasis3(root).travelling_pairs(70) == []  # an unknown scanner is not another scanner
 
 
 def test_oasis3_mistakes(tmp_path):
@@ -152,6 +154,9 @@ def test_abide(tmp_path):
     ]
     assert [scan.path.name for scan in scans] == ["T1.mgz", "T1.nii.gz"]
     assert [scan.site for scan in Abide(root, sites=["kki"]).scans()] == ["KKI"]
+    table = root / "Phenotypic_V1_0b_preprocessed1.csv"
+    table.write_text(table.read_text().replace("PITT", "Pitt"))
+    assert [scan.site for scan in Abide(root, sites=["PITT"]).scans()] == ["Pitt"]
     volumes = [preprocess(label_map="freesurfer")(scan) for scan in scans]
     assert torch.equal(volumes[0].image, volumes[1].image)
     tissue = preprocess()(scan_of(tmp_path / "plain")).labels
@@ -339,6 +344,10 @@ def test_splits_that_cannot_be_honoured(tmp_path):
         split_by_subject(table(tmp_path, ["val", "", "test"]).scans(), SHARES, 0)
     with pytest.raises(DataError, match=r"\[P1\].*'tset' is not a part.*train, val, test"):
         split_by_subject(table(tmp_path, ["val", "tset", "test"]).scans(), SHARES, 0)
+    two = table(tmp_path, ["train", "test"]).scans()
+    with pytest.raises(DataError, match=r"no scan has the split 'val'.*data.shares="):
+        split_by_subject(two, SHARES, 0)
+    assert split_by_subject(two, {"train": 0.5, "val": 0, "test": 0.5}, 0)["val"] == []
     parts = split_by_subject(table(tmp_path, [""] * 5).scans(), SHARES, 0)
     assert [len(parts[name]) for name in SHARES] == [2, 1, 2]
 

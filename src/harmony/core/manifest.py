@@ -83,4 +83,8 @@ def _given_parts(scans: list[Scan], shares: Mapping[str, float]) -> dict[str, li
                 path=scan.path,
                 subject=scan.subject,
             )
+    empty = [part for part, share in shares.items() if share > 0 and part not in part_of.values()]
+    if empty:
+        cure = f"give it to some subjects, or data.shares= with 0 for {empty[0]}"
+        raise DataError(f"no scan has the split {empty[0]!r}", cure=cure)
     return {part: [scan for scan in scans if scan.split == part] for part in shares}
