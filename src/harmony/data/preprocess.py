@@ -12,6 +12,7 @@ from monai.transforms import Compose, Orientation, Spacing, SpatialResample
 from torch import Tensor
 
 from harmony.core import DataError, Scan, Volume
+from harmony.data.bias import n4
 from harmony.data.labels import LABEL_MAPS, UnknownLabelsError, map_labels
 from harmony.data.nifti import Nifti, read_labels, read_nifti
 from harmony.data.transforms import LowPass, RobustScale, foreground, voxel_size
@@ -28,16 +29,24 @@ class Preprocess:
 
     spacing: voxel side in mm. axis: the slice axis. size: (H, W) pixels. percentile: of the brain, becomes intensity 1.
     label_map: the segmentation whose codes become the structures of `labels.STRUCTURES`; None leaves the codes alone.
+    n4: first correct the shading (needs SimpleITK); `restore` then gives the corrected image with the change added.
     """
 
     def __init__(
-        self, *, spacing: float, axis: Axis, size: tuple[int, int], percentile: float, label_map: str | None = None
+        self,
+        *,
+        spacing: float,
+        axis: Axis,
+        size: tuple[int, int],
+        percentile: float,
+        label_map: str | None = None,
+        n4: bool = False,
     ) -> None:
         if axis not in LAYOUT:
             raise ValueError(f"axis must be one of {sorted(LAYOUT)}, got {axis!r}")
         if label_map is not None and label_map not in LABEL_MAPS:
             raise ValueError(f"label_map must be null or one of {sorted(LABEL_MAPS)}, got {label_map!r}")
-        self.label_map = label_map
+        self.label_map, self.n4 = label_map, n4
         self.spacing, self.axis, self.percentile = float(spacing), axis, float(percentile)
         self.size = (int(size[0]), int(size[1]))
 
@@ -50,6 +59,7 @@ class Preprocess:
             "percentile": self.percentile,
             "orientation": "RAS",
             "label_map": self.label_map,
+            "n4": self.n4,
             "version": VERSION,
         }
 
@@ -57,7 +67,8 @@ class Preprocess:
         """Raises DataError for a file that cannot be read, an empty brain, or a brain larger than `size`."""
         native = read_nifti(scan.path, subject=scan.subject)
         mask = brain_mask(scan, native)
-        grid = self._to_grid("bilinear", low_pass=True)(_meta(np.maximum(native.data, 0), native.affine))
+        positive = np.maximum(self._even(native, mask), 0)
+        grid = self._to_grid("bilinear", low_pass=True)(_meta(positive, native.affine))
         inside = self._to_grid("nearest")(_meta(mask, native.affine))[0] > 0
         labels = None
         if scan.labels is not None:
@@ -94,10 +105,15 @@ class Preprocess:
         both = MetaTensor(torch.stack([change, volume.mask.float()]), affine=torch.from_numpy(volume.affine))
         both = back(both, dst_affine=torch.from_numpy(native.affine), spatial_size=native.data.shape).numpy()
         # Divided by the resampled mask: next to the brain's edge the zeros outside do not water the change down.
-        inside = brain_mask(volume.scan, native) & (both[1] > 0.05)
+        brain = brain_mask(volume.scan, native)
+        inside = brain & (both[1] > 0.05)
         change_native = np.divide(both[0], both[1], out=np.zeros_like(both[0]), where=inside)
-        harmonized_native = native.data + np.float32(volume.scale) * change_native
+        harmonized_native = self._even(native, brain) + np.float32(volume.scale) * change_native
         return np.maximum(harmonized_native, np.minimum(native.data, 0))
+
+    def _even(self, native: Nifti, mask: np.ndarray) -> np.ndarray:
+        """The image's voxels, without their shading where that was asked for."""
+        return n4(native.data, mask, np.linalg.norm(native.affine[:3, :3], axis=0)) if self.n4 else native.data
 
     def _labels(self, path: Path, native: Nifti, subject: str) -> np.ndarray:
         labels = read_labels(path, native, subject)
