@@ -51,7 +51,8 @@ def evaluate(cfg: DictConfig) -> None:
     log_results(cfg, run, rows)
     table = result_table(rows)
     models = {stage: each.path.name for stage, each in runs.items()}
-    run.finish({"models": models, "subjects": len(volumes), "adapt_on": cfg.evaluation.adapt_on, "means": table.means()})
+    asked = {"subjects": len(volumes), "adapt_on": cfg.evaluation.adapt_on}
+    run.finish({"models": models, **asked, "means": table.means()})
     print_table(table, title=title(cfg))
     print(f"evaluation: done, {run.path / 'results.csv'} and {run.path / 'figures'}")
 

@@ -37,7 +37,7 @@ def test_the_shading_goes_and_the_background_stays(shaded):
 
 
 def test_the_identity_after_n4_gives_back_the_corrected_scan(shaded, tmp_path):
-    image, mask, _ = shaded
+    image, _, _ = shaded
     path = tmp_path / "sub-1_T1w.nii.gz"
     nibabel.save(nibabel.Nifti1Image(image, np.diag([2.0, 2.0, 2.0, 1.0])), path)
     preprocess = Preprocess(spacing=2.0, axis="axial", size=(48, 48), percentile=99.5, n4=True)

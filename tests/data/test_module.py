@@ -150,3 +150,15 @@ def test_too_few_subjects_or_slices_say_so(tmp_path):
         module(tmp_path, batch_size=25).setup()
     without = module(tmp_path, subjects=2, shares={"train": 0.5, "val": 0.5, "test": 0.0})
     assert without.split()["test"] == []
+
+
+def test_bad_scans_are_skipped_on_request_only(tmp_path):
+    for skip_bad in (False, True):
+        data = module(tmp_path, skip_bad=skip_bad)
+        broken = data.split()["train"][0]
+        broken.path.write_bytes(b"broken")  # after the listing, which writes the phantoms
+        if skip_bad:
+            assert [v.scan.name for v in data.volumes("train")] == [s.name for s in data.split()["train"][1:]]
+        else:
+            with pytest.raises(DataError, match="not a NIfTI"):
+                data.volumes("train")
