@@ -125,6 +125,7 @@ class Worker:
         try:
             files = {"image": sha256(scan.path)} | ({"mask": sha256(scan.mask)} if scan.mask else {})
         except OSError as error:
+            read_nifti(scan.path, subject=scan.subject)  # says what is wrong with the scan, if it is the scan
             raise DataError("cannot be read", cure="check the file", path=scan.path, subject=scan.subject) from error
         settings = [app.plain(self.cfg.method), self.card.preprocess, bool(self.cfg.original_scale), __version__]
         return files | {"weights": self.card.weights, "settings": fingerprint({"settings": settings})}

@@ -39,25 +39,21 @@ class ModelCard:
         """Raises CheckpointError where the run has no card, or weights other than the card's."""
         try:
             card = cls(**json.loads((run / NAME).read_text(encoding="utf-8")))
+            weights = sha256(run / "model.safetensors")
         except (OSError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{run}: no readable {NAME} ({error}) -> "
-                "give the run folder of a finished training: model=runs/models/flow-..."
+                f"{run}: not a finished training with {NAME} and model.safetensors ({error}) -> "
+                "give its run folder: model=runs/models/flow-..."
             ) from error
-        if sha256(run / "model.safetensors") != card.weights:
-            raise CheckpointError(
-                f"{run / 'model.safetensors'}: not the weights of its model card -> copy the run again"
-            )
+        if weights != card.weights:
+            raise CheckpointError(f"{run / 'model.safetensors'}: not the weights of its model card -> copy it again")
         return card
 
 
 def sha256(path: Path) -> str:
     """Hexadecimal digest of a file's bytes."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def domain(scans: list[Any]) -> Mapping[str, Any]:

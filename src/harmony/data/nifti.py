@@ -132,7 +132,9 @@ def _parse(path: Path) -> nibabel.Nifti1Image:
         raw = head + stream.read(max(needed - len(head), 0))
         if len(raw) < needed:
             raise _BadImageError(f"the file is truncated: {len(raw)} of {needed} bytes")
-        _drain(stream)
+        left = _drain(stream)
+        if left and kind is not nibabel.MGHImage:  # which may carry tags behind its voxels
+            raise _BadImageError(f"{left} bytes behind the last voxel: the header's shape or type is damaged")
     try:
         image = kind.from_bytes(raw)
         if isinstance(image, nibabel.MGHImage):  # from here on everything is NIfTI: so is what is written back
@@ -176,7 +178,9 @@ def _inspect_mgh(head: bytes) -> tuple[type[nibabel.MGHImage], int]:
     return nibabel.MGHImage, MGH_OFFSET + math.prod(int(n) for n in shape) * dtype.itemsize
 
 
-def _drain(stream: BinaryIO | gzip.GzipFile) -> None:
-    """Read to the end: only then is the checksum of a gzip stream compared."""
-    while stream.read(1 << 20):
-        pass
+def _drain(stream: BinaryIO | gzip.GzipFile) -> int:
+    """Read to the end, only then is the checksum of a gzip stream compared; how many bytes there were."""
+    left = 0
+    while part := stream.read(1 << 20):
+        left += len(part)
+    return left

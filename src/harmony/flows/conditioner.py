@@ -60,7 +60,8 @@ class ResidualBlock(nn.Module):
         norm, conv = self.batch_norm_layers, self.conv_layers
         h = F.relu(norm[0](x), inplace=True)
         h = norm[1](_convolve(h, *_weights(conv[0]))) if self.training else _convolve(h, *_folded(conv[0], norm[1]))
-        return x + _convolve(F.relu(h, inplace=True), *_weights(conv[1]))
+        # In place: no backward pass needs the convolution's output, and a fresh sum would cost more than its addition.
+        return _convolve(F.relu(h, inplace=True), *_weights(conv[1])).add_(x)
 
 
 def _weights(layer: nn.Module) -> tuple[Tensor, Tensor]:
