@@ -237,13 +237,15 @@ def build_logger(cfg: DictConfig, run: RunFolder) -> Any:
         return partial(save_dir=str(run.path), name="log")
     run.path.mkdir(parents=True, exist_ok=True)
     identity = f"{cfg.name}-{run.path.name}"
-    return partial(
+    logger = partial(
         name=identity,
         id=identity,
         save_dir=str(run.path),
         offline=not os.environ.get("WANDB_API_KEY"),
         config=plain(cfg),
     )
+    logger._wandb_init.pop("anonymous", None)  # Lightning sets it, and W&B warns of it at every start
+    return logger
 
 
 def device() -> torch.device:

@@ -36,8 +36,9 @@ SMALL = [
 ]
 
 
-def run(folder, module, *words):
-    command = [sys.executable, "-m", f"harmony.{module}", *words, *SMALL]
+def run(folder, module, *words, flow="spline"):
+    small = [word for word in SMALL if flow == "spline" or not word.startswith("flow.")]
+    command = [sys.executable, "-m", f"harmony.{module}", *words, *small]
     pipe, both = subprocess.PIPE, subprocess.STDOUT
     process = subprocess.Popen(command, cwd=folder.path, env=folder.env, stdout=pipe, stderr=both, text=True)
     output, _ = process.communicate(timeout=240)
@@ -69,6 +70,38 @@ def test_a_scanner_that_is_not_there_is_one_clear_error(folder, oasis):
     assert code == 2
     assert "Traceback" not in output
     assert "data.scanner= one of: Siemens TrioTim" in output
+
+
+def test_harmonizing_flows_runs_on_abide(folder):
+    root = miniatures.abide_site(folder.path / "abide", subjects=8)
+    few = ["flow.widths=[4,4]", "tasks.harmonizer.max_steps=2", "tasks.harmonizer.network.widths=[4,4,4]"]
+    few += ["tasks.segmenter.max_steps=2", "tasks.segmenter.network.widths=[4,8]", "data.query=[exp]"]
+    few += ["method.harmonizing_flows.stop.passes=2", "tasks.harmonizer.batch_size=8", "tasks.segmenter.batch_size=8"]
+    code, output = run(folder, "train", "experiment=abide_harmonizing_flows", f"data.root={root}", *few, flow="guided")
+    assert code == 0, output
+    run_folder = folder.one("runs/abide_harmonizing_flows/seed1-*")
+    rows = list(csv.DictReader((run_folder / "results.csv").open()))
+    assert {row["method"] for row in rows} == {"none", "histogram_matching", "harmonizing_flows"}
+    record = json.loads((run_folder / "adaptation" / "harmonizing_flows-exp.json").read_text())
+    assert record["adapt_on"] == "test"
+    assert "entropy" in record["reason"]
+    assert len(record["trajectory"]) == 3
+    code, output = run(
+        folder, "evaluate", "experiment=abide_harmonizing_flows", f"data.root={root}", *few,
+        "evaluation.adapt_on=val", flow="guided",
+    )  # fmt: skip
+    assert code == 0, output
+    found = folder.path.glob("runs/abide_harmonizing_flows/*/adaptation/harmonizing_flows-exp.json")
+    assert {json.loads(path.read_text())["adapt_on"] for path in found} == {"test", "val"}
+
+
+def test_age_is_learned_on_dhcp(folder):
+    root = miniatures.dhcp_term(folder.path / "dhcp", subjects=8)
+    few = ["tasks.age.max_steps=3", "tasks.age.batch_size=8", "tasks.age.network.widths=[4,4]"]
+    code, output = run(folder, "train", "experiment=dhcp_age", f"data.root={root}", *few)
+    assert code == 0, output
+    summary = json.loads((folder.one("runs/models/age-*") / "summary.json").read_text())
+    assert 0 <= summary["score"] < 10  # weeks
 
 
 @pytest.mark.parametrize("name", COMMANDS)

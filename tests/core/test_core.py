@@ -75,6 +75,14 @@ def test_reference_is_the_mean_slice_per_position_and_the_pooled_quantiles():
     torch.testing.assert_close(middle, torch.tensor([0.1, 0.175, 0.4]))
 
 
+def test_a_pixel_of_the_mean_slice_is_the_mean_of_the_brains_that_cover_it():
+    small, large = torch.full((2, 1, 4), 0.4), torch.full((2, 1, 4), 0.8)
+    small[..., 2:] = 0  # outside that brain
+    large[..., 3] = 0
+    found = Reference.of([volume(small), volume(large)], positions=2, quantiles=3).mean_slices[0, 0, 0]
+    torch.testing.assert_close(found, torch.tensor([0.6, 0.6, 0.8, 0.0]))
+
+
 def test_reference_survives_the_disk_and_a_broken_file_is_one_clear_error(tmp_path):
     reference = Reference.of([volume(torch.rand(4, 2, 2))], positions=3, quantiles=5)
     reference.save(tmp_path / "r.safetensors")

@@ -93,6 +93,33 @@ def abide(root: Path) -> Path:
     return root
 
 
+def abide_site(root: Path, subjects: int) -> Path:
+    """One site with its aseg maps."""
+    rows = [f"{k},{k},{k},{k},{k},KKI,KKI_{k:07d},2,{10 + k},1" for k in range(1, subjects + 1)]
+    header = ",i,SUB_ID,X,subject,SITE_ID,FILE_ID,DX_GROUP,AGE_AT_SCAN,SEX"
+    write(root / "Phenotypic_V1_0b_preprocessed1.csv", header, *rows)
+    data, tissue = phantom()
+    for k in range(1, subjects + 1):
+        mri = root / f"KKI_{k:07d}/mri"
+        for name in ("T1", "brainmask"):
+            save(mri / f"{name}.nii.gz", data * (1 + 0.05 * k))
+        save(mri / "aseg.nii.gz", np.array([0, 10, 42, 41])[tissue], dtype=np.int16)
+    return root
+
+
+def dhcp_term(root: Path, subjects: int) -> Path:
+    """Neonates with one session and a scan age each."""
+    write(root / "participants.tsv", "participant_id\tgender\tbirth_age")
+    for k in range(1, subjects + 1):
+        name = f"sub-CC{k:05d}XX01"
+        write(root / name / f"{name}_sessions.tsv", "session_id\tscan_age\tscan_number", f"ses-{k}\t{37 + 0.5 * k}\t1")
+        stem = root / name / f"ses-{k}/anat/{name}_ses-{k}"
+        image(Path(f"{stem}_T2w.nii.gz"), 1 + 0.05 * k)
+        save(Path(f"{stem}_desc-brain_mask.nii.gz"), phantom()[0] > 0, dtype=np.uint8)
+        labels(Path(f"{stem}_desc-drawem9_dseg.nii.gz"), (0, 5, 2, 3))
+    return root
+
+
 def dhcp(root: Path) -> Path:
     write(
         root / "participants.tsv", "participant_id\tgender\tbirth_age",

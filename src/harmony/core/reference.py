@@ -20,7 +20,9 @@ from harmony.core.volume import Volume
 class Reference:
     """Statistics of the reference training volumes; saved with the flow, so that harmonizing needs no training data.
 
-    mean_slices: (P, 1, H, W), the mean training slice at P places of the brain box, first to last.
+    mean_slices: (P, 1, H, W), the mean training slice at P places of the brain box, first to last. A pixel's mean runs
+        over the subjects whose brain covers it (0 where none does): heads differ in size, and counting the background
+        of the smaller ones would darken the rim of every slice.
     intensities: (Q,) ascending, the pooled intensities inside the brain at Q evenly spaced quantiles 0..1.
     """
 
@@ -30,14 +32,14 @@ class Reference:
     @classmethod
     def of(cls, volumes: Iterable[Volume], *, positions: int, quantiles: int) -> Reference:
         """Collect from volumes that share one H x W. A volume adds its slice nearest to each of the P places."""
-        total, pooled, count = torch.zeros(()), [], 0
+        total, covered, pooled = torch.zeros(()), torch.zeros(()), []
         at = torch.linspace(0, 1, quantiles)
         for volume in volumes:
             nearest = (torch.linspace(0, 1, positions) * (len(volume.image) - 1)).round().long()
-            total = total + volume.image[nearest].double()
+            total = total + (volume.image * volume.mask)[nearest].double()
+            covered = covered + volume.mask[nearest].double()
             pooled.append(_quantiles(volume.image[volume.mask], at))
-            count += 1
-        return cls((total / count).float()[:, None], _quantiles(torch.cat(pooled), at))
+        return cls((total / covered.clamp(min=1)).float()[:, None], _quantiles(torch.cat(pooled), at))
 
     def start(self, position: Tensor) -> Tensor:
         """The mean slice at each position in [0, 1], linear between neighbours: (B,) -> (B, 1, H, W)."""
