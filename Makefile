@@ -9,7 +9,7 @@ demo: $(READY)        ## the main job on the embedded data: about 5 minutes on t
 	$(BIN)/python -m harmony.train experiment=quickstart
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

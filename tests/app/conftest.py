@@ -1,70 +1,7 @@
 """A tiny experiment on 4 mm atlas subjects, run the way a user does: a command, from another folder."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import pytest
-
-TINY = [
-    "experiment=quickstart",
-    "tasks.flow.max_steps=6",
-    "tasks.flow.val_every=3",
-    "tasks.flow.batch_size=4",
-    "data.source.subjects=10",
-    "data.source.resolution=4",
-    "data.preprocess.spacing=4.0",
-    "data.preprocess.size=[40,48]",
-    "data.count=4",
-    "flow.steps=1",
-    "flow.hidden_channels=8",
-    "method.blindharmony.solver.iterations=2",
-    "evaluation.subjects=2",
-    "data.query=[exp,mix]",
-    "trainer.log_every_n_steps=2",
-]
-
-
-class Folder:
-    """Somewhere to run commands: its own runs, a cache shared by the tests."""
-
-    def __init__(self, path, cache):
-        self.path = path
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB", "HARMONY"))}
-        self.env = kept | {"HARMONY_CACHE": str(cache), "PYTHONUNBUFFERED": "1"}
-
-    def start(self, module, *overrides):
-        flags = [word for word in overrides if word.startswith("-")]
-        words = [word for word in overrides if not word.startswith("-")]
-        command = [sys.executable, "-m", f"harmony.{module}", *flags, *TINY, *words]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=self.path, env=self.env, stdout=pipe, stderr=subprocess.STDOUT, text=True)
-
-    def run(self, module, *overrides):
-        process = self.start(module, *overrides)
-        output, _ = process.communicate(timeout=240)
-        return process.returncode, output
-
-    def interrupt(self, after, signum, module, *overrides):
-        """Start, send the signal once a line of the output contains `after`, and wait for the end."""
-        process = self.start(module, *overrides)
-        seen = ""
-        for line in process.stdout:
-            seen += line
-            if after in line:
-                process.send_signal(signum)
-                break
-        begin = time.monotonic()
-        rest, _ = process.communicate(timeout=120)
-        assert signum == signal.SIGKILL or time.monotonic() - begin < 120
-        return process.returncode, seen + rest
-
-    def one(self, pattern):
-        found = sorted(self.path.glob(pattern))
-        assert len(found) == 1, found
-        return found[0]
+from commands import Folder
 
 
 @pytest.fixture(scope="session")

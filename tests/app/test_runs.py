@@ -7,6 +7,7 @@ import struct
 
 import pytest
 import torch
+from commands import Folder
 from safetensors.torch import load_file
 from wandb.proto import wandb_internal_pb2
 
@@ -106,8 +107,6 @@ def test_a_stopped_training_goes_on_to_the_same_weights(folder, straight, signum
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory, cache):
     """The weights of the same training, never stopped."""
-    from conftest import Folder
-
     folder = Folder(tmp_path_factory.mktemp("straight"), cache)
     code, output = folder.run("train", *LONG)
     assert code == 0, output

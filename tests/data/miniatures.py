@@ -102,7 +102,7 @@ def abide_site(root: Path, subjects: int) -> Path:
     for k in range(1, subjects + 1):
         mri = root / f"KKI_{k:07d}/mri"
         for name in ("T1", "brainmask"):
-            save(mri / f"{name}.nii.gz", data * (1 + 0.05 * k))
+            save(mri / f"{name}.nii.gz", np.rint(data * (1 + 0.05 * k)), dtype=np.int16)
         save(mri / "aseg.nii.gz", np.array([0, 10, 42, 41])[tissue], dtype=np.int16)
     return root
 
