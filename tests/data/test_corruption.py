@@ -11,15 +11,13 @@ from harmony.data.corruption import (
     Curves,
     blend_weights,
     blur_inside,
-    candidate_negatives,
     cosine_weights,
-    forced_negatives,
     look_up,
     monotone_table,
     rician_noise,
     smooth_field,
-    visibly_differs,
 )
+from harmony.data.negatives import candidate_negatives, forced_negatives, visibly_differs
 
 CURVES = {
     "shares": (0.4, 0.4, 0.2),

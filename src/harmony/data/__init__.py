@@ -8,8 +8,6 @@ from harmony.data.corruption import (
     BroadCorruption,
     Corruption,
     CurveCorruption,
-    candidate_negatives,
-    forced_negatives,
 )
 from harmony.data.derivatives import Derivatives, single_scan
 from harmony.data.dhcp import Dhcp
@@ -17,6 +15,7 @@ from harmony.data.ixi import Ixi
 from harmony.data.labels import LABEL_MAPS, NEONATAL_TISSUES, STRUCTURES, map_labels
 from harmony.data.manifest_csv import CsvManifest
 from harmony.data.module import SliceDataModule
+from harmony.data.negatives import candidate_negatives, forced_negatives
 from harmony.data.nifti import Nifti, read_labels, read_nifti, write_nifti
 from harmony.data.oasis3 import Oasis3
 from harmony.data.preprocess import Preprocess, brain_mask

@@ -104,8 +104,8 @@ class CurveCorruption(Corruption[Curves]):
 
     def replay(self, image: Tensor, mask: Tensor, parameters: Curves) -> Tensor:
         shift, gain, gamma, table = (p.to(image) for p in parameters)
-        x = ((image + _per_image(shift)) * _per_image(gain)).clamp(0, 1)
-        gamma = _per_image(gamma)
+        x = ((image + per_image(shift)) * per_image(gain)).clamp(0, 1)
+        gamma = per_image(gamma)
         x = torch.where(gamma == 1, x, x**gamma)
         return torch.where(mask, look_up(x, table), 0)
 
@@ -260,63 +260,11 @@ def blur_inside(image: Tensor, mask: Tensor, sigma: Tensor, *, radius: int) -> T
     return torch.where(mask, blurred(image * inside) / blurred(inside).clamp(min=1e-6), image)
 
 
-class Labelled(NamedTuple):
-    """image: (B, 1, H, W). label: (B,), +1 for a clean slice, -1 for an altered one."""
-
-    image: Tensor
-    label: Tensor
-
-
-def candidate_negatives(
-    image: Tensor,
-    mask: Tensor,
-    corruption: CurveCorruption,
-    *,
-    probability: float,
-    threshold: float,
-    generator: Generator,
-) -> Labelled:
-    """Each slice is altered with `probability`, and stays altered where the brain shows it (`visibly_differs`)."""
-    candidate = torch.rand(len(image), generator=generator) < probability
-    altered = alter(image, mask, corruption, generator)
-    return _label(image, altered, candidate.to(image.device) & visibly_differs(altered, image, mask, threshold))
-
-
-def forced_negatives(
-    image: Tensor, mask: Tensor, corruption: CurveCorruption, *, forced: Tensor, generator: Generator
-) -> Labelled:
-    """Exactly the slices where `forced` (B,) is True are altered, however little: for a deterministic validation."""
-    return _label(image, alter(image, mask, corruption, generator), forced.to(image.device))
-
-
-def alter(image: Tensor, mask: Tensor, corruption: CurveCorruption, generator: Generator) -> Tensor:
-    """Every slice, with parameters of its own."""
-    slices = torch.arange(len(image))
-    return corruption.replay(image, mask, corruption.draw(slices.float(), slices, generator))
-
-
-def visibly_differs(altered: Tensor, image: Tensor, mask: Tensor, threshold: float) -> Tensor:
-    """(B,) bool: mean |d| + 2 std(d) > threshold inside the brain, d the difference in grey levels, in float.
-
-    False for a slice without brain.
-    """
-    inside = mask.flatten(1)
-    count = inside.sum(1).clamp(min=1)
-    d = (GREY_LEVELS * (altered - image)).flatten(1) * inside
-    mean = d.sum(1) / count
-    variance = (d - mean[:, None]).square().mul(inside).sum(1) / count
-    return d.abs().sum(1) / count + 2 * variance.sqrt() > threshold
-
-
-def _label(image: Tensor, altered: Tensor, negative: Tensor) -> Labelled:
-    return Labelled(torch.where(_per_image(negative), altered, image), 1 - 2 * negative.to(image.dtype))
-
-
 def rician_noise(image: Tensor, sigma: Tensor, seed: Tensor) -> Tensor:
     """|image + sigma (n_1 + i n_2)|; each slice's noise comes from its own seed, whatever the batch."""
     size = (2, *image.shape[-2:])
     noise = torch.stack([torch.randn(size, generator=Generator().manual_seed(int(s))) for s in seed]).to(image)
-    real, imaginary = (noise * _per_image(sigma)).split(1, dim=1)
+    real, imaginary = (noise * per_image(sigma)).split(1, dim=1)
     return torch.hypot(image + real, imaginary)
 
 
@@ -332,5 +280,5 @@ def _groups(volume: Tensor) -> Tensor:
     return volume.cpu().unique(return_inverse=True)[1]
 
 
-def _per_image(values: Tensor) -> Tensor:
+def per_image(values: Tensor) -> Tensor:
     return values.view(-1, 1, 1, 1)
