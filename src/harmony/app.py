@@ -22,27 +22,34 @@ from safetensors.torch import load_file
 from yaml import YAMLError
 
 from harmony import __version__
-from harmony.core import CheckpointError, ConfigError, HarmonyError, interrupts
+from harmony.core import CheckpointError, ConfigError, HarmonyError, Scan, interrupts
+from harmony.core.reference import VERSION as REFERENCE_VERSION
 from harmony.core.reference import Reference
-from harmony.core.runs import RunFolder, fingerprint
+from harmony.core.runs import RunFolder, content_key, fingerprint
 from harmony.data import SliceDataModule
 from harmony.downstream import Segmentation
 from harmony.methods import Method
 from harmony.networks import AnySizeUNet
 
-# What a config may build: public names of the rooms, and these few of others. Anything else (`os.system`,
-# `pathlib.Path.unlink`) is refused before a single object is made.
+# What a config may build: public classes and factories of the rooms, and these few of others. Anything else
+# (`os.system`, `pathlib.Path.unlink`) is refused before a single object is made.
 _ALLOWED = re.compile(
-    r"harmony\.(data|distances|downstream|flows|methods|networks|tasks)\.[A-Za-z]\w*"
+    r"harmony\.(data|distances|downstream|flows|methods|networks|tasks)\.[A-Z]\w*"
+    r"|harmony\.flows\.(spline_flow|harmonizing_flow)|harmony\.networks\.segmentation_unet"
     r"|torch\.optim\.[A-Z]\w*|lightning\.pytorch\.Trainer|lightning\.pytorch\.loggers\.(WandbLogger|CSVLogger)"
+)
+
+# Arguments that would read a config from outside the config folder.
+_ELSEWHERE = re.compile(
+    r"[+~]*(experiment|data|flow|task|method|corruption|trainer|logger)(@[\w.]*)?=(/|.*\.\.)"
+    r"|.*hydra\.searchpath|--config|-c[dpn]"
 )
 
 
 def conf_folder() -> str:
     """The configs: beside `src` in a checkout, inside the package in a wheel."""
     package = Path(__file__).parent
-    checkout = package.parents[1] / "conf"
-    return str(checkout if (checkout / "config.yaml").exists() else package / "conf")
+    return str(next(conf for conf in (package / "conf", package.parents[1] / "conf") if conf.exists()))
 
 
 def entry_point(run: Callable[[DictConfig], None], config: str = "config") -> Callable[[], None]:
@@ -65,13 +72,13 @@ def entry_point(run: Callable[[DictConfig], None], config: str = "config") -> Ca
         except interrupts.Interrupted as signal:
             print(f"stopped by {signal}: start the same command again to go on", file=sys.stderr)
             sys.exit(signal.exit_code)
+        finally:
+            _finish_log()
 
     def program() -> None:
         for argument in sys.argv[1:]:
-            if ".." in argument.split("=", 1)[-1] and re.match(
-                r"[+~]*[\w/@.]*experiment\b|--config|-c[dpn]\b", argument
-            ):
-                sys.exit(_fail(ConfigError(f"{argument}: '..' is not allowed in the name of a config")))
+            if _ELSEWHERE.match(argument):
+                sys.exit(_fail(ConfigError(f"{argument}: '..' and configs from elsewhere are not allowed")))
         hydra.main(version_base="1.3", config_path=conf_folder(), config_name=config)(guarded)()
 
     return program
@@ -141,10 +148,10 @@ def model_run(cfg: DictConfig, data: SliceDataModule, stage: str) -> RunFolder:
         "seed": cfg.seed,
         "task": plain(cfg.tasks[stage]),
         "trainer": plain(cfg.trainer),
-        "reference": plain(cfg.reference),
+        "reference": [plain(cfg.reference), REFERENCE_VERSION],
         "data": data_identity(cfg, data),
     }
-    return RunFolder(Path(cfg.runs) / "models" / f"{stage}-{fingerprint(settings)}")
+    return RunFolder(Path(cfg.runs).expanduser() / "models" / f"{stage}-{fingerprint(settings)}")
 
 
 def experiment_run(cfg: DictConfig, data: SliceDataModule) -> RunFolder:
@@ -156,7 +163,7 @@ def experiment_run(cfg: DictConfig, data: SliceDataModule) -> RunFolder:
         "evaluation": plain(cfg.evaluation),
         "query": [plain(cfg.data.query), plain(cfg.data.scanners)],
     }
-    return RunFolder(Path(cfg.runs) / cfg.name / f"seed{cfg.seed}-{fingerprint(settings)}")
+    return RunFolder(Path(cfg.runs).expanduser() / cfg.name / f"seed{cfg.seed}-{fingerprint(settings)}")
 
 
 def models_wanted(cfg: DictConfig) -> list[str]:
@@ -168,11 +175,16 @@ def models_wanted(cfg: DictConfig) -> list[str]:
 
 
 def data_identity(cfg: DictConfig, data: SliceDataModule) -> dict[str, Any]:
-    """What is in the data, not where: the scans of each part and how they are preprocessed."""
+    """What is in the data, not where: every scan of each part with its files' content, and how it is preprocessed."""
+
+    def identity(scan: Scan) -> list[Any]:
+        files = [path for path in (scan.path, scan.mask, scan.labels) if path is not None]
+        return [scan.name, scan.age, *(content_key(path) if path.is_file() else None for path in files)]
+
     return {
-        "preprocess": plain(cfg.data.preprocess),
+        "preprocess": data.preprocess.settings(),
         "slices": [cfg.data.count, cfg.data.step],
-        "scans": {part: [scan.name for scan in scans] for part, scans in data.split().items()},
+        "scans": {part: [identity(scan) for scan in scans] for part, scans in data.split().items()},
     }
 
 
@@ -255,6 +267,13 @@ def device() -> torch.device:
 def _fail(error: BaseException, where: str = "") -> int:
     print(f"error: {error}" + (f" ({where})" if where else ""), file=sys.stderr)
     return 2
+
+
+def _finish_log() -> None:
+    """Close the W&B run, if there is one: the next job of a sweep is a run of its own."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish()
 
 
 def _quiet() -> None:

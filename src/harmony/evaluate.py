@@ -121,8 +121,8 @@ def score_subject(
     for name, method in methods.items():
         begin = time.perf_counter()
         harmonized = method.harmonize(to(query, target))
+        image = harmonized.image.cpu()  # inside the time: a GPU is done when its result is here
         seconds = time.perf_counter() - begin
-        image = harmonized.image.cpu()
         outcomes[name] = Harmonized(image, harmonized.trace)
         for metric, value in measure(image, query, truth, density):
             rows.append(Row(name, domain, volume.scan.name, metric, value))

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from harmony import __version__, app
-from harmony.core import ConfigError, DataError, Scan, Stack, interrupts
+from harmony.core import CheckpointError, ConfigError, DataError, Scan, Stack, interrupts
 from harmony.core.model_card import ModelCard, sha256
 from harmony.core.reference import Reference
 from harmony.core.runs import fingerprint
@@ -27,9 +27,9 @@ from harmony.reports import QualityEntry, before_after_figure, quality_page
 def harmonize(cfg: DictConfig) -> None:
     """Every scan of the input into the output folder, one at a time; a scan that is done is left alone."""
     scans = find_scans(cfg)
-    run = Path(cfg.model)
+    run = Path(cfg.model).expanduser()
     card = ModelCard.load(run)
-    worker = Worker(cfg, card, Derivatives(Path(cfg.output)), *load(cfg, run))
+    worker = Worker(cfg, card, Derivatives(Path(cfg.output).expanduser()), *load(cfg, run))
     worker.output.describe(version=__version__, source=Path(cfg.input).resolve())
     bad: list[str] = []
     for scan in watched(scans, "harmonizing"):
@@ -65,6 +65,11 @@ class Worker:
         self.cfg, self.card, self.output, self.method, self.density = cfg, card, output, method, density
         settings = {key: value for key, value in card.preprocess.items() if key not in ("orientation", "version")}
         self.preprocess = Preprocess(**settings)
+        if self.preprocess.settings()["version"] != card.preprocess["version"]:
+            raise CheckpointError(f"{cfg.model}: made with another version of the preprocessing -> train it again")
+        models = [Path(path).expanduser() / "model.safetensors" for path in cfg.models.values() if path is not None]
+        others = [Path(cfg.model).expanduser() / "reference.safetensors", *models]
+        self.weights = fingerprint({"weights": [card.weights, *(sha256(path) for path in others)]})
         self.made = self.kept = 0
 
     def one(self, scan: Scan) -> None:
@@ -128,7 +133,7 @@ class Worker:
             read_nifti(scan.path, subject=scan.subject)  # says what is wrong with the scan, if it is the scan
             raise DataError("cannot be read", cure="check the file", path=scan.path, subject=scan.subject) from error
         settings = [app.plain(self.cfg.method), self.card.preprocess, bool(self.cfg.original_scale), __version__]
-        return files | {"weights": self.card.weights, "settings": fingerprint({"settings": settings})}
+        return files | {"weights": self.weights, "settings": fingerprint({"settings": settings})}
 
 
 def find_scans(cfg: DictConfig) -> list[Scan]:
@@ -150,7 +155,7 @@ def load(cfg: DictConfig, run: Path) -> tuple[Method, ImageDensity]:
     name = cfg.method_name
     chosen = OmegaConf.create({"methods": [name], "method": {name: app.plain(cfg.method)}})
     for stage in app.models_wanted(chosen)[1:]:
-        if stage not in cfg.models:
+        if cfg.models.get(stage) is None:
             raise ConfigError(f"method={name} needs a trained {stage} -> models.{stage}=runs/models/{stage}-...")
         networks[stage] = app.load_run(Path(cfg.models[stage]), stage)
     reference = Reference.load(run / "reference.safetensors")

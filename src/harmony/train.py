@@ -54,11 +54,11 @@ def train_stage(cfg: DictConfig, stage: str) -> None:
     except Interrupted:
         run.interrupt()
         raise
-    task.load_state_dict(torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"])
+    task.load_state_dict(torch.load(last.parent / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"])
     save_model(run.path / "model.safetensors", network)
     if isinstance(network, ImageDensity):
         Reference.of(data.volumes("train"), **app.plain(cfg.reference)).save(run.path / "reference.safetensors")
-    score = float(best.best_model_score or torch.nan)
+    score = float("nan") if best.best_model_score is None else float(best.best_model_score)
     ModelCard(
         name=run.path.name,
         version=__version__,
@@ -84,12 +84,15 @@ def fit(
     cfg: DictConfig, node: DictConfig, task: Any, data: SliceDataModule, run: RunFolder, last: Path
 ) -> ModelCheckpoint:
     """Lightning's fit from the last checkpoint, if there is one, to `max_steps`; keeps the best on validation."""
-    best = ModelCheckpoint(last.parent, "best", monitor=task.monitor, mode="min", save_last=True)
+    best = ModelCheckpoint(
+        last.parent, "best", monitor=task.monitor, mode="min", save_last=True, enable_version_counter=False
+    )
+    every = min(node.val_every, node.max_steps)
     trainer = app.build(cfg.trainer)(
         max_steps=node.max_steps,
-        val_check_interval=min(node.val_every, node.max_steps),
+        val_check_interval=every,
         check_val_every_n_epoch=None,
-        callbacks=[best, StopOnSignal(last), *(app.build(each) for each in node.callbacks), progress_bar()],
+        callbacks=[best, StopOnSignal(last, every), *(app.build(each) for each in node.callbacks), progress_bar()],
         logger=app.build_logger(cfg, app.experiment_run(cfg, data)),
         default_root_dir=run.path,
         enable_progress_bar=sys.stdout.isatty(),

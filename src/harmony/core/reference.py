@@ -15,6 +15,8 @@ from harmony.core.errors import CheckpointError
 from harmony.core.files import atomic_path
 from harmony.core.volume import Volume
 
+VERSION = 2  # raise it when the same volumes give other statistics
+
 
 @dataclass(frozen=True)
 class Reference:

@@ -25,6 +25,16 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
+def content_key(path: Path) -> str:
+    """Changes with a file's content, not with its place: a gzip stream ends with its content's checksum and size."""
+    with path.open("rb") as file:
+        if file.read(2) == b"\x1f\x8b":
+            file.seek(-8, os.SEEK_END)
+            return file.read().hex()
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """One folder per configuration: a finished one is reused, an interrupted one goes on."""

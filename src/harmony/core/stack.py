@@ -31,10 +31,6 @@ class Stack:
     def __len__(self) -> int:
         return len(self.image)
 
-    def with_image(self, image: Tensor) -> Stack:
-        """The same slices with another image."""
-        return Stack(image, self.mask, self.position)
-
 
 @dataclass(frozen=True)
 class Harmonized:

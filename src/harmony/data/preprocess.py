@@ -142,7 +142,11 @@ class Preprocess:
             problem = (
                 f"the brain covers {brain[1]} x {brain[2]} pixels, more than the size {self.size[0]} x {self.size[1]}"
             )
-            raise _bad(scan, problem, f"use size=[{max(need[0], self.size[0])},{max(need[1], self.size[1])}]")
+            raise _bad(
+                scan,
+                problem,
+                f"train with data.preprocess.size=[{max(need[0], self.size[0])},{max(need[1], self.size[1])}]",
+            )
         starts = [
             bottom + (extent - size) // 2 for bottom, extent, size in zip(low[1:], brain[1:], self.size, strict=True)
         ]

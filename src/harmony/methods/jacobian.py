@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -40,9 +38,3 @@ def curve_log_jacobian(image: Tensor, output: Tensor, mask: Tensor) -> Tensor:
     slope = (curve.diff() / at.diff()).clamp(min=_FLATTEST)
     between = torch.bucketize(x, at[1:-1].contiguous())
     return slope[between].log2().sum() / image.numel()
-
-
-def gain_log_jacobian(alpha: Tensor, mask: Tensor) -> Tensor:
-    """log2 |alpha| per pixel for the gain alone: (B, 1, 1, 1) and (B, 1, H, W) -> (B,)."""
-    brain = mask.flatten(1).sum(1) / mask[0].numel()
-    return brain * alpha.flatten().abs().clamp(min=_FLATTEST).log() / math.log(2)

@@ -14,16 +14,21 @@ from harmony.tasks.flow import FlowTask
 
 
 class StopOnSignal(lightning.Callback):
-    """After SIGTERM or SIGINT: save a checkpoint between two steps, then leave with the shell's exit code."""
+    """After SIGTERM or SIGINT: save a checkpoint between two steps, then leave with the shell's exit code.
 
-    def __init__(self, checkpoint: Path) -> None:
-        self.checkpoint = checkpoint
+    every: steps between validations. Where one is due, it and the step after it come first: a run that resumed there
+    would skip that validation, and with it perhaps the best one.
+    """
+
+    def __init__(self, checkpoint: Path, every: int) -> None:
+        self.checkpoint, self.every = checkpoint, every
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         interrupts.watch()  # Lightning has just put its own handler in place, which ends the process with exit code 0
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: object) -> None:
-        if interrupts.received():
+        validation_due = self.every > 1 and trainer.global_step % self.every == 0
+        if interrupts.received() and not validation_due:
             trainer.save_checkpoint(self.checkpoint)
             interrupts.check()
 
