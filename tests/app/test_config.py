@@ -35,14 +35,14 @@ def test_every_experiment_composes_and_instantiates(name):
     for stage, node in cfg.tasks.items():
         app.build(node.module)(network=networks[stage]).configure_optimizers()
         assert len([app.build(callback) for callback in node.callbacks]) == len(node.callbacks)
-    reference = Reference(torch.zeros(3, 1, unit, unit), torch.linspace(0, 1, 8))
+    reference = Reference(torch.zeros(3, 1, unit, unit), torch.rand(3, 8), torch.ones(3))
     assert list(app.build_methods(cfg, networks, reference)) == list(cfg.methods)
 
 
 @pytest.mark.parametrize("name", sorted(config().method))
 def test_every_method_of_the_config_can_be_built(name):
     cfg = config(f"methods=[{name}]")
-    reference = Reference(torch.zeros(3, 1, 8, 8), torch.linspace(0, 1, 8))
+    reference = Reference(torch.zeros(3, 1, 8, 8), torch.rand(3, 8), torch.ones(3))
     networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)}
     assert list(app.build_methods(cfg, networks, reference)) == [name]
 
@@ -86,7 +86,7 @@ def test_what_cannot_work_is_refused_before_anything_is_done(override, words):
 
 def test_an_override_of_a_method_reaches_it():
     cfg = config("method.blindharmony_image.solver.iterations=3", "methods=[blindharmony_image]")
-    reference = Reference(torch.zeros(3, 1, 8, 8), torch.linspace(0, 1, 8))
+    reference = Reference(torch.zeros(3, 1, 8, 8), torch.rand(3, 8), torch.ones(3))
     method = app.build_methods(cfg, {"flow": app.build(cfg.flow)}, reference)["blindharmony_image"]
     assert method.solver.iterations == 3
     assert method.distance.b1 == 1000

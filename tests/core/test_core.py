@@ -69,8 +69,8 @@ def test_reference_is_the_mean_slice_per_position_and_the_pooled_quantiles():
     b = torch.arange(1, 6).float()[:, None, None].expand(5, 2, 2) / 10  # 5 slices: .1 ... .5
     reference = Reference.of([volume(a), volume(b)], positions=3, quantiles=5)
     torch.testing.assert_close(reference.mean_slices[:, 0, 0, 0], torch.tensor([0.1, 0.25, 0.4]))
-    pooled = np.quantile(np.concatenate([np.quantile(v, np.linspace(0, 1, 5)) for v in (a, b)]), np.linspace(0, 1, 5))
-    np.testing.assert_allclose(reference.intensities, pooled, atol=1e-6)
+    torch.testing.assert_close(reference.brain, torch.full((3,), 4.0))
+    torch.testing.assert_close(reference.intensities[1], torch.tensor([0.2, 0.2, 0.25, 0.3, 0.3]))
     middle = reference.start(torch.tensor([0.0, 0.25, 1.0]))[:, 0, 0, 0]
     torch.testing.assert_close(middle, torch.tensor([0.1, 0.175, 0.4]))
 
@@ -81,6 +81,18 @@ def test_a_pixel_of_the_mean_slice_is_the_mean_of_the_brains_that_cover_it():
     large[..., 3] = 0
     found = Reference.of([volume(small), volume(large)], positions=2, quantiles=3).mean_slices[0, 0, 0]
     torch.testing.assert_close(found, torch.tensor([0.6, 0.6, 0.8, 0.0]))
+
+
+def test_pooled_intensities_are_those_of_the_slices_asked_for_by_their_brain_pixels():
+    image = torch.rand(3, 20, 20, generator=torch.Generator().manual_seed(0)) + torch.arange(3.0)[:, None, None]
+    image[2, 10:] = 0  # half a slice of brain, the brightest
+    reference = Reference.of([volume(image)], positions=3, quantiles=201)
+    alone = reference.pooled(torch.tensor([0.5]))
+    assert 1 <= alone.min() < 1.1
+    assert 1.9 < alone.max() <= 2
+    everything = reference.pooled(torch.tensor([0.0, 0.5, 1.0]))
+    expected = torch.quantile(image[image > 0], (torch.arange(201) + 0.5) / 201)
+    torch.testing.assert_close(everything, expected, atol=0.03, rtol=0)
 
 
 def test_reference_survives_the_disk_and_a_broken_file_is_one_clear_error(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from harmony.core.errors import CheckpointError
 from harmony.core.files import atomic_path
 from harmony.core.volume import Volume
 
-VERSION = 2  # raise it when the same volumes give other statistics
+VERSION = 3  # raise it when the same volumes give other statistics
 
 
 @dataclass(frozen=True)
@@ -25,23 +25,29 @@ class Reference:
     mean_slices: (P, 1, H, W), the mean training slice at P places of the brain box, first to last. A pixel's mean runs
         over the subjects whose brain covers it (0 where none does): heads differ in size, and counting the background
         of the smaller ones would darken the rim of every slice.
-    intensities: (Q,) ascending, the pooled intensities inside the brain at Q evenly spaced quantiles 0..1.
+    intensities: (P, Q), the quantiles 0..1 of the intensities inside the brain, pooled over subjects, at each place.
+    brain: (P,), how many brain pixels a slice has there, mean over subjects.
     """
 
     mean_slices: Tensor
     intensities: Tensor
+    brain: Tensor
 
     @classmethod
     def of(cls, volumes: Iterable[Volume], *, positions: int, quantiles: int) -> Reference:
         """Collect from volumes that share one H x W. A volume adds its slice nearest to each of the P places."""
-        total, covered, pooled = torch.zeros(()), torch.zeros(()), []
-        at = torch.linspace(0, 1, quantiles)
+        total, covered, count = torch.zeros(()), torch.zeros(()), 0
+        pooled: list[list[Tensor]] = [[] for _ in range(positions)]
         for volume in volumes:
             nearest = (torch.linspace(0, 1, positions) * (len(volume.image) - 1)).round().long()
-            total = total + (volume.image * volume.mask)[nearest].double()
-            covered = covered + volume.mask[nearest].double()
-            pooled.append(_quantiles(volume.image[volume.mask], at))
-        return cls((total / covered.clamp(min=1)).float()[:, None], _quantiles(torch.cat(pooled), at))
+            image, mask = volume.image[nearest], volume.mask[nearest]
+            total, covered, count = total + (image * mask).double(), covered + mask.double(), count + 1
+            for values, slice_, inside in zip(pooled, image, mask, strict=True):
+                values.append(slice_[inside])
+        at = torch.linspace(0, 1, quantiles)
+        intensities = torch.stack([_quantiles(torch.cat(values), at) for values in pooled])
+        brain = covered.flatten(1).sum(1) / count
+        return cls((total / covered.clamp(min=1)).float()[:, None], intensities, brain.float())
 
     def start(self, position: Tensor) -> Tensor:
         """The mean slice at each position in [0, 1], linear between neighbours: (B,) -> (B, 1, H, W)."""
@@ -51,21 +57,37 @@ class Reference:
         mean = self.mean_slices.to(position.device)
         return torch.lerp(mean[below], mean[below + 1], share)
 
+    def pooled(self, position: Tensor) -> Tensor:
+        """(Q,) ascending: quantiles of the reference intensities over slices at the positions (S,) of a stack.
+
+        A stack of the middle slices is compared with the middle of the reference brains, not with the whole of them:
+        other slices hold other shares of the tissues. Each place counts by its brain pixels.
+        """
+        place = (position.cpu().clamp(0, 1) * (len(self.intensities) - 1)).round().long()
+        quantiles = self.intensities.shape[1]
+        values, order = self.intensities[place].flatten().sort()
+        reached = self.brain[place].repeat_interleave(quantiles)[order].double().cumsum(0)
+        wanted = (torch.arange(quantiles) + 0.5) / quantiles * reached[-1]
+        return values[torch.searchsorted(reached, wanted).clamp(max=len(values) - 1)]
+
     def save(self, path: Path) -> None:
         with atomic_path(path) as temporary:
-            save_file({"mean_slices": self.mean_slices.contiguous(), "intensities": self.intensities}, temporary)
+            save_file({field.name: getattr(self, field.name).contiguous() for field in fields(self)}, temporary)
 
     @classmethod
     def load(cls, path: Path) -> Reference:
         try:
             tensors = load_file(path)
-            return cls(tensors["mean_slices"], tensors["intensities"])
+            return cls(**{field.name: tensors[field.name] for field in fields(cls)})
         except (OSError, KeyError, SafetensorError) as error:
             raise CheckpointError(f"{path}: not the reference statistics of a trained model ({error})") from error
 
 
 def _quantiles(values: Tensor, at: Tensor) -> Tensor:
-    ordered = values.sort().values  # torch.quantile refuses more than 2**24 values
+    """Linear quantiles; zeros of nothing. (torch.quantile refuses more than 2^24 values.)"""
+    if len(values) == 0:
+        return torch.zeros_like(at)
+    ordered = values.sort().values
     place = at * (len(ordered) - 1)
     below = place.long().clamp(max=max(len(ordered) - 2, 0))
     above = (below + 1).clamp(max=len(ordered) - 1)

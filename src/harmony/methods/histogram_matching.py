@@ -11,17 +11,18 @@ from harmony.methods.base import Method
 
 
 class HistogramMatching(Method):
-    """x_h = F_ref^-1(F_query(x)) inside the brain, with the query's distribution taken over the whole volume.
+    """x_h = F_ref^-1(F_query(x)) inside the brain, over all slices of the stack and the same part of reference brains.
 
     A strictly monotone intensity change of the query leaves the result unchanged, whatever the change was.
     """
 
     def __init__(self, *, reference: Reference) -> None:
-        self.intensities = reference.intensities.cpu().numpy()
+        self.reference = reference
 
     def harmonize(self, stack: Stack) -> Harmonized:
         image = torch.zeros_like(stack.image)
         inside = stack.image[stack.mask].cpu().numpy()
-        matched = match_histograms(inside, self.intensities) if inside.size else inside
+        reference = self.reference.pooled(stack.position).numpy()
+        matched = match_histograms(inside, reference) if inside.size else inside
         image[stack.mask] = torch.as_tensor(matched, dtype=image.dtype, device=image.device).clamp(0, 1)
         return Harmonized(image)
