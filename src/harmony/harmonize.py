@@ -29,7 +29,9 @@ def harmonize(cfg: DictConfig) -> None:
     scans = find_scans(cfg)
     run = Path(cfg.model).expanduser()
     card = ModelCard.load(run)
-    worker = Worker(cfg, card, Derivatives(Path(cfg.output).expanduser()), *load(cfg, run))
+    worker = Worker(
+        cfg, card, Derivatives(Path(cfg.output).expanduser()), *load(cfg, run), weights_used(cfg, run, card)
+    )
     worker.output.describe(version=__version__, source=Path(cfg.input).resolve())
     bad: list[str] = []
     for scan in watched(scans, "harmonizing"):
@@ -61,15 +63,14 @@ class Worker:
         output: Derivatives,
         method: Method,
         density: ImageDensity,
+        weights: str,
     ) -> None:
         self.cfg, self.card, self.output, self.method, self.density = cfg, card, output, method, density
+        self.weights = weights
         settings = {key: value for key, value in card.preprocess.items() if key not in ("orientation", "version")}
         self.preprocess = Preprocess(**settings)
         if self.preprocess.settings()["version"] != card.preprocess["version"]:
             raise CheckpointError(f"{cfg.model}: made with another version of the preprocessing -> train it again")
-        models = [Path(path).expanduser() / "model.safetensors" for path in cfg.models.values() if path is not None]
-        others = [Path(cfg.model).expanduser() / "reference.safetensors", *models]
-        self.weights = fingerprint({"weights": [card.weights, *(sha256(path) for path in others)]})
         self.made = self.kept = 0
 
     def one(self, scan: Scan) -> None:
@@ -160,6 +161,13 @@ def load(cfg: DictConfig, run: Path) -> tuple[Method, ImageDensity]:
         networks[stage] = app.load_run(Path(cfg.models[stage]), stage)
     reference = Reference.load(run / "reference.safetensors")
     return app.build_methods(chosen, networks, reference)[name], density
+
+
+def weights_used(cfg: DictConfig, run: Path, card: ModelCard) -> str:
+    """Changes with any learned file that a result may depend on."""
+    others = [Path(path).expanduser() / "model.safetensors" for path in cfg.models.values() if path is not None]
+    files = [run / "reference.safetensors", *others]
+    return fingerprint({"weights": [card.weights, *(sha256(path) for path in files)]})
 
 
 def entry(output: Derivatives, scan: Scan) -> QualityEntry:

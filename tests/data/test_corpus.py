@@ -119,7 +119,7 @@ def through_harmonize(root: Path, settings: dict[str, str]) -> None:
     card = ModelCard("flow", "0", preprocess().settings(), {}, {}, "")
     cfg = OmegaConf.create({"skip_done": True, "original_scale": True, "method_name": "none", "method": {}})
     output = Derivatives(root / "out")
-    worker = Worker(cfg, card, output, Unharmonized(), density=None)
+    worker = Worker(cfg, card, output, Unharmonized(), density=None, weights="")
     for scan in BidsFolder(root, **settings).scans():
         try:
             worker.one(scan)
