@@ -170,3 +170,24 @@ def test_mistakes_are_one_clear_error(tmp_path, model, scans):
         assert said in output
         assert "Traceback" not in output
         assert not (tmp_path / "o").exists()
+
+
+def test_harmonizing_flows_adapts_to_each_scan(finished, tmp_path, model, scans):
+    tiny = ["tasks.harmonizer.network.widths=[4,4,4]", "tasks.segmenter.network.widths=[4,8]"]
+    tiny += [f"tasks.{stage}.{key}={value}" for stage in ("harmonizer", "segmenter") for key, value in SHORT.items()]
+    code, output = finished.run("train", "stages=[harmonizer,segmenter]", *tiny)
+    assert code == 0, output
+    trained = {stage: finished.one(f"runs/models/{stage}-*") for stage in ("harmonizer", "segmenter")}
+    words = [f"input={scans / 'sub-0000/anat/sub-0000_T1w.nii.gz'}", "output=out", f"model={model}"]
+    words += ["method=harmonizing_flows", "method.stop.passes=2", "method.optimizer.lr=1e-3"]
+    code, output = run(tmp_path, *words)
+    assert code == 2
+    assert "models.harmonizer=" in output
+    code, output = run(tmp_path, *words, *(f"models.{stage}={path}" for stage, path in trained.items()))
+    assert code == 0, output
+    assert "adaptation moves" in output
+    (path,) = images(tmp_path / "out")
+    assert np.isfinite(voxels(path)).all()
+
+
+SHORT = {"max_steps": 2, "val_every": 2, "batch_size": 8}
