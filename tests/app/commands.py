@@ -1,10 +1,8 @@
 """Commands as a user starts them, from a folder of the user's."""
 
 import os
-import signal
 import subprocess
 import sys
-import time
 
 TINY = [
     "experiment=quickstart",
@@ -54,9 +52,7 @@ class Folder:
             if after in line:
                 process.send_signal(signum)
                 break
-        begin = time.monotonic()
         rest, _ = process.communicate(timeout=120)
-        assert signum == signal.SIGKILL or time.monotonic() - begin < 120
         return process.returncode, seen + rest
 
     def one(self, pattern):

@@ -133,9 +133,9 @@ def test_fingerprints_see_every_change_and_not_the_order():
 def test_a_run_folder_tells_its_state(tmp_path):
     run = RunFolder(tmp_path / "run")
     run.interrupt()
-    assert run.interrupted
+    assert (run.path / "INTERRUPTED").exists()
     run.begin("seed: 0\n")
-    assert not run.interrupted
+    assert not (run.path / "INTERRUPTED").exists()
     assert not run.done
     run.finish({"val_bpd": 3.5})
     assert run.done

@@ -45,10 +45,6 @@ class RunFolder:
     def done(self) -> bool:
         return (self.path / "DONE").exists()
 
-    @property
-    def interrupted(self) -> bool:
-        return (self.path / "INTERRUPTED").exists()
-
     def begin(self, config: str) -> None:
         """Write the resolved config (YAML) and the environment; clear a former interruption."""
         write_atomic(self.path / "config.yaml", config)
