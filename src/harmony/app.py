@@ -125,7 +125,7 @@ def plain(cfg: DictConfig | ListConfig) -> Any:
     return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
 
 
-def build_data(cfg: DictConfig, batch_size: int = 1) -> SliceDataModule:
+def build_data(cfg: DictConfig, batch_size: int = 1, *, whole_volumes: bool = False) -> SliceDataModule:
     """The data module of `cfg.data`."""
     return SliceDataModule(
         source=build(cfg.data.source),
@@ -136,6 +136,7 @@ def build_data(cfg: DictConfig, batch_size: int = 1) -> SliceDataModule:
         count=cfg.data.count,
         step=cfg.data.step,
         batch_size=batch_size,
+        whole_volumes=whole_volumes,
         seed=cfg.seed,
         skip_bad=cfg.data.skip_bad,
     )
@@ -168,10 +169,8 @@ def experiment_run(cfg: DictConfig, data: SliceDataModule) -> RunFolder:
 
 def models_wanted(cfg: DictConfig) -> list[str]:
     """The stages whose networks the chosen methods use; the flow scores every image, so it is always among them."""
-    wanted = [
-        stage for name in cfg.methods for stage in (OmegaConf.select(cfg, f"method.{name}.models") or {}).values()
-    ]
-    return list(dict.fromkeys(["flow", *wanted]))
+    models = [OmegaConf.select(cfg, f"method.{name}.models") or {} for name in cfg.methods]
+    return list(dict.fromkeys(["flow", *(stage for each in models for stage in each.values() if stage is not None)]))
 
 
 def data_identity(cfg: DictConfig, data: SliceDataModule) -> dict[str, Any]:
@@ -224,15 +223,28 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
         ) from error
 
 
-def build_methods(cfg: DictConfig, networks: Mapping[str, torch.nn.Module], reference: Reference) -> dict[str, Method]:
+def build_task(cfg: DictConfig, **at_hand: Any) -> Any:
+    """A task of what it asks for among the objects at hand."""
+    partial = build(cfg)
+    wanted = inspect.signature(partial.func).parameters
+    return partial(**{name: value for name, value in at_hand.items() if name in wanted})
+
+
+def build_methods(
+    cfg: DictConfig, networks: Mapping[str, torch.nn.Module], reference: Reference, reference_bpd: float
+) -> dict[str, Method]:
     """The chosen methods by name. `models` in a method's config names the stages whose networks its constructor gets;
-    the flow (`density`) and the reference statistics go to whom asks for them."""
+    the flow (`density`), its bpd on held-out reference images and the reference statistics go to whom asks for them."""
     methods = {}
     for name in cfg.methods:
         node = OmegaConf.create(plain(cfg.method[name]))
-        models = node.pop("models", {})
+        models = {argument: stage for argument, stage in node.pop("models", {}).items() if stage is not None}
         partial = build(node)
-        at_hand: dict[str, Any] = {"density": networks["flow"], "reference": reference}
+        at_hand: dict[str, Any] = {
+            "density": networks["flow"],
+            "reference": reference,
+            "reference_bpd": reference_bpd,
+        }
         at_hand |= {argument: networks[stage] for argument, stage in models.items()}
         if "judge" in models:
             at_hand["judge"] = Segmentation(segmenter=cast("AnySizeUNet", networks[models["judge"]])).entropy

@@ -36,7 +36,7 @@ def evaluate(cfg: DictConfig) -> None:
     runs = {stage: app.model_run(cfg, data, stage) for stage in app.models_wanted(cfg)}
     networks = {stage: app.load_network(cfg, data, stage) for stage in runs}
     reference = Reference.load(runs["flow"].path / "reference.safetensors")
-    methods = app.build_methods(cfg, networks, reference)
+    methods = app.build_methods(cfg, networks, reference, runs["flow"].summary()["score"])
     domains = query_domains(cfg)
     print(f"evaluation: {len(methods)} methods on {len(domains)} domains in {run.path}", flush=True)
     run.begin(OmegaConf.to_yaml(cfg, resolve=True))

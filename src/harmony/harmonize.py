@@ -149,7 +149,7 @@ def find_scans(cfg: DictConfig) -> list[Scan]:
     return [single_scan(path, Path(cfg.mask) if cfg.mask else None)]
 
 
-def load(cfg: DictConfig, run: Path) -> tuple[Method, ImageDensity]:
+def load(cfg: DictConfig, run: Path, card: ModelCard) -> tuple[Method, ImageDensity]:
     """The method and the reference flow, from run folders alone."""
     density = cast("ImageDensity", app.load_run(run, "flow"))
     networks: dict[str, torch.nn.Module] = {"flow": density}
@@ -160,7 +160,7 @@ def load(cfg: DictConfig, run: Path) -> tuple[Method, ImageDensity]:
             raise ConfigError(f"method={name} needs a trained {stage} -> models.{stage}=runs/models/{stage}-...")
         networks[stage] = app.load_run(Path(cfg.models[stage]), stage)
     reference = Reference.load(run / "reference.safetensors")
-    return app.build_methods(chosen, networks, reference)[name], density
+    return app.build_methods(chosen, networks, reference, card.score["flow/val_bpd"])[name], density
 
 
 def weights_used(cfg: DictConfig, run: Path, card: ModelCard) -> str:

@@ -37,7 +37,7 @@ def train(cfg: DictConfig) -> None:
 def train_stage(cfg: DictConfig, stage: str) -> None:
     """Fit one network into its own run folder: model.safetensors, config, summary, checkpoints."""
     node = cfg.tasks[stage]
-    data = app.build_data(cfg, node.batch_size)
+    data = app.build_data(cfg, node.batch_size, whole_volumes=node.get("whole_volumes", False))
     run = app.model_run(cfg, data, stage)
     if run.done:
         print(f"{stage}: {run.path} is done (validation {run.summary()['score']:.3f}), reused")
@@ -47,7 +47,8 @@ def train_stage(cfg: DictConfig, stage: str) -> None:
     run.begin(OmegaConf.to_yaml(cfg, resolve=True))
     lightning.seed_everything(cfg.seed, verbose=False)
     network = app.build(node.network)
-    task = app.build(node.module)(network=network)
+    reference = Reference.of(data.volumes("train"), **app.plain(cfg.reference))
+    task = app.build_task(node.module, network=network, reference=reference)
     begin = time.monotonic()
     try:
         best = fit(cfg, node, task, data, run, last)
@@ -57,7 +58,7 @@ def train_stage(cfg: DictConfig, stage: str) -> None:
     task.load_state_dict(torch.load(last.parent / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"])
     save_model(run.path / "model.safetensors", network)
     if isinstance(network, ImageDensity):
-        Reference.of(data.volumes("train"), **app.plain(cfg.reference)).save(run.path / "reference.safetensors")
+        reference.save(run.path / "reference.safetensors")
     score = float("nan") if best.best_model_score is None else float(best.best_model_score)
     ModelCard(
         name=run.path.name,
@@ -90,6 +91,7 @@ def fit(
     every = min(node.val_every, node.max_steps)
     trainer = app.build(cfg.trainer)(
         max_steps=node.max_steps,
+        precision=node.get("precision", cfg.trainer.precision),
         val_check_interval=every,
         check_val_every_n_epoch=None,
         callbacks=[best, StopOnSignal(last, every), *(app.build(each) for each in node.callbacks), progress_bar()],

@@ -32,11 +32,11 @@ def test_every_experiment_composes_and_instantiates(name):
     unit = 2**density.levels
     assert all(size % unit == 0 for size in cfg.data.preprocess.size)
     networks = {stage: app.build(node.network) for stage, node in cfg.tasks.items()}
-    for stage, node in cfg.tasks.items():
-        app.build(node.module)(network=networks[stage]).configure_optimizers()
-        assert len([app.build(callback) for callback in node.callbacks]) == len(node.callbacks)
     reference = Reference(torch.zeros(3, 1, unit, unit), torch.rand(3, 8), torch.ones(3))
-    assert list(app.build_methods(cfg, networks, reference)) == list(cfg.methods)
+    for stage, node in cfg.tasks.items():
+        app.build_task(node.module, network=networks[stage], reference=reference).configure_optimizers()
+        assert len([app.build(callback) for callback in node.callbacks]) == len(node.callbacks)
+    assert list(app.build_methods(cfg, networks, reference, 3.0)) == list(cfg.methods)
 
 
 @pytest.mark.parametrize("name", sorted(config().method))
@@ -44,7 +44,7 @@ def test_every_method_of_the_config_can_be_built(name):
     cfg = config(f"methods=[{name}]")
     reference = Reference(torch.zeros(3, 1, 8, 8), torch.rand(3, 8), torch.ones(3))
     networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)}
-    assert list(app.build_methods(cfg, networks, reference)) == [name]
+    assert list(app.build_methods(cfg, networks, reference, 3.0)) == [name]
 
 
 def test_blindharmony_presets_are_the_papers():
@@ -87,7 +87,7 @@ def test_what_cannot_work_is_refused_before_anything_is_done(override, words):
 def test_an_override_of_a_method_reaches_it():
     cfg = config("method.blindharmony_image.solver.iterations=3", "methods=[blindharmony_image]")
     reference = Reference(torch.zeros(3, 1, 8, 8), torch.rand(3, 8), torch.ones(3))
-    method = app.build_methods(cfg, {"flow": app.build(cfg.flow)}, reference)["blindharmony_image"]
+    method = app.build_methods(cfg, {"flow": app.build(cfg.flow)}, reference, 3.0)["blindharmony_image"]
     assert method.solver.iterations == 3
     assert method.distance.b1 == 1000
 

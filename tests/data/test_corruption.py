@@ -9,6 +9,7 @@ from harmony.data.corruption import (
     BroadCorruption,
     CurveCorruption,
     Curves,
+    InTurn,
     blend_weights,
     blur_inside,
     cosine_weights,
@@ -39,7 +40,11 @@ BROAD = {
     "percentile": 99.5,
 }
 NEUTRAL = {"contrast": 0.0, "bias": 0.0, "blur": 0.0, "noise": 0.0}
-ALL = [CurveCorruption(**CURVES), BroadCorruption(**BROAD)]
+ALL = [
+    CurveCorruption(**CURVES),
+    BroadCorruption(**BROAD),
+    InTurn({"curve": CurveCorruption(**CURVES), "broad": BroadCorruption(**BROAD)}),
+]
 
 
 def seeded(seed=0):
@@ -179,6 +184,15 @@ def test_shares_must_add_up():
 
 
 # ---- broad --------------------------------------------------------------------------------------------------------
+
+
+def test_in_turn_is_the_second_of_the_first():
+    (image, mask), (position, volume) = slices(), position_and_volume()
+    curve, broad = ALL[0], ALL[1]
+    generator = seeded()
+    drawn = curve.draw(position, volume, generator), broad.draw(position, volume, generator)
+    wanted = broad.replay(curve.replay(image, mask, drawn[0]), mask, drawn[1])
+    assert torch.equal(ALL[2].replay(image, mask, ALL[2].draw(position, volume, seeded())), wanted)
 
 
 @pytest.mark.parametrize("change", [{**NEUTRAL}, {"probability": 0.0}])

@@ -100,6 +100,23 @@ def test_two_processes_share_a_batch(tmp_path):
     assert torch.equal(torch.stack(parts, 1).flatten(0, 1), whole)
 
 
+def test_whole_volumes_stay_together(tmp_path):
+    data = module(tmp_path, batch_size=2, whole_volumes=True)
+    data.setup()
+    seen = []
+    for batch in itertools.islice(iter(data.train_dataloader()), 2):
+        assert batch["subject"].unique_consecutive(return_counts=True)[1].tolist() == [6, 6]
+        for subject in batch["subject"].unique():
+            own = batch["image"][batch["subject"] == subject, 0]
+            volume = data.volumes("train")[subject]
+            assert torch.equal(own, volume.image[volume.select(6, 2)])
+        seen += batch["subject"].unique().tolist()
+    assert sorted(seen) == [0, 1, 2, 3]
+    assert [len(batch["image"]) for batch in data.val_dataloader()] == [6]
+    with pytest.raises(DataError, match="4 train volumes"):
+        module(tmp_path, batch_size=5, whole_volumes=True).setup()
+
+
 def test_what_a_batch_holds(tmp_path):
     data = module(tmp_path)
     data.setup()

@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from harmony.core import Stack
+from harmony.core.reference import Reference
 from harmony.flows import harmonizing_flow, spline_flow
-from harmony.methods import Budget, HarmonizingFlows, LowestEntropy, Plateau, ReferenceLevel
+from harmony.methods import Budget, HarmonizingFlows, HistogramMatching, LowestEntropy, Plateau, ReferenceLevel
 from harmony.networks import Harmonizer
 
 ADAM = functools.partial(torch.optim.Adam, lr=1e-3)
+REFERENCE = Reference(torch.zeros(3, 1, 16, 16), torch.linspace(0, 1, 64).square().expand(3, 64), torch.ones(3))
 
 
 def perturbed(module, scale=0.05):
@@ -62,7 +64,8 @@ def build(density, harmonizer):
             "trainable": "all", "stop": Budget(passes=3), "jacobian": 0.0, "guard": False, "batch": 4, "seed": 0,
             "optimizer": ADAM,
         }  # fmt: skip
-        return HarmonizingFlows(density=density, harmonizer=harmonizer, **(settings | changes))
+        at_hand = {"density": density, "harmonizer": harmonizer, "reference": REFERENCE, "reference_bpd": 4.0}
+        return HarmonizingFlows(**(at_hand | settings | changes))
 
     return make
 
@@ -135,16 +138,16 @@ def test_slices_are_harmonized_on_their_own(build, stack):
 
 
 @pytest.mark.parametrize(
-    ("stop", "kept"),
+    ("stop", "reference_bpd", "kept"),
     [
-        (Budget(passes=0), 0),
-        (ReferenceLevel(passes=3, level=math.inf), 0),
-        (ReferenceLevel(passes=2, level=-math.inf), 2),
-        (Plateau(passes=2, share=0.0), None),
+        (Budget(passes=0), 0.0, 0),
+        (ReferenceLevel(passes=3), math.inf, 0),
+        (ReferenceLevel(passes=2), -math.inf, 2),
+        (Plateau(passes=2, share=0.0), 0.0, None),
     ],
 )
-def test_the_rule_decides_which_pass_is_used(build, stack, stop, kept):
-    record = build(stop=stop).adapt([stack])
+def test_the_rule_decides_which_pass_is_used(build, stack, stop, reference_bpd, kept):
+    record = build(stop=stop, reference_bpd=reference_bpd).adapt([stack])
     assert record.reason
     if kept is not None:
         assert record.kept == kept
@@ -201,3 +204,24 @@ def test_without_adaptation_the_trained_harmonizer_is_used(build, stack):
     before = method.harmonize(stack).image
     assert method.adapt([stack]).outcome == "unadapted"
     assert torch.equal(method.harmonize(stack).image, before)
+
+
+def test_a_new_harmonizer_with_context_is_histogram_matching_volume_by_volume(build, stack):
+    """Also while adapting: a brighter volume beside it changes nothing of what a volume is matched to."""
+    method = build(harmonizer=Harmonizer(widths=(4, 4, 4), context=True))
+    assert torch.equal(
+        method.harmonize(stack).image, HistogramMatching(reference=REFERENCE).harmonize(stack).image.clamp(0, 1)
+    )
+    brighter = Stack((stack.image + 0.2 * stack.mask).clamp(0, 1), stack.mask, stack.position)
+    pair, alone = method._slices([brighter, stack]), method._slices([stack])
+    assert torch.equal(pair.base[6:], alone.base)
+    assert torch.equal(alone.image, stack.image)
+
+
+def test_a_harmonizer_with_context_adapts(build, stack):
+    torch.manual_seed(3)
+    method = build(harmonizer=perturbed(Harmonizer(widths=(4, 4, 4), context=True), 0.02), stop=Budget(passes=4))
+    record = method.adapt([stack])
+    assert record.trajectory[-1].bpd < record.trajectory[0].bpd
+    method.reset()
+    assert record.trajectory[0].bpd == pytest.approx(method.adapt([stack]).trajectory[0].bpd)

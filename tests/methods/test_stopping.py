@@ -15,10 +15,10 @@ def entropies(*values):
     return [Evidence(4.0, 0.0, value, 0.0) for value in values]
 
 
-def run(rule, trajectory):
+def run(rule, trajectory, reference_bpd=0.0):
     """Feed the trajectory pass by pass, as an adaptation does: the verdict that stopped it, and after which pass."""
     for seen in range(1, len(trajectory) + 1):
-        verdict = rule.decide(trajectory[:seen])
+        verdict = rule.decide(trajectory[:seen], reference_bpd)
         if verdict.stop:
             return verdict.keep, seen - 1
     raise AssertionError("never stopped")
@@ -38,14 +38,14 @@ def test_entropy_keeps_the_lowest_and_stops_after_patience():
 
 def test_entropy_without_a_judge_is_an_error():
     with pytest.raises(ValueError, match="judge"):
-        LowestEntropy(passes=3, patience=1).decide(bpds(4.0))
+        LowestEntropy(passes=3, patience=1).decide(bpds(4.0), 0.0)
 
 
 def test_reference_level_stops_at_the_first_pass_that_is_likely_enough():
-    rule = ReferenceLevel(passes=10, level=3.5)
-    assert run(rule, bpds(5, 4, 3.5, 3.0)) == (2, 2)
-    assert run(rule, bpds(3.2, 3.1)) == (0, 0)
-    assert run(ReferenceLevel(passes=2, level=1.0), bpds(5, 4, 3, 2)) == (2, 2)
+    rule = ReferenceLevel(passes=10)
+    assert run(rule, bpds(5, 4, 3.5, 3.0), 3.5) == (2, 2)
+    assert run(rule, bpds(3.2, 3.1), 3.5) == (0, 0)
+    assert run(ReferenceLevel(passes=2), bpds(5, 4, 3, 2), 1.0) == (2, 2)
 
 
 def test_plateau_stops_when_a_pass_gains_a_small_share():

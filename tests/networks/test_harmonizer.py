@@ -82,6 +82,21 @@ def test_memory_format_does_not_change_the_result() -> None:
     torch.testing.assert_close(network(image.contiguous(memory_format=torch.channels_last)).apply(image), plain)
 
 
+def test_a_context_is_read_where_there_is_one_and_only_there() -> None:
+    torch.manual_seed(0)
+    image, context = torch.rand(2, 1, 16, 16), torch.rand(2, 1, 16, 16, requires_grad=True)
+    reading, plain = Harmonizer(widths=(4, 4), context=True), Harmonizer(widths=(4, 4))
+    assert torch.equal(reading(image, context).apply(image), image)  # neutral like any new one
+    torch.nn.init.ones_(reading.beta_head.weight)
+    reading(image, context).beta.sum().backward()
+    assert context.grad is not None
+    assert context.grad.abs().max() > 0
+    with pytest.raises(ValueError, match="reads a context"):
+        reading(image)
+    with pytest.raises(ValueError, match="reads no context"):
+        plain(image, context)
+
+
 def test_heads_are_the_two_heads() -> None:
     network = Harmonizer(widths=WIDTHS)
     assert sum(p.numel() for p in network.heads()) == 64 + 1 + 16 + 1

@@ -5,7 +5,8 @@ import functools
 import pytest
 import torch
 
-from harmony.core import DataError
+from harmony.core import DataError, Stack
+from harmony.core.reference import Reference
 from harmony.data import BroadCorruption, CurveCorruption
 from harmony.networks import AgeNet, Harmonizer, segmentation_unet
 from harmony.tasks import AgeTask, Guidance, HarmonizerTask, SegmenterTask
@@ -20,6 +21,7 @@ CURVES = {
     "gain": (0.5, 2.0),
     "gamma": (0.5, 1.5),
 }
+REFERENCE = Reference(torch.zeros(3, 1, 16, 16), torch.linspace(0, 1, 64).square().expand(3, 64), torch.ones(3))
 
 
 @pytest.fixture
@@ -62,10 +64,11 @@ def test_validation_negatives_are_every_fifth_and_the_same_each_time():
     assert not torch.equal(guidance().validation(image, mask, 4)[0], first)
 
 
-def harmonizer_task(per_volume=False, corruption=None):
+def harmonizer_task(per_volume=False, corruption=None, context=False):
     corruption = corruption or CurveCorruption(**CURVES, probability=0.75)
     return HarmonizerTask(
-        network=Harmonizer(widths=(4, 4)),
+        network=Harmonizer(widths=(4, 4), context=context),
+        reference=REFERENCE,
         corruption=corruption,
         optimizer=ADAM,
         per_volume=per_volume,
@@ -82,6 +85,17 @@ def test_harmonizer_loss_is_the_mse_in_grey_levels(batch):
     with torch.no_grad():
         task.harmonizer.beta_head.bias.fill_(0.1)
     assert task.loss(batch, 0).item() == pytest.approx(25.5**2, rel=1e-4)
+
+
+def test_a_harmonizer_with_context_starts_from_volumes_matched_to_the_reference(batch):
+    nothing = CurveCorruption(**(CURVES | {"shares": (0.0, 1.0, 0.0)}), probability=0.0)
+    task = harmonizer_task(corruption=nothing, context=True)
+    image = batch["image"] * torch.tensor([0.5, 0.5, 1.0, 1.0]).view(4, 1, 1, 1)  # the two volumes differ in scale
+    matched = [REFERENCE.match(Stack(*(batch[k][i : i + 2] for k in ("image", "mask", "position")))) for i in (0, 2)]
+    wanted = 255**2 * (torch.cat(matched) - image).square().mean()
+    assert task.loss(batch | {"image": image}, 0).item() == pytest.approx(wanted.item(), rel=1e-5)
+    turned = {name: values.flip(0) for name, values in (batch | {"image": image}).items()}
+    assert task.loss(turned, 0).item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
 def test_harmonizer_validation_is_deterministic_and_training_is_not_frozen(batch):

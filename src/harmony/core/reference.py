@@ -9,10 +9,12 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from skimage.exposure import match_histograms
 from torch import Tensor
 
 from harmony.core.errors import CheckpointError
 from harmony.core.files import atomic_path
+from harmony.core.stack import Stack
 from harmony.core.volume import Volume
 
 VERSION = 3  # raise it when the same volumes give other statistics
@@ -69,6 +71,17 @@ class Reference:
         reached = self.brain[place].repeat_interleave(quantiles)[order].double().cumsum(0)
         wanted = (torch.arange(quantiles) + 0.5) / quantiles * reached[-1]
         return values[torch.searchsorted(reached, wanted).clamp(max=len(values) - 1)]
+
+    def match(self, stack: Stack) -> Tensor:
+        """F_ref^-1(F_query(x)) inside the brain, over all slices of the stack and the same part of reference brains.
+
+        A strictly monotone intensity change of the query leaves the result unchanged, whatever the change was.
+        """
+        image = torch.zeros_like(stack.image)
+        inside = stack.image[stack.mask].cpu().numpy()
+        matched = match_histograms(inside, self.pooled(stack.position).numpy()) if inside.size else inside
+        image[stack.mask] = torch.as_tensor(matched, dtype=image.dtype, device=image.device).clamp(0, 1)
+        return image
 
     def save(self, path: Path) -> None:
         with atomic_path(path) as temporary:

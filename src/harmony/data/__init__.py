@@ -8,6 +8,7 @@ from harmony.data.corruption import (
     BroadCorruption,
     Corruption,
     CurveCorruption,
+    InTurn,
 )
 from harmony.data.derivatives import Derivatives, single_scan
 from harmony.data.dhcp import Dhcp
@@ -35,6 +36,7 @@ __all__ = [
     "CurveCorruption",
     "Derivatives",
     "Dhcp",
+    "InTurn",
     "Ixi",
     "Nifti",
     "Oasis3",

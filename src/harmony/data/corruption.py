@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from monai.transforms import Randomizable
@@ -130,6 +131,21 @@ def look_up(image: Tensor, table: Tensor) -> Tensor:
     left = place.floor().clamp(0, table.shape[1] - 2).long()
     low, high = table.gather(1, left), table.gather(1, left + 1)
     return (low + (place - left) * (high - low)).view_as(image)
+
+
+class InTurn(Corruption[tuple[Any, ...]]):
+    """One corruption after the other, in the order of the mapping, each with its own draw."""
+
+    def __init__(self, corruptions: Mapping[str, Corruption]) -> None:
+        self.corruptions = list(corruptions.values())
+
+    def draw(self, position: Tensor, volume: Tensor, generator: Generator) -> tuple[Any, ...]:
+        return tuple(corruption.draw(position, volume, generator) for corruption in self.corruptions)
+
+    def replay(self, image: Tensor, mask: Tensor, parameters: tuple[Any, ...]) -> Tensor:
+        for corruption, own in zip(self.corruptions, parameters, strict=True):
+            image = corruption.replay(image, mask, own)
+        return image
 
 
 class Scanner(NamedTuple):

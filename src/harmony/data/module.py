@@ -28,6 +28,7 @@ class SliceDataModule(lightning.LightningDataModule):
     years, nan where unknown; subject (B,) index into the part's volumes; labels (B, 1, H, W) int16 if all volumes have
     them.
 
+    batch_size: slices, or, with `whole_volumes`, volumes: all their slices are then in the batch, subject after subject.
     skip_bad: leave out, and name, scans that cannot be used; by default they are one error that lists them.
     """
 
@@ -43,6 +44,7 @@ class SliceDataModule(lightning.LightningDataModule):
         step: int,
         batch_size: int,
         seed: int,
+        whole_volumes: bool = False,
         skip_bad: bool = False,
     ) -> None:
         super().__init__()
@@ -50,7 +52,7 @@ class SliceDataModule(lightning.LightningDataModule):
         self.cache = VolumeCache(cache_dir, preprocess)
         self.shares, self.split_seed = dict(shares), split_seed
         self.count, self.step, self.batch_size, self.seed = count, step, batch_size, seed
-        self.skip_bad = skip_bad
+        self.whole_volumes, self.skip_bad = whole_volumes, skip_bad
         self._parts: dict[str, list[Scan]] | None = None
         self._volumes: dict[str, list[Volume]] = {}
         self._slices: dict[str, Batch] = {}
@@ -84,18 +86,27 @@ class SliceDataModule(lightning.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         for part in ("train", "val"):
             self.slices(part)
-        found = len(self.slices("train")["image"])
+        found = len(self._units("train"))
         if found < self.batch_size:
+            unit = "volumes" if self.whole_volumes else "slices"
             raise DataError(
-                f"{found} train slices do not fill one batch of {self.batch_size}",
+                f"{found} train {unit} do not fill one batch of {self.batch_size}",
                 cure="use a smaller batch_size, or more subjects or slices",
             )
 
     def train_dataloader(self) -> DataLoader:
-        return DataLoader(EndlessBatches(self.slices("train"), self.batch_size, self.seed, self._done), batch_size=None)
+        batches = EndlessBatches(self.slices("train"), self._units("train"), self.batch_size, self.seed, self._done)
+        return DataLoader(batches, batch_size=None)
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(OrderedBatches(self.slices("val"), self.batch_size), batch_size=None)
+        return DataLoader(OrderedBatches(self.slices("val"), self._units("val"), self.batch_size), batch_size=None)
+
+    def _units(self, part: str) -> list[Tensor]:
+        """The indices of the slices that stay together in a batch."""
+        subject = self.slices(part)["subject"]
+        if self.whole_volumes:
+            return list(torch.arange(len(subject)).split(subject.bincount().tolist()))
+        return list(torch.arange(len(subject)).split(1))
 
     def _done(self) -> tuple[int, int, int]:
         """Batches already trained on (a resumed run's are restored by now), this process and their number."""
@@ -113,27 +124,33 @@ class EndlessBatches(IterableDataset):
     An iterable with no length: Lightning then neither restarts it at an epoch's end nor replaces its sampler under DDP.
     """
 
-    def __init__(self, slices: Batch, batch_size: int, seed: int, done: Callable[[], tuple[int, int, int]]) -> None:
-        self.slices, self.batch_size, self.seed, self.done = slices, batch_size, seed, done
+    def __init__(
+        self,
+        slices: Batch,
+        units: Sequence[Tensor],
+        batch_size: int,
+        seed: int,
+        done: Callable[[], tuple[int, int, int]],
+    ) -> None:
+        self.slices, self.units, self.batch_size, self.seed, self.done = slices, units, batch_size, seed, done
 
     def __iter__(self) -> Iterator[Batch]:
         first, rank, world = self.done()
         for step in itertools.count(first):
-            yield _pick(self.slices, self.index(step)[rank::world])
+            yield _pick(self.slices, torch.cat([self.units[k] for k in self.index(step)[rank::world]]))
 
     def index(self, step: int) -> Tensor:
-        """(batch_size,) the slices of batch `step`."""
-        count = len(self.slices["image"])
-        epoch, batch = divmod(step, count // self.batch_size)
-        order = _permutation(count, self.seed, epoch)
+        """(batch_size,) the units of batch `step`."""
+        epoch, batch = divmod(step, len(self.units) // self.batch_size)
+        order = _permutation(len(self.units), self.seed, epoch)
         return order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
 
 class OrderedBatches(Dataset):
-    """All slices in order; the last batch may be smaller."""
+    """All units in order; the last batch may be smaller."""
 
-    def __init__(self, slices: Batch, batch_size: int) -> None:
-        self.batches = torch.arange(len(slices["image"])).split(batch_size)
+    def __init__(self, slices: Batch, units: Sequence[Tensor], batch_size: int) -> None:
+        self.batches = [torch.cat([*units[k : k + batch_size]]) for k in range(0, len(units), batch_size)]
         self.slices = slices
 
     def __len__(self) -> int:

@@ -16,6 +16,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from harmony.core import Harmonized, Stack, interrupts
+from harmony.core.reference import Reference
 from harmony.flows import ImageDensity
 from harmony.methods.base import Method
 from harmony.methods.jacobian import curve_log_jacobian
@@ -36,6 +37,18 @@ class Adaptation:
     outcome: Literal["adapted", "unadapted", "input"]
 
 
+@dataclass(frozen=True)
+class Slices:
+    """What the harmonizer sees, (B, 1, H, W) each: the query, its mask, and the image that alpha and beta act on."""
+
+    image: Tensor
+    mask: Tensor
+    base: Tensor
+
+    def __getitem__(self, index: Tensor) -> Slices:
+        return Slices(self.image[index], self.mask[index], self.base[index])
+
+
 class AdaptiveMethod(Method):
     """A method that may look at unlabelled query images before it harmonizes."""
 
@@ -51,10 +64,13 @@ class AdaptiveMethod(Method):
 class HarmonizingFlows(AdaptiveMethod):
     """x_h = clip(alpha(x) x + beta(x)) inside the brain, with the harmonizer's weights adapted to the query images.
 
+    With a harmonizer that reads a context (ours) the map acts on m, x with its volume's histogram matched to the
+    reference: x_h = clip(alpha(m, x) m + beta(m, x)).
+
     The loss of a batch is mean bpd(x_h) - jacobian * J, J the log-Jacobian of the intensity curve (0: as published).
 
     harmonizer: trained on corrupted reference images; copied, so that `reset` can put it back.
-    density: the reference flow; frozen, in eval mode, never changed.
+    density: the reference flow; frozen, in eval mode, never changed. reference_bpd: of held-out reference images.
     trainable: "all" weights of the harmonizer, or its two "heads"; None: no adaptation at all.
     batch: slices per step. stop: when to stop, and which pass to keep.
     guard: do no harm - use the un-adapted harmonizer, or the input itself, where their evidence bpd - J is better.
@@ -64,6 +80,8 @@ class HarmonizingFlows(AdaptiveMethod):
         self,
         *,
         density: ImageDensity,
+        reference: Reference,
+        reference_bpd: float,
         harmonizer: Harmonizer,
         optimizer: Callable[[Iterable[Parameter]], Optimizer],
         trainable: Literal["all", "heads"] | None,
@@ -77,6 +95,7 @@ class HarmonizingFlows(AdaptiveMethod):
         if stop.needs_judge and judge is None and trainable is not None:
             raise ValueError("this stopping rule reads a judge's entropy: give the method a judge")
         self.density = density.eval().requires_grad_(False)
+        self.reference, self.reference_bpd = reference, reference_bpd
         self.harmonizer = copy.deepcopy(harmonizer).eval()
         self.initial = copy.deepcopy(self.harmonizer.state_dict())
         self.optimizer, self.trainable, self.stop = optimizer, trainable, stop
@@ -85,34 +104,33 @@ class HarmonizingFlows(AdaptiveMethod):
 
     @torch.no_grad()
     def harmonize(self, stack: Stack) -> Harmonized:
-        parts = torch.arange(len(stack)).split(self.batch)
-        return Harmonized(torch.cat([self._output(stack.image[part], stack.mask[part]) for part in parts]))
+        slices = self._slices([stack])
+        return Harmonized(torch.cat([self._output(slices[part]) for part in self._parts(slices)]))
 
     def reset(self) -> None:
         self.harmonizer.load_state_dict(self.initial)
         self.identity = False
 
     def adapt(self, stacks: Sequence[Stack], watch: Callable[[int], None] | None = None) -> Adaptation:
-        image = torch.cat([stack.image for stack in stacks])
-        mask = torch.cat([stack.mask for stack in stacks])
+        slices = self._slices(stacks)
         if self.trainable is None:
-            return Adaptation([self._evidence(image, mask)], 0, "not adapted", "unadapted")
+            return Adaptation([self._evidence(slices)], 0, "not adapted", "unadapted")
         parameters = self._moving()
         optimizer = self.optimizer(parameters)
         generator = torch.Generator().manual_seed(self.seed)
-        trajectory, states = [self._evidence(image, mask)], [self._state()]
+        trajectory, states = [self._evidence(slices)], [self._state()]
         if watch:
             watch(0)
-        while not (verdict := self.stop.decide(trajectory)).stop:
-            for part in torch.randperm(len(image), generator=generator).split(self.batch):
-                self._step(optimizer, image[part], mask[part])
+        while not (verdict := self.stop.decide(trajectory, self.reference_bpd)).stop:
+            for part in torch.randperm(len(slices.image), generator=generator).split(self.batch):
+                self._step(optimizer, slices[part])
                 interrupts.check()
-            trajectory.append(self._evidence(image, mask))
+            trajectory.append(self._evidence(slices))
             states.append(self._state())
             if watch:
                 watch(len(trajectory) - 1)
         self.harmonizer.load_state_dict(states[verdict.keep])
-        outcome = self._do_no_harm(trajectory[0], trajectory[verdict.keep], image, mask)
+        outcome = self._do_no_harm(trajectory[0], trajectory[verdict.keep], slices)
         log.info("adaptation: %s -> %s", verdict.reason, outcome)
         return Adaptation(trajectory, verdict.keep, verdict.reason, outcome)
 
@@ -127,38 +145,48 @@ class HarmonizingFlows(AdaptiveMethod):
         log.info("adaptation moves %d parameters of the harmonizer: %s", sum(p.numel() for p in chosen), shown)
         return chosen
 
-    def _step(self, optimizer: Optimizer, image: Tensor, mask: Tensor) -> None:
+    def _slices(self, stacks: Sequence[Stack]) -> Slices:
+        image = torch.cat([stack.image for stack in stacks])
+        mask = torch.cat([stack.mask for stack in stacks])
+        matched = self.harmonizer.context
+        return Slices(image, mask, torch.cat([self.reference.match(stack) for stack in stacks]) if matched else image)
+
+    def _parts(self, slices: Slices) -> tuple[Tensor, ...]:
+        return torch.arange(len(slices.image)).split(self.batch)
+
+    def _step(self, optimizer: Optimizer, slices: Slices) -> None:
         with torch.enable_grad():
-            output = self._output(image, mask)
+            output = self._output(slices)
             loss = self.density.bits_per_dim(output).mean()
             if self.jacobian:
-                loss = loss - self.jacobian * curve_log_jacobian(image, output, mask)
+                loss = loss - self.jacobian * curve_log_jacobian(slices.image, output, slices.mask)
             optimizer.zero_grad()
             loss.backward()
         optimizer.step()
 
-    def _output(self, image: Tensor, mask: Tensor) -> Tensor:
+    def _output(self, slices: Slices) -> Tensor:
         """The one path: what is optimised, scored and written."""
         if self.identity:
-            return image
-        return torch.where(mask, self.harmonizer(image).apply(image).clamp(0, 1), 0)
+            return slices.image
+        curve = self.harmonizer(slices.base, slices.image if self.harmonizer.context else None)
+        return torch.where(slices.mask, curve.apply(slices.base).clamp(0, 1), 0)
 
     @torch.no_grad()
-    def _evidence(self, image: Tensor, mask: Tensor, *, untouched: bool = False) -> Evidence:
-        parts = torch.arange(len(image)).split(self.batch)
-        output = image if untouched else torch.cat([self._output(image[part], mask[part]) for part in parts])
+    def _evidence(self, slices: Slices, *, untouched: bool = False) -> Evidence:
+        image, mask, parts = slices.image, slices.mask, self._parts(slices)
+        output = image if untouched else torch.cat([self._output(slices[part]) for part in parts])
         bpd = torch.cat([self.density.bits_per_dim(output[part]) for part in parts]).mean()
         entropy = float(torch.cat([self.judge(output[part]) for part in parts]).mean()) if self.judge else math.nan
         change = 255 * (output - image)[mask].abs().mean()
         return Evidence(float(bpd), float(curve_log_jacobian(image, output, mask)), entropy, float(change))
 
     def _do_no_harm(
-        self, before: Evidence, after: Evidence, image: Tensor, mask: Tensor
+        self, before: Evidence, after: Evidence, slices: Slices
     ) -> Literal["adapted", "unadapted", "input"]:
         """Keep the adapted harmonizer only where the evidence, bpd - J, says that it helped."""
         if not self.guard:
             return "adapted"
-        untouched = self._evidence(image, mask, untouched=True)
+        untouched = self._evidence(slices, untouched=True)
         costs = {"adapted": after, "unadapted": before, "input": untouched}
         best = min(costs, key=lambda name: costs[name].bpd - costs[name].log_jacobian)
         if best == "unadapted":

@@ -33,12 +33,12 @@ class Verdict(NamedTuple):
 
 
 class StoppingRule(ABC):
-    """Looks at the trajectory [pass 0, pass 1, ...] after every pass."""
+    """Looks at the trajectory [pass 0, pass 1, ...] after every pass; reference_bpd: of held-out reference images."""
 
     needs_judge = False
 
     @abstractmethod
-    def decide(self, trajectory: Sequence[Evidence]) -> Verdict: ...
+    def decide(self, trajectory: Sequence[Evidence], reference_bpd: float) -> Verdict: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Budget(StoppingRule):
 
     passes: int
 
-    def decide(self, trajectory: Sequence[Evidence]) -> Verdict:
+    def decide(self, trajectory: Sequence[Evidence], reference_bpd: float) -> Verdict:
         last = len(trajectory) - 1
         return Verdict(last >= self.passes, last, f"budget of {self.passes} passes")
 
@@ -60,7 +60,7 @@ class LowestEntropy(StoppingRule):
     patience: int
     needs_judge = True
 
-    def decide(self, trajectory: Sequence[Evidence]) -> Verdict:
+    def decide(self, trajectory: Sequence[Evidence], reference_bpd: float) -> Verdict:
         entropies = [evidence.entropy for evidence in trajectory]
         if any(math.isnan(value) for value in entropies):
             raise ValueError("the entropy rule needs a judge's predictions")
@@ -71,17 +71,16 @@ class LowestEntropy(StoppingRule):
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceLevel(StoppingRule):
-    """Stops when the outputs are as likely as held-out reference images: bpd <= level; or at `passes`."""
+    """Stops when the outputs are as likely as held-out reference images: bpd <= reference_bpd; or at `passes`."""
 
     passes: int
-    level: float
 
-    def decide(self, trajectory: Sequence[Evidence]) -> Verdict:
+    def decide(self, trajectory: Sequence[Evidence], reference_bpd: float) -> Verdict:
         last = len(trajectory) - 1
-        reached = next((k for k, evidence in enumerate(trajectory) if evidence.bpd <= self.level), None)
+        reached = next((k for k, evidence in enumerate(trajectory) if evidence.bpd <= reference_bpd), None)
         if reached is not None:
-            return Verdict(True, reached, f"bpd {trajectory[reached].bpd:.3f} <= reference {self.level:.3f}")
-        return Verdict(last >= self.passes, last, f"bpd {trajectory[last].bpd:.3f} above reference {self.level:.3f}")
+            return Verdict(True, reached, f"bpd {trajectory[reached].bpd:.3f} <= reference {reference_bpd:.3f}")
+        return Verdict(last >= self.passes, last, f"bpd {trajectory[last].bpd:.3f} above reference {reference_bpd:.3f}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +94,7 @@ class Plateau(StoppingRule):
     passes: int
     share: float
 
-    def decide(self, trajectory: Sequence[Evidence]) -> Verdict:
+    def decide(self, trajectory: Sequence[Evidence], reference_bpd: float) -> Verdict:
         last = len(trajectory) - 1
         if last == 0:
             return Verdict(self.passes == 0, 0, "no pass yet")

@@ -38,24 +38,30 @@ class Harmonizer(nn.Module):
 
     With widths 16, 32, 48, 64, 64 that is 160 + 373,664 down + 442,688 up + 65 + 17 = 816,594 parameters.
 
+    context (ours): also read a second image beside the one that is mapped, for example the slice before its histogram
+    was matched; the first convolution then has two input channels.
+
     Neutral point: `reset_to_identity` sets the weights of both heads to 0 and their biases to 1 and 0; alpha is then 1
     and beta 0 whatever the trunk holds, and the output is the input, bit for bit. A new network starts there.
     """
 
-    def __init__(self, *, widths: Sequence[int]) -> None:
+    def __init__(self, *, widths: Sequence[int], context: bool = False) -> None:
         super().__init__()
-        self.divisor = 2 ** (len(widths) - 1)
-        self.first = nn.Conv2d(1, widths[0], 3, padding=1)
+        self.divisor, self.context = 2 ** (len(widths) - 1), context
+        self.first = nn.Conv2d(2 if context else 1, widths[0], 3, padding=1)
         self.down = nn.ModuleList(_twice(fine, coarse) for fine, coarse in pairwise(widths))
         self.up = nn.ModuleList(_twice(coarse + fine, fine) for coarse, fine in pairwise(widths[::-1]))
         self.alpha_head = nn.Conv2d(widths[-1], 1, 1)
         self.beta_head = nn.Conv2d(widths[0], 1, 1)
         self.reset_to_identity()
 
-    def forward(self, image: Tensor) -> Affine:
-        """The gain and the bias map for each image, (B, 1, H, W) in [0, 1]."""
+    def forward(self, image: Tensor, context: Tensor | None = None) -> Affine:
+        """The gain and the bias map for each image, (B, 1, H, W) in [0, 1]; context alike, if the network reads one."""
         self._check(image)
-        x = self.first(image.contiguous(memory_format=torch.channels_last))
+        if (context is not None) != self.context:
+            raise ValueError(f"this harmonizer reads {'a' if self.context else 'no'} context image")
+        seen = image if context is None else torch.cat((image, context), dim=1)
+        x = self.first(seen.contiguous(memory_format=torch.channels_last))
         skips = []
         for stage in self.down:
             skips.append(x)

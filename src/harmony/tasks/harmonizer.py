@@ -12,6 +12,8 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import StepLR
 
+from harmony.core import Stack
+from harmony.core.reference import Reference
 from harmony.data import Corruption
 from harmony.networks import Harmonizer
 
@@ -24,6 +26,7 @@ class HarmonizerTask(lightning.LightningModule):
     corruption: drawn afresh for every step from (seed, step); in validation from the batch's number alone, so that the
     best epoch is chosen on the same corrupted slices every time.
     per_volume: the slices of a subject share its parameters; otherwise each slice has its own.
+    reference: to which a corrupted volume is matched for a harmonizer that reads a context: batches of whole volumes.
     halve_every: steps after which the learning rate is halved.
     """
 
@@ -38,10 +41,11 @@ class HarmonizerTask(lightning.LightningModule):
         per_volume: bool,
         halve_every: int,
         seed: int,
+        reference: Reference,
     ) -> None:
         super().__init__()
         self.harmonizer, self.corruption, self.optimizer = network, corruption, optimizer
-        self.per_volume, self.halve_every, self.seed = per_volume, halve_every, seed
+        self.per_volume, self.halve_every, self.seed, self.reference = per_volume, halve_every, seed, reference
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         mse = self.loss(batch, self.seed * 1_000_003 + self.global_step)
@@ -59,7 +63,20 @@ class HarmonizerTask(lightning.LightningModule):
         volume = batch["subject"].cpu() if self.per_volume else torch.arange(len(truth))
         drawn = self.corruption.draw(batch["position"].cpu(), volume, generator)
         x = self.corruption.replay(truth, mask, drawn)
-        return 255**2 * (self.harmonizer(x).apply(x) - truth)[mask].square().mean()
+        if self.harmonizer.context:
+            base = self._matched(x, batch)
+            output = self.harmonizer(base, x).apply(base)
+        else:
+            output = self.harmonizer(x).apply(x)
+        return 255**2 * (output - truth)[mask].square().mean()
+
+    def _matched(self, x: Tensor, batch: Batch) -> Tensor:
+        """Each volume of the batch, as a whole."""
+        matched = torch.zeros_like(x)
+        for subject in batch["subject"].unique():
+            own = batch["subject"] == subject
+            matched[own] = self.reference.match(Stack(x[own], batch["mask"][own], batch["position"][own]))
+        return matched
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self.optimizer(self.harmonizer.parameters())
