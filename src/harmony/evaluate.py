@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from statistics import mean
 from typing import cast
 
 import torch
@@ -18,9 +19,17 @@ from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder
 from harmony.data import QueryScanner, query_scanner, watched
 from harmony.flows import ImageDensity
-from harmony.methods import AdaptiveMethod, Method
+from harmony.methods import AdaptiveMethod, Evidence, Method
 from harmony.metrics import jitter, psnr, ssim
-from harmony.reports import Panel, comparison_figure, print_table, result_table, trajectory_figure
+from harmony.reports import (
+    AdaptationCurves,
+    Panel,
+    adaptation_figure,
+    comparison_figure,
+    print_table,
+    result_table,
+    trajectory_figure,
+)
 
 REFERENCE = "reference"  # the domain of untouched reference scans
 
@@ -99,17 +108,39 @@ def adapt_all(
     volumes: list[Volume],
     methods: dict[str, Method],
 ) -> None:
-    """Each adaptive method, from its initial state, to the unlabelled query scans of one domain; with its evidence."""
+    """Each adaptive method, from its initial state, to the unlabelled query scans of one domain; with its evidence.
+
+    The PSNR of every pass is looked on for the record; no rule sees it.
+    """
+    seen = {"adapt_on": cfg.evaluation.adapt_on, "subjects": [volume.scan.name for volume in volumes]}
+    index = [volume.select(cfg.data.count, cfg.data.step) for volume in volumes]
+    truths = [volume.stack(chosen) for volume, chosen in zip(volumes, index, strict=True)]
+    queries = [(scanner(volume) if scanner else volume).stack(i) for volume, i in zip(volumes, index, strict=True)]
+    records = {}
     for name, method in methods.items():
         if not isinstance(method, AdaptiveMethod):
             continue
-        queries = [scanner(volume) if scanner else volume for volume in volumes]
-        stacks = [to(query.stack(query.select(cfg.data.count, cfg.data.step)), app.device()) for query in queries]
+        stacks = [to(query, app.device()) for query in queries]
+        quality: list[float] = []
+
+        def watch(
+            _: int, method: Method = method, stacks: list[Stack] = stacks, quality: list[float] = quality
+        ) -> None:
+            images = [method.harmonize(stack).image.cpu() for stack in stacks]
+            quality.append(mean(psnr(image, truth.image) for image, truth in zip(images, truths, strict=True)))
+
         method.reset()
-        record = method.adapt(stacks)
-        seen = {"adapt_on": cfg.evaluation.adapt_on, "subjects": [volume.scan.name for volume in volumes]}
-        text = json.dumps(asdict(record) | seen, indent=2)
-        write_atomic(run.path / "adaptation" / f"{name}-{domain}.json", text + "\n")
+        record = method.adapt(stacks, watch)
+        found = asdict(record) | {"psnr": quality} | seen
+        write_atomic(run.path / "adaptation" / f"{name}-{domain}.json", json.dumps(found, indent=2) + "\n")
+        if len(record.trajectory) > 1:
+            records[name] = AdaptationCurves(
+                {key: [getattr(each, key) for each in record.trajectory] for key in Evidence._fields}
+                | {"psnr": quality},
+                record.kept,
+            )
+    if records:
+        adaptation_figure(run.path / "figures" / f"{domain}-adaptation.png", records, title=f"{domain}: adaptation")
 
 
 def score_subject(

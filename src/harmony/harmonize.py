@@ -30,7 +30,7 @@ def harmonize(cfg: DictConfig) -> None:
     run = Path(cfg.model).expanduser()
     card = ModelCard.load(run)
     worker = Worker(
-        cfg, card, Derivatives(Path(cfg.output).expanduser()), *load(cfg, run), weights_used(cfg, run, card)
+        cfg, card, Derivatives(Path(cfg.output).expanduser()), *load(cfg, run, card), weights_used(cfg, run, card)
     )
     worker.output.describe(version=__version__, source=Path(cfg.input).resolve())
     bad: list[str] = []

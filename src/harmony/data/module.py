@@ -28,7 +28,7 @@ class SliceDataModule(lightning.LightningDataModule):
     years, nan where unknown; subject (B,) index into the part's volumes; labels (B, 1, H, W) int16 if all volumes have
     them.
 
-    batch_size: slices, or, with `whole_volumes`, volumes: all their slices are then in the batch, subject after subject.
+    batch_size: slices, or, with `whole_volumes`, volumes, each with all its slices, one volume after the other.
     skip_bad: leave out, and name, scans that cannot be used; by default they are one error that lists them.
     """
 

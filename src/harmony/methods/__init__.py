@@ -6,13 +6,14 @@ from harmony.methods.harmonizing_flows import AdaptiveMethod, HarmonizingFlows
 from harmony.methods.histogram_matching import HistogramMatching
 from harmony.methods.none import Unharmonized
 from harmony.methods.solvers import Alternating, ImageSpace, LatentSpace, Solver
-from harmony.methods.stopping import Budget, LowestEntropy, Plateau, ReferenceLevel, StoppingRule
+from harmony.methods.stopping import Budget, Evidence, LowestEntropy, Plateau, ReferenceLevel, StoppingRule
 
 __all__ = [
     "AdaptiveMethod",
     "Alternating",
     "BlindHarmony",
     "Budget",
+    "Evidence",
     "HarmonizingFlows",
     "HistogramMatching",
     "ImageSpace",

@@ -1,13 +1,15 @@
 """Result records into tables and figures; never computes a metric of an image."""
 
-from harmony.reports.figures import Panel, comparison_figure, trajectory_figure
+from harmony.reports.figures import AdaptationCurves, Panel, adaptation_figure, comparison_figure, trajectory_figure
 from harmony.reports.quality import QualityEntry, before_after_figure, quality_page
 from harmony.reports.tables import ResultTable, print_table, result_table
 
 __all__ = [
+    "AdaptationCurves",
     "Panel",
     "QualityEntry",
     "ResultTable",
+    "adaptation_figure",
     "before_after_figure",
     "comparison_figure",
     "print_table",

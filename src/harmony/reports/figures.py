@@ -62,6 +62,31 @@ def trajectory_figure(path: Path, traces: dict[str, dict[str, Tensor]], *, title
     save(figure, path)
 
 
+class AdaptationCurves(NamedTuple):
+    """curves: quantity -> its value after every pass, pass 0 first. kept: the pass in use."""
+
+    curves: dict[str, list[float]]
+    kept: int
+
+
+def adaptation_figure(path: Path, records: dict[str, AdaptationCurves], *, title: str) -> None:
+    """One panel per quantity, one line per method over the passes; a dot on the pass that was kept."""
+    first = next(iter(records.values())).curves
+    names = [name for name in first if any(np.isfinite(each.curves[name]).any() for each in records.values())]
+    figure = Figure(figsize=(3.2 * len(names), 2.8), layout="constrained")
+    for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        for k, (method, (curves, kept)) in enumerate(records.items()):
+            values = curves[name]
+            axis.plot(range(len(values)), values, label=method, linewidth=1.2, color=f"C{k}")
+            axis.plot(kept, values[kept], "o", color=f"C{k}", markersize=4)
+        axis.set_title(name.replace("_", " "), fontsize=9)
+        axis.set_xlabel("pass", fontsize=8)
+        axis.tick_params(labelsize=7)
+    figure.axes[0].legend(fontsize=7)
+    figure.suptitle(title, fontsize=10)
+    save(figure, path)
+
+
 def upright(image: Tensor) -> np.ndarray:
     """(H, W) with H left-right and W back-front (or bottom-top) -> rows from the top of the picture down."""
     return image.T.flip(0).cpu().numpy()
