@@ -45,11 +45,11 @@ def main() -> None:
     if args.peak:
         variant, task = args.peak
         job(build(settings, image, passes=0)[variant], task, image)()
-        print(_peak_mib(device))
+        print(peak_mib(device))
         return
     densities = build(settings, image, passes=3)
     report = {
-        "machine": _machine(device),
+        "machine": machine(device),
         "size": [*image.shape],
         "agreement": agreement(densities, image),
         "milliseconds": timings(densities, image, 1 if args.small else args.repeats),
@@ -187,7 +187,7 @@ def _training_step(density: ImageDensity, image: Tensor) -> Callable[[], object]
     return step
 
 
-def _peak_mib(device: torch.device) -> float:
+def peak_mib(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     status = Path("/proc/self/status")
@@ -196,7 +196,7 @@ def _peak_mib(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _machine(device: torch.device) -> dict[str, str | int]:
+def machine(device: torch.device) -> dict[str, str | int]:
     name = platform.processor()
     if device.type == "cuda":
         name = torch.cuda.get_device_name()

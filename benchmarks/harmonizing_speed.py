@@ -1,0 +1,226 @@
+"""Times Harmonizing Flows against a plain eager version of the same networks, with the same weights.
+
+    python benchmarks/harmonizing_speed.py [--small] [--out FILE]
+
+train: a step of the flow (forward, backward, Adam). adapt: a step of test-time adaptation (harmonizer, frozen flow,
+backward, Adam). harmonize: the harmonizer's forward pass. Plain: contiguous layout, ELU of x and -x then concatenation,
+copies around the norms, everything kept for the backward pass. Runs are interleaved in one process and medians are
+printed; peak memory comes from one process per variant and job. The floor is what the flow's convolutions alone take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import MethodType
+
+import torch
+from flow_speed import images, interleaved, machine, peak_mib
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from harmony.core import Stack
+from harmony.core.reference import Reference
+from harmony.flows import ImageDensity, harmonizing_flow
+from harmony.methods import Budget, HarmonizingFlows
+from harmony.networks import Affine, CouplingUNet, Harmonizer
+from harmony.networks.blocks import ChannelNorm, ConcatELU, halve, upsample_to
+
+FLOW = {"levels": 2, "couplings": 4, "logit_margin": 1e-5, "dequantization": "variational", "bits": 8, "seed": 0}
+PAPER = {"flow": {**FLOW, "widths": (16, 32, 48, 64)}, "harmonizer": (16, 32, 48, 64, 64), "size": (4, 224, 224)}
+SMALL = {"flow": {**FLOW, "widths": (4, 8)}, "harmonizer": (4, 8), "size": (2, 32, 32)}
+VARIANTS = ("plain", "float32", "bfloat16")
+JOBS = ("train", "adapt", "harmonize")
+
+
+def main() -> None:
+    args = _arguments()
+    torch.set_num_threads(args.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    settings = SMALL if args.small else PAPER
+    image = images(*settings["size"]).to(device)
+    if args.peak:
+        variant, name = args.peak
+        work = job(name, *build(settings, variant), image)
+        before = peak_mib(device)
+        work()
+        work()
+        print(peak_mib(device) - before)
+        return
+    built = {variant: build(settings, variant) for variant in VARIANTS}
+    report = {
+        "machine": machine(device),
+        "size": [*image.shape],
+        "bpd": {variant: round(built[variant][0].bits_per_dim(image).mean().item(), 5) for variant in VARIANTS},
+        "milliseconds": {},
+        "peak_mib": {f"{name} {v}": peak(v, name, args) for name in JOBS for v in VARIANTS},
+    }
+    for name in JOBS:
+        work = {f"{name} {variant}": job(name, *built[variant], image) for variant in VARIANTS}
+        report["milliseconds"] |= interleaved(work, 1 if args.small else args.repeats, device)
+    floors = {f"convolutions {name}": run for name, run in convolutions(built["float32"][0], image).items()}
+    report["milliseconds"] |= interleaved(floors, 1 if args.small else args.repeats, device)
+    show(report)
+    if args.out is not None:
+        args.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def build(settings: dict, variant: str) -> tuple[ImageDensity, Harmonizer]:
+    """The same weights in every variant, moved off the neutral point."""
+    torch.manual_seed(0)
+    dtype = "bfloat16" if variant == "bfloat16" else "float32"
+    flow = harmonizing_flow(**settings["flow"], recompute=variant != "plain", conditioner_dtype=dtype)
+    harmonizer = Harmonizer(widths=settings["harmonizer"])
+    with torch.no_grad():
+        for parameter in (*flow.parameters(), *harmonizer.parameters()):
+            parameter.add_(0.01 * torch.randn(parameter.shape))
+    if variant == "plain":
+        for module in (*flow.modules(), *harmonizer.modules()):
+            if type(module) in PLAIN:
+                module.forward = MethodType(PLAIN[type(module)], module)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return flow.to(device), harmonizer.to(device)
+
+
+def job(name: str, flow: ImageDensity, harmonizer: Harmonizer, image: Tensor) -> Callable[[], object]:
+    if name == "harmonize":
+        return torch.no_grad()(lambda: harmonizer(image))
+    if name == "train":
+        flow.train().requires_grad_(True)
+        optimizer = torch.optim.Adam(flow.parameters(), lr=1e-6)
+        noise = torch.Generator().manual_seed(0)
+
+        def step() -> None:
+            optimizer.zero_grad()
+            flow.bits_per_dim(image, noise).mean().backward()
+            optimizer.step()
+
+        return step
+    return adaptation_step(flow, harmonizer, image)
+
+
+def adaptation_step(flow: ImageDensity, harmonizer: Harmonizer, image: Tensor) -> Callable[[], object]:
+    """The step that the method itself makes, on one batch."""
+    method = HarmonizingFlows(
+        density=flow,
+        harmonizer=harmonizer,
+        reference=Reference(torch.zeros(2, 1, 1, 1), torch.zeros(2, 2), torch.ones(2)),
+        reference_bpd=0.0,
+        optimizer=functools.partial(torch.optim.Adam, lr=4e-6),
+        trainable="all",
+        stop=Budget(passes=1),
+        jacobian=0.0,
+        guard=False,
+        batch=len(image),
+        seed=0,
+    )
+    slices = method._slices([Stack(image, image > 0, torch.zeros(len(image), device=image.device))])
+    optimizer = method.optimizer(method._moving())
+    return lambda: method._step(optimizer, slices)
+
+
+def _plain_elu(self: ConcatELU, x: Tensor) -> Tensor:
+    return torch.cat((F.elu(x), F.elu(-x)), dim=1)
+
+
+def _plain_norm(self: ChannelNorm, x: Tensor) -> Tensor:
+    return nn.LayerNorm.forward(self, x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).contiguous()
+
+
+def _plain_unet(self: CouplingUNet, x: Tensor) -> Tensor:
+    return self.last(_plain_levels(self, self.first(x)))
+
+
+def _plain_harmonizer(self: Harmonizer, image: Tensor, context: Tensor | None = None) -> Affine:
+    x = self.first(image)
+    skips = []
+    for stage in self.down:
+        skips.append(x)
+        x = stage(halve(x))
+    alpha = self.alpha_head(x.mean(dim=(-2, -1), keepdim=True))
+    for stage, skip in zip(self.up, reversed(skips), strict=True):
+        x = stage(torch.cat((upsample_to(x, skip), skip), dim=1))
+    return Affine(alpha, self.beta_head(x))
+
+
+def _plain_levels(self: CouplingUNet, x: Tensor) -> Tensor:
+    skips = []
+    for block in self.down:
+        skips.append(x)
+        x = block(halve(x))
+    for block, skip in zip(self.up, reversed(skips), strict=True):
+        x = block(torch.cat((upsample_to(x, skip), skip), dim=1))
+    return x
+
+
+PLAIN: dict[type, Callable] = {
+    ConcatELU: _plain_elu,
+    ChannelNorm: _plain_norm,
+    CouplingUNet: _plain_unet,
+    Harmonizer: _plain_harmonizer,
+}
+
+
+@torch.no_grad()
+def convolutions(flow: ImageDensity, image: Tensor) -> dict[str, Callable[[], object]]:
+    """Every convolution of every conditioner once, forward, on inputs of the right size, and nothing else."""
+    seen: list[tuple[torch.Size, nn.Conv2d]] = []
+    hooks = [
+        module.register_forward_pre_hook(lambda m, args: seen.append((args[0].shape, m)))
+        for module in flow.modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    flow.bits_per_dim(image)
+    for hook in hooks:
+        hook.remove()
+
+    def run(dtype: torch.dtype, layout: torch.memory_format) -> Callable[[], object]:
+        inputs = {s: torch.randn(s, device=image.device).to(dtype, memory_format=layout) for s, _ in seen}
+        work = [(s, m.weight.detach().to(dtype, memory_format=layout), m.padding) for s, m in seen]
+        return torch.no_grad()(lambda: [F.conv2d(inputs[s], w, padding=p) for s, w, p in work])
+
+    return {
+        "float32": run(torch.float32, torch.contiguous_format),
+        "float32, channels last": run(torch.float32, torch.channels_last),
+        "bfloat16, channels last": run(torch.bfloat16, torch.channels_last),
+    }
+
+
+def peak(variant: str, name: str, args: argparse.Namespace) -> float:
+    """MiB that two steps need beyond the networks and the images, in a process of their own."""
+    command = [sys.executable, __file__, "--peak", variant, name, "--threads", str(args.threads)]
+    done = subprocess.run([*command, *(["--small"] if args.small else [])], check=True, capture_output=True, text=True)
+    return round(float(done.stdout), 1)
+
+
+def show(report: dict) -> None:
+    print("  ".join(f"{k}: {v}" for k, v in report["machine"].items()), " size:", report["size"])
+    times, memory = report["milliseconds"], report["peak_mib"]
+    for name in JOBS:
+        for variant in VARIANTS:
+            key, plain = f"{name} {variant}", f"{name} plain"
+            faster, share = times[plain] / times[key], memory[key] / max(memory[plain], 1e-9)
+            print(f"{name:10}{variant:10}{times[key]:10.1f} ms {faster:6.2f}x {memory[key]:8.0f} MiB {share:6.2f}")
+    for name, value in times.items():
+        if name.startswith("convolutions"):
+            print(f"floor     {name.removeprefix('convolutions '):26}{value:10.1f} ms")
+    print("bpd", report["bpd"])
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="tiny networks, once: does it run?")
+    parser.add_argument("--out", type=Path, help="write the numbers as JSON")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--peak", nargs=2, metavar=("VARIANT", "JOB"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
