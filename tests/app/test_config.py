@@ -111,7 +111,7 @@ def test_harmonize_takes_a_chain():
         words = ["method=n4_histogram_matching", "input=a", "output=b", "model=c"]
         cfg = compose("harmonize", overrides=words)
     assert list(cfg.method.steps) == ["n4", "histogram_matching"]
-    app.refuse_foreign_targets(cfg)
+    app.refuse_foreign_targets(cfg.method)
 
 
 def test_a_chains_steps_can_not_run_arbitrary_code():
