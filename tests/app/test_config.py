@@ -99,7 +99,7 @@ def test_a_chains_steps_get_their_networks_and_their_overrides():
     assert app.models_wanted(cfg) == ["flow", "harmonizer", "segmenter"]
     reference = Reference(torch.zeros(3, 1, 8, 8), torch.rand(3, 8), torch.ones(3))
     networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)}
-    method = app.build_methods(cfg, networks, reference)[name]
+    method = app.build_methods(cfg, networks, reference, 3.0)[name]
     assert isinstance(method, AdaptiveMethod)
     assert method.adaptive.batch == 3
     assert method.adaptive.judge is not None
@@ -118,7 +118,7 @@ def test_a_chains_steps_can_not_run_arbitrary_code():
     node = {"_target_": "harmony.methods.chain", "_partial_": True, "steps": {"a": {"_target_": "os.system"}}}
     cfg = OmegaConf.create({"methods": ["x"], "method": {"x": node}})
     with pytest.raises(ConfigError, match="not something harmony may build"):
-        app.build_methods(cfg, {"flow": torch.nn.Identity()}, None)
+        app.build_methods(cfg, {"flow": torch.nn.Identity()}, None, 3.0)
 
 
 def test_every_environment_variable_in_the_configs_is_in_the_example():

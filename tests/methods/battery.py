@@ -1,9 +1,11 @@
 """What every method must do, whatever it is: shape, range, background, determinism, and odd inputs."""
 
 import copy
+import functools
 
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 
 from harmony import app
 from harmony.core import Stack, Volume
@@ -11,19 +13,32 @@ from harmony.core.manifest import Scan
 from harmony.core.reference import Reference
 from harmony.methods import AdaptiveMethod
 
-SMALL = [  # networks that are quick to build and to run; a new stage that is not adds its own line
-    "flow.levels=2", "flow.steps=1", "flow.hidden_channels=4", "flow.blocks=1",
-    "tasks.harmonizer.network.widths=[4,4,4]", "tasks.segmenter.network.widths=[4,8,8]",
-    "method.blindharmony.solver.iterations=2", "method.blindharmony_image.solver.iterations=2",
-    "method.blindharmony_latent.solver.iterations=2", "method.harmonizing_flows.stop.passes=1",
-    "method.hm_harmonizing_flows.steps.harmonizing_flows.stop.passes=1",
-]  # fmt: skip
-UNIT = 16  # sizes that every network takes are divisible by it
+FLOW = ["flow.levels=2", "flow.steps=1", "flow.hidden_channels=4", "flow.blocks=1"]
+# Whatever is called so, in a method or a network, is made quick.
+SMALL = {"widths": lambda widths: [4] * len(widths), "iterations": lambda _: 2, "passes": lambda _: 1}
 
 
 def config(name, *overrides):
+    cfg = copy.deepcopy(composed(overrides))
+    cfg.methods = [name]
+    return cfg
+
+
+@functools.cache
+def composed(overrides):
     with initialize_config_dir(app.conf_folder(), version_base="1.3"):
-        return compose("config", overrides=[*SMALL, f"methods=[{name}]", *overrides])
+        cfg = compose("config", overrides=[*FLOW, *overrides])
+    shrink(cfg.method)
+    shrink(cfg.tasks)
+    return cfg
+
+
+def shrink(cfg):
+    for key in cfg:
+        if key in SMALL:
+            cfg[key] = SMALL[key](cfg[key])
+        elif isinstance(cfg[key], DictConfig):
+            shrink(cfg[key])
 
 
 def networks_of(cfg):
