@@ -41,7 +41,7 @@ _ALLOWED = re.compile(
 
 # Arguments that would read a config from outside the config folder.
 _ELSEWHERE = re.compile(
-    r"[+~]*(experiment|data|flow|task|method|corruption|trainer|logger)(@[\w.]*)?=(/|.*\.\.)"
+    r"[+~]*(experiment|data|flow|task|method|corruption|trainer|logger|published|stop)(@[\w.]*)?=(/|.*\.\.)"
     r"|.*hydra\.searchpath|--config|-c[dpn]"
 )
 
