@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from harmony import app
 from harmony.core import Row
 from harmony.reports import print_table, result_table
+from harmony.reports.tables import _cell
 
 CONF = Path(app.conf_folder())
 PUBLISHED = sorted((CONF / "published").glob("*.yaml"))
@@ -46,6 +47,8 @@ def test_the_printed_published_row_has_no_interval(capsys):
     found = {line[2]: line[3:] for line in lines}
     assert found["theirs (published)"][:2] == ["30.0", "0.900"]
     assert "[" in found["a"][0]
+    cell = ours().beside(TABLE).cells["exp", "theirs (published)", "psnr"]
+    assert _cell(cell, "psnr") == "30.0"  # rich would swallow "[nan, nan]" as a style
 
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
