@@ -35,13 +35,13 @@ from harmony.networks import AnySizeUNet
 # (`os.system`, `pathlib.Path.unlink`) is refused before a single object is made.
 _ALLOWED = re.compile(
     r"harmony\.(data|distances|downstream|flows|methods|networks|tasks)\.[A-Z]\w*"
-    r"|harmony\.flows\.(spline_flow|harmonizing_flow)|harmony\.networks\.segmentation_unet"
+    r"|harmony\.flows\.(spline_flow|harmonizing_flow)|harmony\.networks\.segmentation_unet|harmony\.methods\.chain"
     r"|torch\.optim\.[A-Z]\w*|lightning\.pytorch\.Trainer|lightning\.pytorch\.loggers\.(WandbLogger|CSVLogger)"
 )
 
 # Arguments that would read a config from outside the config folder.
 _ELSEWHERE = re.compile(
-    r"[+~]*(experiment|data|flow|task|method|corruption|trainer|logger)(@[\w.]*)?=(/|.*\.\.)"
+    r"[+~]*(experiment|data|flow|task|method|corruption|trainer|logger|published|stop)(@[\w.]*)?=(/|.*\.\.)"
     r"|.*hydra\.searchpath|--config|-c[dpn]"
 )
 
@@ -169,8 +169,15 @@ def experiment_run(cfg: DictConfig, data: SliceDataModule) -> RunFolder:
 
 def models_wanted(cfg: DictConfig) -> list[str]:
     """The stages whose networks the chosen methods use; the flow scores every image, so it is always among them."""
-    models = [OmegaConf.select(cfg, f"method.{name}.models") or {} for name in cfg.methods]
-    return list(dict.fromkeys(["flow", *(stage for each in models for stage in each.values() if stage is not None)]))
+    wanted = [stage for name in cfg.methods for stage in _stages(cfg.method[name])]
+    return list(dict.fromkeys(["flow", *wanted]))
+
+
+def _stages(method: DictConfig) -> list[str]:
+    """The stages that a method names, its steps' included."""
+    steps = method.get("steps", {}).values()
+    own = [stage for stage in method.get("models", {}).values() if stage is not None]
+    return [*own, *(stage for step in steps for stage in _stages(step))]
 
 
 def data_identity(cfg: DictConfig, data: SliceDataModule) -> dict[str, Any]:
@@ -233,24 +240,23 @@ def build_task(cfg: DictConfig, **at_hand: Any) -> Any:
 def build_methods(
     cfg: DictConfig, networks: Mapping[str, torch.nn.Module], reference: Reference, reference_bpd: float
 ) -> dict[str, Method]:
-    """The chosen methods by name. `models` in a method's config names the stages whose networks its constructor gets;
-    the flow (`density`), its bpd on held-out reference images and the reference statistics go to whom asks for them."""
-    methods = {}
-    for name in cfg.methods:
-        node = OmegaConf.create(plain(cfg.method[name]))
-        models = {argument: stage for argument, stage in node.pop("models", {}).items() if stage is not None}
-        partial = build(node)
-        at_hand: dict[str, Any] = {
-            "density": networks["flow"],
-            "reference": reference,
-            "reference_bpd": reference_bpd,
-        }
-        at_hand |= {argument: networks[stage] for argument, stage in models.items()}
-        if "judge" in models:
-            at_hand["judge"] = Segmentation(segmenter=cast("AnySizeUNet", networks[models["judge"]])).entropy
-        wanted = inspect.signature(partial.func).parameters
-        methods[name] = partial(**{key: value for key, value in at_hand.items() if key in wanted})
-    return methods
+    """The chosen methods by name. The flow (`density`), its bpd on held-out reference images and the reference
+    statistics go to the constructors that ask for them."""
+    at_hand = {"density": networks["flow"], "reference": reference, "reference_bpd": reference_bpd}
+    return {name: build_method(plain(cfg.method[name]), networks, at_hand) for name in cfg.methods}
+
+
+def build_method(node: dict[str, Any], networks: Mapping[str, torch.nn.Module], at_hand: dict[str, Any]) -> Method:
+    """`models` in a method's config names the stages whose networks its constructor gets (null: none); `steps`, the
+    configs of the methods that it is made of."""
+    models = {argument: stage for argument, stage in node.get("models", {}).items() if stage is not None}
+    own = at_hand | {argument: networks[stage] for argument, stage in models.items()}
+    own["steps"] = {name: build_method(step, networks, at_hand) for name, step in node.get("steps", {}).items()}
+    if "judge" in models:
+        own["judge"] = Segmentation(segmenter=cast("AnySizeUNet", networks[models["judge"]])).entropy
+    partial = build(OmegaConf.create({key: value for key, value in node.items() if key not in ("models", "steps")}))
+    wanted = inspect.signature(partial.func).parameters
+    return partial(**{key: value for key, value in own.items() if key in wanted})
 
 
 def build_logger(cfg: DictConfig, run: RunFolder) -> Any:

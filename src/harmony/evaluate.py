@@ -24,6 +24,7 @@ from harmony.metrics import jitter, psnr, ssim
 from harmony.reports import (
     AdaptationCurves,
     Panel,
+    ResultTable,
     adaptation_figure,
     comparison_figure,
     print_table,
@@ -40,7 +41,7 @@ def evaluate(cfg: DictConfig) -> None:
     run = app.experiment_run(cfg, data)
     if run.done:
         print(f"evaluation: {run.path} is done, reused")
-        print_table(result_table(read_rows(run.path / "results.csv")), title=title(cfg))
+        show(cfg, result_table(read_rows(run.path / "results.csv")))
         return
     runs = {stage: app.model_run(cfg, data, stage) for stage in app.models_wanted(cfg)}
     networks = {stage: app.load_network(cfg, data, stage) for stage in runs}
@@ -62,7 +63,7 @@ def evaluate(cfg: DictConfig) -> None:
     models = {stage: each.path.name for stage, each in runs.items()}
     asked = {"subjects": len(volumes), "adapt_on": cfg.evaluation.adapt_on}
     run.finish({"models": models, **asked, "means": table.means()})
-    print_table(table, title=title(cfg))
+    show(cfg, table)
     print(f"evaluation: done, {run.path / 'results.csv'} and {run.path / 'figures'}")
 
 
@@ -213,8 +214,14 @@ def log_results(cfg: DictConfig, run: RunFolder, rows: list[Row]) -> None:
         logger.experiment.finish()
 
 
-def title(cfg: DictConfig) -> str:
-    return f"{cfg.name}: harmonized against the truth, mean over {cfg.evaluation.part} subjects"
+def show(cfg: DictConfig, table: ResultTable) -> None:
+    """The table on the screen, with the rows of a paper's table beside it where the experiment names one."""
+    title = f"{cfg.name}: {cfg.data.title}, against the truth, mean over {cfg.evaluation.part} subjects"
+    if "published" not in cfg:
+        print_table(table, title=title)
+    else:
+        published = app.plain(cfg.published)
+        print_table(table.beside(published["rows"]), title=title, caption=f"published: {published['source']}")
 
 
 def to(stack: Stack, target: torch.device) -> Stack:

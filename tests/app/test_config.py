@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from harmony import app
 from harmony.core import ConfigError
 from harmony.core.reference import Reference
+from harmony.methods import AdaptiveMethod
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
@@ -90,6 +91,34 @@ def test_an_override_of_a_method_reaches_it():
     method = app.build_methods(cfg, {"flow": app.build(cfg.flow)}, reference, 3.0)["blindharmony_image"]
     assert method.solver.iterations == 3
     assert method.distance.b1 == 1000
+
+
+def test_a_chains_steps_get_their_networks_and_their_overrides():
+    name = "hm_harmonizing_flows"
+    cfg = config(f"methods=[{name}]", f"method.{name}.steps.harmonizing_flows.batch=3")
+    assert app.models_wanted(cfg) == ["flow", "harmonizer", "segmenter"]
+    reference = Reference(torch.zeros(3, 1, 8, 8), torch.rand(3, 8), torch.ones(3))
+    networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)}
+    method = app.build_methods(cfg, networks, reference, 3.0)[name]
+    assert isinstance(method, AdaptiveMethod)
+    assert method.adaptive.batch == 3
+    assert method.adaptive.judge is not None
+    assert method.before.methods[0].reference is reference
+
+
+def test_harmonize_takes_a_chain():
+    with initialize_config_dir(app.conf_folder(), version_base="1.3"):
+        words = ["method=n4_histogram_matching", "input=a", "output=b", "model=c"]
+        cfg = compose("harmonize", overrides=words)
+    assert list(cfg.method.steps) == ["n4", "histogram_matching"]
+    app.refuse_foreign_targets(cfg.method)
+
+
+def test_a_chains_steps_can_not_run_arbitrary_code():
+    node = {"_target_": "harmony.methods.chain", "_partial_": True, "steps": {"a": {"_target_": "os.system"}}}
+    cfg = OmegaConf.create({"methods": ["x"], "method": {"x": node}})
+    with pytest.raises(ConfigError, match="not something harmony may build"):
+        app.build_methods(cfg, {"flow": torch.nn.Identity()}, None, 3.0)
 
 
 def test_every_environment_variable_in_the_configs_is_in_the_example():

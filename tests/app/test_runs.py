@@ -34,6 +34,15 @@ def test_a_run_ends_with_results_summary_config_and_figures(finished):
     assert "PSNR dB" in finished.output
 
 
+def test_an_experiment_that_names_a_published_table_shows_its_rows_beside_ours(finished):
+    code, output = finished.run("evaluate", "published=blindharmony_simulated")
+    assert code == 0, output
+    assert "is done, reused" in output
+    assert "MNI152 atlas" in output
+    assert output.index("│ blindharmony ") < output.index("│ blindharmony (published)")
+    assert "published: Jeong et al. 2023" in output
+
+
 def test_the_flow_folder_is_all_that_harmonizing_needs(finished):
     flow = finished.one("runs/models/flow-*")
     assert {p.name for p in flow.iterdir()} >= {"model.safetensors", "reference.safetensors", "config.yaml", "DONE"}

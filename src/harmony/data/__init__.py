@@ -2,6 +2,7 @@
 
 from harmony.data.abide import Abide
 from harmony.data.atlas import Atlas
+from harmony.data.bias import n4
 from harmony.data.bids import BidsFolder
 from harmony.data.cache import VolumeCache, load_volumes
 from harmony.data.corruption import (
@@ -49,6 +50,7 @@ __all__ = [
     "forced_negatives",
     "load_volumes",
     "map_labels",
+    "n4",
     "query_scanner",
     "read_labels",
     "read_nifti",

@@ -12,18 +12,21 @@ SHRINK = 3  # the field is smooth: fitted on every third voxel, as the N4 author
 def n4(data: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """The image divided by its estimated shading: (X, Y, Z) float32, bool, voxel size in mm -> (X, Y, Z) float32.
 
-    Outside the mask the voxels stay what they are. Raises ConfigError where SimpleITK is not installed.
+    An axis of one voxel is no axis: its image is corrected in two dimensions. Outside the mask the voxels stay what
+    they are. Raises ConfigError where SimpleITK is not installed.
     """
     try:
         import SimpleITK as sitk
     except ImportError as error:
-        raise ConfigError("data.preprocess.n4=true needs SimpleITK -> pip install 'harmony-mri[n4]'") from error
-    image, inside = (sitk.GetImageFromArray(a) for a in (data.astype(np.float32), mask.astype(np.uint8)))
+        raise ConfigError("N4 needs SimpleITK -> pip install 'harmony-mri[n4]'") from error
+    image, inside = (sitk.GetImageFromArray(a.squeeze()) for a in (data.astype(np.float32), mask.astype(np.uint8)))
     for each in (image, inside):
-        each.SetSpacing([float(side) for side in spacing[::-1]])  # SimpleITK counts axes from the last
+        each.SetSpacing(
+            [float(side) for side in spacing[np.array(data.shape) > 1][::-1]]
+        )  # SimpleITK counts axes from the last
     # Never shrunk below 20 voxels an axis: the spline mesh needs something to hold on to.
     factors = [max(1, min(SHRINK, n // 20)) for n in image.GetSize()]
     corrector = sitk.N4BiasFieldCorrectionImageFilter()
     corrector.Execute(sitk.Shrink(image, factors), sitk.Shrink(inside, factors))
-    field = sitk.GetArrayFromImage(sitk.Exp(corrector.GetLogBiasFieldAsImage(image)))
+    field = sitk.GetArrayFromImage(sitk.Exp(corrector.GetLogBiasFieldAsImage(image))).reshape(data.shape)
     return np.where(mask, data / np.maximum(field, 1e-3), data).astype(np.float32)

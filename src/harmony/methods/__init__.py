@@ -2,17 +2,24 @@
 
 from harmony.methods.base import Method
 from harmony.methods.blindharmony import BlindHarmony
+from harmony.methods.chains import AdaptiveChain, Chain, chain
 from harmony.methods.harmonizing_flows import AdaptiveMethod, HarmonizingFlows
 from harmony.methods.histogram_matching import HistogramMatching
+from harmony.methods.n4 import N4
 from harmony.methods.none import Unharmonized
+from harmony.methods.nyul import Nyul
 from harmony.methods.solvers import Alternating, ImageSpace, LatentSpace, Solver
+from harmony.methods.ssimh import Ssimh
 from harmony.methods.stopping import Budget, Evidence, LowestEntropy, Plateau, ReferenceLevel, StoppingRule
 
 __all__ = [
+    "N4",
+    "AdaptiveChain",
     "AdaptiveMethod",
     "Alternating",
     "BlindHarmony",
     "Budget",
+    "Chain",
     "Evidence",
     "HarmonizingFlows",
     "HistogramMatching",
@@ -20,9 +27,12 @@ __all__ = [
     "LatentSpace",
     "LowestEntropy",
     "Method",
+    "Nyul",
     "Plateau",
     "ReferenceLevel",
     "Solver",
+    "Ssimh",
     "StoppingRule",
     "Unharmonized",
+    "chain",
 ]

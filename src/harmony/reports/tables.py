@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import nan
 
 from rich.console import Console
 from rich.table import Table
@@ -41,6 +42,26 @@ class ResultTable:
             tree[domain][method][metric] = [cell.mean, cell.low, cell.high]
         return tree
 
+    def beside(self, published: Mapping[str, Mapping[str, Mapping[str, float]]]) -> ResultTable:
+        """With a paper's rows (domain -> method -> metric -> mean), each below ours of the same method.
+
+        Methods and domains that only the paper has come last. A published mean has no interval and counts no subjects.
+        """
+        theirs = {
+            (domain, method, metric): Interval(mean, nan, nan, 0)
+            for domain, methods in published.items()
+            for method, means in methods.items()
+            for metric, mean in means.items()
+        }
+        keys = [*self.cells, *theirs]
+        cells: dict[tuple[str, str, str], Interval] = {}
+        for domain in dict.fromkeys(key[0] for key in keys):
+            for method in dict.fromkeys(key[1] for key in keys if key[0] == domain):
+                for source, name in ((self.cells, method), (theirs, f"{method} (published)")):
+                    found = [key for key in source if key[:2] == (domain, method)]
+                    cells |= {(domain, name, key[2]): source[key] for key in found}
+        return ResultTable(cells)
+
     @property
     def subjects(self) -> int:
         return max(cell.subjects for cell in self.cells.values())
@@ -53,10 +74,10 @@ def result_table(rows: Iterable[Row]) -> ResultTable:
     return ResultTable({key: bootstrap_mean(found) for key, found in values.items()})
 
 
-def print_table(table: ResultTable, *, title: str) -> None:
+def print_table(table: ResultTable, *, title: str, caption: str | None = None) -> None:
     """Domain by domain, a method a line; mean and 95 % interval of the PSNR, means of the rest."""
     shown = {metric: label for metric, label in SHOWN.items() if any(key[2] == metric for key in table.cells)}
-    grid = Table(title=f"{title} (n={table.subjects})", title_justify="left")
+    grid = Table(title=f"{title} (n={table.subjects})", title_justify="left", caption=caption, caption_justify="left")
     for label in ("query", "method", *shown.values()):
         grid.add_column(label, justify="left" if label in ("query", "method") else "right")
     former = None
@@ -73,5 +94,7 @@ def _cell(interval: Interval | None, metric: str) -> str:
     if interval is None:
         return "-"
     digits = DIGITS[metric]
-    spread = f" [{interval.low:.{digits}f}, {interval.high:.{digits}f}]" if metric == "psnr" else ""
+    spread = (
+        f" [{interval.low:.{digits}f}, {interval.high:.{digits}f}]" if metric == "psnr" and interval.subjects else ""
+    )
     return f"{interval.mean:.{digits}f}{spread}"
