@@ -7,6 +7,7 @@ from harmony.methods.histogram_matching import HistogramMatching
 from harmony.methods.none import Unharmonized
 from harmony.methods.solvers import Alternating, ImageSpace, LatentSpace, Solver
 from harmony.methods.stopping import Budget, Evidence, LowestEntropy, Plateau, ReferenceLevel, StoppingRule
+from harmony.methods.translation import Translation
 
 __all__ = [
     "AdaptiveMethod",
@@ -24,5 +25,6 @@ __all__ = [
     "ReferenceLevel",
     "Solver",
     "StoppingRule",
+    "Translation",
     "Unharmonized",
 ]
