@@ -2,6 +2,7 @@
 
 import csv
 
+import torch
 from safetensors.torch import load_file
 
 from harmony.core.curves import add_to_curves, read_curves
@@ -26,8 +27,11 @@ def test_translators_are_trained_logged_drawn_and_scored(finished):
         assert [step for step, _ in read_curves(run / "curves.csv")[metric]] == [2, 4]
         assert (run / "figures" / "curves.png").stat().st_size > 5000
         assert (run / "DONE").exists()
-    weights = load_file(finished.one("runs/models/cyclegan-*") / "model.safetensors")
+    weights = load_file(run / "model.safetensors")
     assert {name.split(".")[0] for name in weights} == {"features", "residual"}  # G alone
+    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 4
+    assert all(torch.equal(last["state_dict"][f"network.{name}"], tensor) for name, tensor in weights.items())
 
 
 def test_a_resumed_curve_has_each_step_once(tmp_path):

@@ -127,6 +127,13 @@ def test_one_step_is_the_papers_two(batch):
         torch.testing.assert_close(parameter.grad, gradient)
 
 
+def test_the_buffers_draw_afresh_at_every_step():
+    gan, seeds = task(), []
+    gan.past["query"].register_forward_pre_hook(lambda _, given: seeds.append(given[1].initial_seed()))
+    fit(gan, 0, 3)
+    assert len(set(seeds)) == 3
+
+
 def test_the_rate_is_constant_and_then_falls_to_zero():
     schedule = task(max_steps=8).configure_optimizers()["lr_scheduler"]["scheduler"]
     rates = []

@@ -21,7 +21,7 @@ class ImageBuffer(nn.Module):
     @torch.no_grad()
     def forward(self, new: Tensor, generator: torch.Generator) -> Tensor:
         """new: (B, 1, H, W) -> as many images, new or of the past, without a gradient. Chance is the generator's."""
-        return torch.stack([self._exchange(image, generator) for image in new.detach().clone()])
+        return torch.stack([self._exchange(image, generator) for image in new])
 
     def _exchange(self, image: Tensor, generator: torch.Generator) -> Tensor:
         if len(self.images) < self.size:
