@@ -26,7 +26,7 @@ from harmony.core import CheckpointError, ConfigError, HarmonyError, Scan, inter
 from harmony.core.reference import VERSION as REFERENCE_VERSION
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder, content_key, fingerprint
-from harmony.data import SliceDataModule
+from harmony.data import QueryScanner, SliceDataModule, query_scanner
 from harmony.downstream import Segmentation
 from harmony.methods import Method
 from harmony.networks import AnySizeUNet
@@ -91,6 +91,10 @@ def check(cfg: DictConfig) -> None:
         unknown = [name for name in OmegaConf.select(cfg, key) if name not in names]
         if unknown:
             raise ConfigError(f"{key}={unknown}: unknown; there are {', '.join(names)}")
+    for stage, task in cfg.tasks.items():
+        if "query" in task and task.query not in cfg.data.scanners:
+            scanners = ", ".join(cfg.data.scanners)
+            raise ConfigError(f"tasks.{stage}.query={task.query}: unknown; there are {scanners}")
     height, width = cfg.data.preprocess.size
     unit = 2**cfg.flow.levels
     if height % unit or width % unit:
@@ -125,8 +129,9 @@ def plain(cfg: DictConfig | ListConfig) -> Any:
     return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
 
 
-def build_data(cfg: DictConfig, batch_size: int = 1, *, whole_volumes: bool = False) -> SliceDataModule:
-    """The data module of `cfg.data`."""
+def build_data(cfg: DictConfig, task: DictConfig | None = None) -> SliceDataModule:
+    """The data module of `cfg.data`, with the batches of a training task."""
+    query = None if task is None else task.get("query")
     return SliceDataModule(
         source=build(cfg.data.source),
         preprocess=build(cfg.data.preprocess),
@@ -135,19 +140,27 @@ def build_data(cfg: DictConfig, batch_size: int = 1, *, whole_volumes: bool = Fa
         split_seed=cfg.data.split_seed,
         count=cfg.data.count,
         step=cfg.data.step,
-        batch_size=batch_size,
-        whole_volumes=whole_volumes,
+        batch_size=1 if task is None else task.batch_size,
+        whole_volumes=task is not None and task.get("whole_volumes", False),
         seed=cfg.seed,
         skip_bad=cfg.data.skip_bad,
+        query=None if query is None else scanner(cfg, query),
+        paired=task is None or task.get("paired", True),
     )
+
+
+def scanner(cfg: DictConfig, name: str) -> QueryScanner:
+    """A simulated query scanner of `data.scanners`."""
+    return query_scanner(name, **plain(cfg.data.scanners[name]), percentile=cfg.data.preprocess.percentile)
 
 
 def model_run(cfg: DictConfig, data: SliceDataModule, stage: str) -> RunFolder:
     """Where the network of this stage is, or will be: found by what decides its weights, wherever the files lie."""
+    query = cfg.tasks[stage].get("query")
     settings = {
         "version": __version__,
         "seed": cfg.seed,
-        "task": plain(cfg.tasks[stage]),
+        "task": plain(cfg.tasks[stage]) | ({"scanner": plain(cfg.data.scanners[query])} if query else {}),
         "trainer": plain(cfg.trainer),
         "reference": [plain(cfg.reference), REFERENCE_VERSION],
         "data": data_identity(cfg, data),

@@ -17,7 +17,7 @@ from harmony.core import Harmonized, Row, Stack, Volume, interrupts, read_rows, 
 from harmony.core.files import write_atomic
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder
-from harmony.data import QueryScanner, query_scanner, watched
+from harmony.data import QueryScanner, watched
 from harmony.flows import ImageDensity
 from harmony.methods import AdaptiveMethod, Evidence, Method
 from harmony.metrics import jitter, psnr, ssim
@@ -178,10 +178,8 @@ def measure(image: torch.Tensor, query: Stack, truth: Stack, density: ImageDensi
 
 def query_domains(cfg: DictConfig) -> dict[str, QueryScanner | None]:
     """Name -> simulated scanner; None for the untouched reference."""
-    known = app.plain(cfg.data.scanners)
     domains: dict[str, QueryScanner | None] = {REFERENCE: None} if cfg.evaluation.include_reference else {}
-    settings = {"percentile": cfg.data.preprocess.percentile}
-    return domains | {name: query_scanner(name, **known[name], **settings) for name in cfg.data.query}
+    return domains | {name: app.scanner(cfg, name) for name in cfg.data.query}
 
 
 def draw(

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 
 from harmony import __version__, app
+from harmony.core.curves import read_curves
 from harmony.core.files import atomic_path
 from harmony.core.interrupts import Interrupted
 from harmony.core.model_card import ModelCard, domain, sha256
@@ -22,7 +23,8 @@ from harmony.core.runs import RunFolder
 from harmony.data import SliceDataModule
 from harmony.evaluate import evaluate
 from harmony.flows import ImageDensity
-from harmony.tasks import ProgressLines, StopOnSignal
+from harmony.reports import curves_figure
+from harmony.tasks import CurveFile, ProgressLines, StopOnSignal
 
 
 def train(cfg: DictConfig) -> None:
@@ -37,7 +39,7 @@ def train(cfg: DictConfig) -> None:
 def train_stage(cfg: DictConfig, stage: str) -> None:
     """Fit one network into its own run folder: model.safetensors, config, summary, checkpoints."""
     node = cfg.tasks[stage]
-    data = app.build_data(cfg, node.batch_size, whole_volumes=node.get("whole_volumes", False))
+    data = app.build_data(cfg, node)
     run = app.model_run(cfg, data, stage)
     if run.done:
         print(f"{stage}: {run.path} is done (validation {run.summary()['score']:.3f}), reused")
@@ -55,11 +57,15 @@ def train_stage(cfg: DictConfig, stage: str) -> None:
     except Interrupted:
         run.interrupt()
         raise
-    task.load_state_dict(torch.load(last.parent / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"])
+    kept = last.parent / ("last.ckpt" if keeps_last(task) else "best.ckpt")
+    task.load_state_dict(torch.load(kept, map_location="cpu", weights_only=True)["state_dict"])
     save_model(run.path / "model.safetensors", network)
     if isinstance(network, ImageDensity):
         reference.save(run.path / "reference.safetensors")
-    score = float("nan") if best.best_model_score is None else float(best.best_model_score)
+    curves = read_curves(run.path / "curves.csv")
+    curves_figure(run.path / "figures" / "curves.png", curves, title=run.path.name)
+    reached = curves[task.monitor][-1][1] if keeps_last(task) else best.best_model_score
+    score = float("nan") if reached is None else float(reached)
     ModelCard(
         name=run.path.name,
         version=__version__,
@@ -94,13 +100,24 @@ def fit(
         precision=node.get("precision", cfg.trainer.precision),
         val_check_interval=every,
         check_val_every_n_epoch=None,
-        callbacks=[best, StopOnSignal(last, every), *(app.build(each) for each in node.callbacks), progress_bar()],
+        callbacks=[
+            best,
+            StopOnSignal(last, every),
+            *(app.build(each) for each in node.callbacks),
+            progress_bar(),
+            CurveFile(run.path / "curves.csv"),
+        ],
         logger=app.build_logger(cfg, app.experiment_run(cfg, data)),
         default_root_dir=run.path,
         enable_progress_bar=sys.stdout.isatty(),
     )
     trainer.fit(task, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
     return best
+
+
+def keeps_last(task: Any) -> bool:
+    """Whether the last validated weights are the result, not those that `monitor` finds best."""
+    return getattr(task, "keeps", "best") == "last"
 
 
 def save_model(path: Path, module: torch.nn.Module) -> None:

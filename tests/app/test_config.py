@@ -77,12 +77,24 @@ def test_a_config_can_not_run_arbitrary_code(target):
         ("methods=[none,blindharmoni]", r"blindharmoni.*histogram_matching"),
         ("data.query=[fog]", r"fog.*gamma_0.7"),
         ("stages=[flw]", r"flw.*evaluate"),
+        ("tasks.unet.query=expp", r"tasks\.unet\.query=expp.*gamma_0\.7"),
         ("data.preprocess.size=[42,48]", r"divisible by 8.*\[48,48\]"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_done(override, words):
     with pytest.raises(ConfigError, match=words):
         app.check(config(override))
+
+
+def test_a_query_scanner_enters_the_runs_of_the_tasks_that_train_on_it_and_no_others(tmp_path):
+    def runs(*overrides):
+        cfg = config("data.source.subjects=10", "data.source.resolution=4", f"cache={tmp_path}", *overrides)
+        data = app.build_data(cfg)
+        return {stage: app.model_run(cfg, data, stage).path.name for stage in cfg.tasks}
+
+    before = runs()
+    for override, concerned in (("tasks.unet.query=log", {"unet"}), ("data.scanners.exp.seed=1", {"unet", "cyclegan"})):
+        assert {stage for stage, name in runs(override).items() if name != before[stage]} == concerned
 
 
 def test_an_override_of_a_method_reaches_it():

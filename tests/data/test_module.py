@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import replace
 
 import lightning
@@ -11,7 +12,7 @@ import torch
 from phantoms import Phantoms, preprocess
 
 from harmony.core import DataError
-from harmony.data import SliceDataModule
+from harmony.data import QueryScanner, SliceDataModule, query_scanner
 from harmony.data.module import gather
 
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
@@ -70,6 +71,72 @@ def test_a_resumed_run_sees_what_an_uninterrupted_one_sees(optimizers, tmp_path)
     assert torch.equal(torch.stack(first + second), torch.stack(whole))
 
 
+def scanner() -> QueryScanner:
+    return query_scanner("exp", kind="exp", strength=None, seed=0, percentile=99.5)
+
+
+def test_paired_batches_hold_the_same_slices_on_both_scanners(tmp_path):
+    plain = module(tmp_path)
+    data = module(tmp_path, query=scanner())
+    data.setup()
+    for batch, before in itertools.islice(zip(data.train_dataloader(), plain_batches(plain), strict=False), 8):
+        torch.testing.assert_close(batch["query"], torch.expm1(batch["image"]) / math.expm1(1))
+        assert torch.equal(batch["query_mask"], batch["mask"])
+        assert torch.equal(batch["image"], before["image"])  # the query changes nothing of what was there
+    for batch in data.val_dataloader():
+        torch.testing.assert_close(batch["query"], torch.expm1(batch["image"]) / math.expm1(1))
+
+
+def plain_batches(data):
+    data.setup()
+    return data.train_dataloader()
+
+
+def unpaired(folder) -> SliceDataModule:
+    """Train slice s of subject k has the grey level (6 k + s + 1) / 32 everywhere."""
+    data = module(folder, query=scanner(), paired=False)
+    levels = torch.arange(1, 25).reshape(4, 6, 1, 1) / 32
+    index = [volume.select(6, 2) for volume in data.volumes("train")]
+    for k, volume in enumerate(data.volumes("train")):
+        volume.image[index[k]] = volume.mask[index[k]] * levels[k]
+    data.setup()
+    return data
+
+
+def shown(images) -> list[int]:
+    """Which slices these are, 0 .. 23."""
+    return [round(32 * float(image.max())) - 1 for image in images]
+
+
+def test_unpaired_batches_never_show_a_subject_on_both_scanners(tmp_path):
+    data = unpaired(tmp_path)
+    seen, queried, together = set(), set(), []
+    for batch in itertools.islice(iter(data.train_dataloader()), 12):
+        seen |= {k // 6 for k in shown(batch["image"])}
+        queried |= {k // 6 for k in shown(torch.log1p(batch["query"] * math.expm1(1)))}
+        assert torch.equal(batch["query_mask"], batch["query"] > 0)
+        together.append((batch["image"], batch["query"]))
+    assert seen.isdisjoint(queried)
+    assert seen | queried == {0, 1, 2, 3}
+    again = unpaired(tmp_path)
+    for (image, query), batch in zip(together, again.train_dataloader(), strict=False):
+        assert torch.equal(batch["image"], image)
+        assert torch.equal(batch["query"], query)
+    loader = again.train_dataloader()
+    loader.dataset.reference.done = loader.dataset.query.done = lambda: (5, 0, 1)
+    batch = next(iter(loader))  # a resumed run goes on where the other was
+    assert torch.equal(batch["image"], together[5][0])
+    assert torch.equal(batch["query"], together[5][1])
+
+
+def test_unpaired_slices_meet_others_every_time(tmp_path):
+    """A fixed partner would be a pairing, though a wrong one."""
+    met = set()
+    for batch in itertools.islice(iter(unpaired(tmp_path).train_dataloader()), 30):
+        met |= set(zip(shown(batch["image"]), shown(batch["query"]), strict=True))
+    assert len(met) > 60  # of 120 meetings of 12 x 12 slices; 12 if slice k always met slice k
+
+
 def test_a_permutation_is_used_up_before_the_next_one(tmp_path):
     data = module(tmp_path, batch_size=5)
     data.setup()
@@ -84,8 +151,8 @@ def test_a_permutation_is_used_up_before_the_next_one(tmp_path):
     again = module(tmp_path, batch_size=5)
     for step, batch in enumerate(itertools.islice(iter(again.train_dataloader()), 6)):
         assert torch.equal(batch["image"], batches[step]["image"])
-    other = module(tmp_path, batch_size=5, seed=1).train_dataloader().dataset.index
-    assert not torch.equal(other(0), index(0))
+    others = [module(tmp_path, batch_size=5, seed=seed).train_dataloader().dataset.index(0) for seed in range(1, 9)]
+    assert len({tuple(other.tolist()) for other in (index(0), *others)}) == 9
 
 
 def test_two_processes_share_a_batch(tmp_path):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -14,6 +15,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from harmony.core import DataError, Scan, Source, Volume, split_by_subject
 from harmony.data.cache import VolumeCache, load_volumes
 from harmony.data.preprocess import Preprocess
+from harmony.data.progress import watched
+from harmony.data.shifts import QueryScanner
 
 Batch = dict[str, Tensor]
 
@@ -26,7 +29,9 @@ class SliceDataModule(lightning.LightningDataModule):
 
     A batch: image (B, 1, H, W) float32 in [0, 1]; mask (B, 1, H, W) bool; position (B,) in the brain box; age (B,)
     years, nan where unknown; subject (B,) index into the part's volumes; labels (B, 1, H, W) int16 if all volumes have
-    them.
+    them. With a query scanner also query (B, 1, H, W) and query_mask (B, 1, H, W): what that scanner makes of the same
+    slices of the same subjects or, where training is unpaired, slices of others: the train subjects are dealt in two
+    halves, one for each scanner. Validation batches are pairs either way.
 
     batch_size: slices, or, with `whole_volumes`, volumes, each with all its slices, one volume after the other.
     skip_bad: leave out, and name, scans that cannot be used; by default they are one error that lists them.
@@ -46,13 +51,15 @@ class SliceDataModule(lightning.LightningDataModule):
         seed: int,
         whole_volumes: bool = False,
         skip_bad: bool = False,
+        query: QueryScanner | None = None,
+        paired: bool = True,
     ) -> None:
         super().__init__()
         self.source, self.preprocess = source, preprocess
         self.cache = VolumeCache(cache_dir, preprocess)
         self.shares, self.split_seed = dict(shares), split_seed
         self.count, self.step, self.batch_size, self.seed = count, step, batch_size, seed
-        self.whole_volumes, self.skip_bad = whole_volumes, skip_bad
+        self.whole_volumes, self.skip_bad, self.query, self.paired = whole_volumes, skip_bad, query, paired
         self._parts: dict[str, list[Scan]] | None = None
         self._volumes: dict[str, list[Volume]] = {}
         self._slices: dict[str, Batch] = {}
@@ -81,12 +88,16 @@ class SliceDataModule(lightning.LightningDataModule):
         """All chosen slices of a part as one batch."""
         if part not in self._slices:
             self._slices[part] = gather(self.volumes(part), self.count, self.step)
+            if self.query is not None:
+                volumes = watched(self.volumes(part), f"{part} scans as {self.query.name} makes them")
+                made = gather([self.query(volume) for volume in volumes], self.count, self.step)
+                self._slices[part] |= {"query": made["image"], "query_mask": made["mask"]}
         return self._slices[part]
 
     def setup(self, stage: str | None = None) -> None:
         for part in ("train", "val"):
             self.slices(part)
-        found = len(self._units("train"))
+        found = min(len(units) for units in self._roles())
         if found < self.batch_size:
             unit = "volumes" if self.whole_volumes else "slices"
             raise DataError(
@@ -95,8 +106,12 @@ class SliceDataModule(lightning.LightningDataModule):
             )
 
     def train_dataloader(self) -> DataLoader:
-        batches = EndlessBatches(self.slices("train"), self._units("train"), self.batch_size, self.seed, self._done)
-        return DataLoader(batches, batch_size=None)
+        # An order of its own for each scanner: else slice k would always meet slice k.
+        batches = [
+            EndlessBatches(self.slices("train"), units, self.batch_size, (self.seed, role), self._done)
+            for role, units in enumerate(self._roles())
+        ]
+        return DataLoader(batches[0] if len(batches) == 1 else UnpairedBatches(*batches), batch_size=None)
 
     def val_dataloader(self) -> DataLoader:
         return DataLoader(OrderedBatches(self.slices("val"), self._units("val"), self.batch_size), batch_size=None)
@@ -107,6 +122,16 @@ class SliceDataModule(lightning.LightningDataModule):
         if self.whole_volumes:
             return list(torch.arange(len(subject)).split(subject.bincount().tolist()))
         return list(torch.arange(len(subject)).split(1))
+
+    def _roles(self) -> list[list[Tensor]]:
+        """All train units, or those of the reference scanner's subjects and those of the query scanner's."""
+        units = self._units("train")
+        if self.query is None or self.paired:
+            return [units]
+        subjects = [volume.scan.subject for volume in self.volumes("train")]
+        seconds = set(sorted(set(subjects))[1::2])
+        queried = [subjects[self.slices("train")["subject"][unit[0]]] in seconds for unit in units]
+        return [[unit for unit, is_query in zip(units, queried, strict=True) if is_query == role] for role in (0, 1)]
 
     def _done(self) -> tuple[int, int, int]:
         """Batches already trained on (a resumed run's are restored by now), this process and their number."""
@@ -119,7 +144,7 @@ class SliceDataModule(lightning.LightningDataModule):
 
 
 class EndlessBatches(IterableDataset):
-    """Batch k, k + 1, ... for ever, from permutations that are drawn by (seed, epoch); no batch spans two of them.
+    """Batch k, k + 1, ... for ever, from permutations that are drawn by (*seed, epoch); no batch spans two of them.
 
     An iterable with no length: Lightning then neither restarts it at an epoch's end nor replaces its sampler under DDP.
     """
@@ -129,7 +154,7 @@ class EndlessBatches(IterableDataset):
         slices: Batch,
         units: Sequence[Tensor],
         batch_size: int,
-        seed: int,
+        seed: tuple[int, int],
         done: Callable[[], tuple[int, int, int]],
     ) -> None:
         self.slices, self.units, self.batch_size, self.seed, self.done = slices, units, batch_size, seed, done
@@ -142,8 +167,20 @@ class EndlessBatches(IterableDataset):
     def index(self, step: int) -> Tensor:
         """(batch_size,) the units of batch `step`."""
         epoch, batch = divmod(step, len(self.units) // self.batch_size)
-        order = _permutation(len(self.units), self.seed, epoch)
+        # NumPy's generator is seeded by all of these numbers; torch's takes 32 bits of one.
+        order = torch.from_numpy(np.random.default_rng((*self.seed, epoch)).permutation(len(self.units)))
         return order[batch * self.batch_size : (batch + 1) * self.batch_size]
+
+
+class UnpairedBatches(IterableDataset):
+    """Batches of one half of the subjects, with the query slices of the other half."""
+
+    def __init__(self, reference: EndlessBatches, query: EndlessBatches) -> None:
+        self.reference, self.query = reference, query
+
+    def __iter__(self) -> Iterator[Batch]:
+        for reference, query in zip(self.reference, self.query, strict=True):
+            yield reference | {name: query[name] for name in ("query", "query_mask")}
 
 
 class OrderedBatches(Dataset):
@@ -177,12 +214,6 @@ def gather(volumes: Sequence[Volume], count: int | None, step: int) -> Batch:
     if len(labels) == len(volumes):
         batch["labels"] = torch.cat(labels)
     return batch
-
-
-def _permutation(count: int, seed: int, epoch: int) -> Tensor:
-    # One number from two: 2^32 seeds of 2^31 epochs, none shared.
-    generator = torch.Generator().manual_seed((seed << 31) + epoch)
-    return torch.randperm(count, generator=generator)
 
 
 def _pick(slices: Batch, index: Tensor) -> Batch:

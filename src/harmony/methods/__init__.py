@@ -11,6 +11,7 @@ from harmony.methods.nyul import Nyul
 from harmony.methods.solvers import Alternating, ImageSpace, LatentSpace, Solver
 from harmony.methods.ssimh import Ssimh
 from harmony.methods.stopping import Budget, Evidence, LowestEntropy, Plateau, ReferenceLevel, StoppingRule
+from harmony.methods.translation import Translation
 
 __all__ = [
     "N4",
@@ -33,6 +34,7 @@ __all__ = [
     "Solver",
     "Ssimh",
     "StoppingRule",
+    "Translation",
     "Unharmonized",
     "chain",
 ]

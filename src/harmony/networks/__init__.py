@@ -3,6 +3,16 @@
 from harmony.networks.age_net import AgeNet
 from harmony.networks.coupling_unet import CouplingUNet
 from harmony.networks.harmonizer import Affine, Harmonizer
+from harmony.networks.translator import PatchCritic, Translator
 from harmony.networks.unet import AnySizeUNet, segmentation_unet
 
-__all__ = ["Affine", "AgeNet", "AnySizeUNet", "CouplingUNet", "Harmonizer", "segmentation_unet"]
+__all__ = [
+    "Affine",
+    "AgeNet",
+    "AnySizeUNet",
+    "CouplingUNet",
+    "Harmonizer",
+    "PatchCritic",
+    "Translator",
+    "segmentation_unet",
+]

@@ -1,6 +1,13 @@
 """Result records into tables and figures; never computes a metric of an image."""
 
-from harmony.reports.figures import AdaptationCurves, Panel, adaptation_figure, comparison_figure, trajectory_figure
+from harmony.reports.figures import (
+    AdaptationCurves,
+    Panel,
+    adaptation_figure,
+    comparison_figure,
+    curves_figure,
+    trajectory_figure,
+)
 from harmony.reports.quality import QualityEntry, before_after_figure, quality_page
 from harmony.reports.tables import ResultTable, print_table, result_table
 
@@ -12,6 +19,7 @@ __all__ = [
     "adaptation_figure",
     "before_after_figure",
     "comparison_figure",
+    "curves_figure",
     "print_table",
     "quality_page",
     "result_table",

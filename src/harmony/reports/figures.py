@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from harmony.core.curves import Curves
 from harmony.core.files import atomic_path
 
 
@@ -83,6 +85,28 @@ def adaptation_figure(path: Path, records: dict[str, AdaptationCurves], *, title
         axis.set_xlabel("pass", fontsize=8)
         axis.tick_params(labelsize=7)
     figure.axes[0].legend(fontsize=7)
+    figure.suptitle(title, fontsize=10)
+    save(figure, path)
+
+
+def curves_figure(path: Path, curves: Curves, *, title: str) -> None:
+    """One panel per quantity, its training and validation curve ("task/train_x", "task/val_x") in it."""
+    panels: dict[str, list[str]] = defaultdict(list)
+    for metric in sorted(curves):
+        panels[metric.split("/")[-1].removeprefix("train_").removeprefix("val_")].append(metric)
+    figure = Figure(figsize=(3.2 * len(panels), 2.8), layout="constrained")
+    for axis, (quantity, metrics) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        for metric in metrics:
+            held_out = "/val_" in metric
+            steps, values = zip(*curves[metric], strict=True)
+            label = "held-out subjects" if held_out else "last training batch"
+            axis.plot(steps, values, label=label, linewidth=1.4 if held_out else 0.7, color="C0" if held_out else "C7")
+        axis.set_title(quantity.replace("_", " "), fontsize=9)
+        axis.set_xlabel("step", fontsize=8)
+        axis.tick_params(labelsize=7)
+        axis.legend(fontsize=7)
     figure.suptitle(title, fontsize=10)
     save(figure, path)
 

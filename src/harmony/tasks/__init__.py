@@ -1,17 +1,22 @@
 """LightningModules: what is trained, with which loss."""
 
-from harmony.tasks.callbacks import FlowPictures, ProgressLines, StopOnSignal
+from harmony.tasks.callbacks import CurveFile, FlowPictures, ProgressLines, StopOnSignal
+from harmony.tasks.cyclegan import CycleGanTask
 from harmony.tasks.flow import FlowTask
 from harmony.tasks.guided import Guidance
 from harmony.tasks.harmonizer import HarmonizerTask
 from harmony.tasks.judges import AgeTask, SegmenterTask
+from harmony.tasks.paired import PairedTask
 
 __all__ = [
     "AgeTask",
+    "CurveFile",
+    "CycleGanTask",
     "FlowPictures",
     "FlowTask",
     "Guidance",
     "HarmonizerTask",
+    "PairedTask",
     "ProgressLines",
     "SegmenterTask",
     "StopOnSignal",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from harmony.core import interrupts
+from harmony.core.curves import add_to_curves
 from harmony.tasks.flow import FlowTask
 
 
@@ -43,6 +44,17 @@ class ProgressLines(lightning.Callback):
         metrics = "  ".join(f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items()))
         pace = (time.monotonic() - self.begin) / max(trainer.global_step - self.first, 1)
         print(f"  step {trainer.global_step}/{trainer.max_steps}  {metrics}  {pace:.2f} s/step", flush=True)
+
+
+class CurveFile(lightning.Callback):
+    """Every logged metric at each validation into a CSV (see `core.curves`), for the figure of the training."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        add_to_curves(self.path, trainer.global_step, values)
 
 
 class FlowPictures(lightning.Callback):
