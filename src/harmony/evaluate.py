@@ -13,11 +13,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from harmony import app
-from harmony.core import Harmonized, Row, Stack, Volume, interrupts, read_rows, write_rows
+from harmony.core import REFERENCE, Harmonized, Row, Stack, Volume, interrupts, read_rows, write_rows
 from harmony.core.files import write_atomic
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder
-from harmony.data import QueryScanner, query_scanner, watched
+from harmony.data import QueryScanner, SliceDataModule, query_scanner, watched
 from harmony.flows import ImageDensity
 from harmony.methods import AdaptiveMethod, Evidence, Method
 from harmony.metrics import jitter, psnr, ssim
@@ -31,13 +31,18 @@ from harmony.reports import (
     trajectory_figure,
 )
 
-REFERENCE = "reference"  # the domain of untouched reference scans
 
-
-def evaluate(cfg: DictConfig) -> None:
+def evaluate(cfg: DictConfig) -> app.Runs:
     """Every chosen method on every query domain, per subject; results, summary and figures in the run folder."""
     data = app.build_data(cfg)
     run = app.experiment_run(cfg, data)
+    if not app.rank():  # of several processes one evaluates
+        with app.alone(run):
+            evaluate_run(cfg, data, run)
+    return {"evaluate": run.path}
+
+
+def evaluate_run(cfg: DictConfig, data: SliceDataModule, run: RunFolder) -> None:
     if run.done:
         print(f"evaluation: {run.path} is done, reused")
         print_table(result_table(read_rows(run.path / "results.csv")), title=title(cfg))

@@ -25,26 +25,33 @@ from harmony.flows import ImageDensity
 from harmony.tasks import ProgressLines, StopOnSignal
 
 
-def train(cfg: DictConfig) -> None:
+def train(cfg: DictConfig) -> app.Runs:
     """Run the stages of the experiment in order; a stage that is done with the same config is reused."""
+    runs: app.Runs = {}
     for stage in cfg.stages:
-        if stage == "evaluate":
-            evaluate(cfg)
-        else:
-            train_stage(cfg, stage)
+        runs |= evaluate(cfg) if stage == "evaluate" else {stage: train_stage(cfg, stage)}
+    return runs
 
 
-def train_stage(cfg: DictConfig, stage: str) -> None:
-    """Fit one network into its own run folder: model.safetensors, config, summary, checkpoints."""
+def train_stage(cfg: DictConfig, stage: str) -> Path:
+    """Fit one network into its own run folder: model.safetensors, config, summary, checkpoints. Returns the folder."""
     node = cfg.tasks[stage]
     data = app.build_data(cfg, node.batch_size, whole_volumes=node.get("whole_volumes", False))
     run = app.model_run(cfg, data, stage)
+    with app.alone(run):
+        train_network(cfg, stage, data, run)
+    return run.path
+
+
+def train_network(cfg: DictConfig, stage: str, data: SliceDataModule, run: RunFolder) -> None:
+    node = cfg.tasks[stage]
     if run.done:
         print(f"{stage}: {run.path} is done (validation {run.summary()['score']:.3f}), reused")
         return
     last = run.path / "checkpoints" / "last.ckpt"
     print(f"{stage}: {'resuming' if last.exists() else 'training'} in {run.path}", flush=True)
-    run.begin(OmegaConf.to_yaml(cfg, resolve=True))
+    if not app.rank():
+        run.begin(OmegaConf.to_yaml(cfg, resolve=True))
     lightning.seed_everything(cfg.seed, verbose=False)
     network = app.build(node.network)
     reference = Reference.of(data.volumes("train"), **app.plain(cfg.reference))
@@ -53,8 +60,11 @@ def train_stage(cfg: DictConfig, stage: str) -> None:
     try:
         best = fit(cfg, node, task, data, run, last)
     except Interrupted:
-        run.interrupt()
+        if not app.rank():
+            run.interrupt()
         raise
+    if app.rank():
+        return  # of several processes one writes
     task.load_state_dict(torch.load(last.parent / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"])
     save_model(run.path / "model.safetensors", network)
     if isinstance(network, ImageDensity):

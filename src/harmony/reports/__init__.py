@@ -2,6 +2,7 @@
 
 from harmony.reports.figures import AdaptationCurves, Panel, adaptation_figure, comparison_figure, trajectory_figure
 from harmony.reports.quality import QualityEntry, before_after_figure, quality_page
+from harmony.reports.sweeps import SweepJob, print_sweep
 from harmony.reports.tables import ResultTable, print_table, result_table
 
 __all__ = [
@@ -9,9 +10,11 @@ __all__ = [
     "Panel",
     "QualityEntry",
     "ResultTable",
+    "SweepJob",
     "adaptation_figure",
     "before_after_figure",
     "comparison_figure",
+    "print_sweep",
     "print_table",
     "quality_page",
     "result_table",
