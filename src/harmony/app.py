@@ -84,11 +84,10 @@ def entry_point(run: Callable[[DictConfig], Runs | None], config: str = "config"
         job = Job.current() if config == "config" and not rank() else None
         environment = dict(os.environ)
         try:
-            if job is None:
-                checked(cfg)
-                return None
-            with job.alone() as mine, _command_of(job):
-                return one_of_many(cfg, checked, job) if mine else None
+            if job is not None:
+                with job.alone() as mine, _command_of(job):
+                    return one_of_many(cfg, checked, job) if mine else None
+            checked(cfg)
         except interrupts.Interrupted as stop:
             sys.exit(_stopped(stop, job))
         except Exception as error:
@@ -99,11 +98,10 @@ def entry_point(run: Callable[[DictConfig], Runs | None], config: str = "config"
         finally:
             _finish_log()
             _leave_group(environment)
+        return None
 
     def program() -> None:
-        for argument in sys.argv[1:]:
-            if _ELSEWHERE.match(argument):
-                sys.exit(_fail(ConfigError(f"{argument}: '..' and configs from elsewhere are not allowed")))
+        _refuse_elsewhere(sys.argv[1:])
         if config == "config":
             sys.argv += folder_override(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=conf_folder(), config_name=config)(guarded)()
@@ -111,8 +109,14 @@ def entry_point(run: Callable[[DictConfig], Runs | None], config: str = "config"
     return program
 
 
+def _refuse_elsewhere(words: list[str]) -> None:
+    for word in words:
+        if _ELSEWHERE.match(word):
+            sys.exit(_fail(ConfigError(f"{word}: '..' and configs from elsewhere are not allowed")))
+
+
 def one_of_many(cfg: DictConfig, run: Callable[[DictConfig], Runs | None], job: Job) -> float | None:
-    """Run one job of a sweep. Its objective, for a sweeper that searches; None where it failed, which its record says."""
+    """One job of a sweep. Returns its objective, for a sweeper that searches; None where it failed."""
     job.record("running")
     try:
         runs = run(cfg) or {}

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 
 from harmony import __version__, app
+from harmony.core import ConfigError
 from harmony.core.files import atomic_path
 from harmony.core.interrupts import Interrupted
 from harmony.core.model_card import ModelCard, domain, sha256
@@ -22,6 +23,7 @@ from harmony.core.runs import RunFolder
 from harmony.data import SliceDataModule
 from harmony.evaluate import evaluate
 from harmony.flows import ImageDensity
+from harmony.networks import share_batch_statistics
 from harmony.tasks import ProgressLines, StopOnSignal
 
 
@@ -108,8 +110,18 @@ def fit(
         logger=app.build_logger(cfg, app.experiment_run(cfg, data)),
         default_root_dir=run.path,
         enable_progress_bar=sys.stdout.isatty(),
+        use_distributed_sampler=False,  # the data module deals out the training batch; all validate on everything
     )
+    if trainer.world_size > 1:
+        if node.batch_size % trainer.world_size:
+            raise ConfigError(
+                f"tasks.{task.monitor.split('/')[0]}.batch_size={node.batch_size}: not divisible by "
+                f"{trainer.world_size} processes -> use a batch size that is"
+            )
+        share_batch_statistics(task)
     trainer.fit(task, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+    if trainer.world_size > 1:
+        torch.distributed.destroy_process_group()
     return best
 
 

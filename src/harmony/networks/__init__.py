@@ -2,7 +2,16 @@
 
 from harmony.networks.age_net import AgeNet
 from harmony.networks.coupling_unet import CouplingUNet
+from harmony.networks.global_batch import share_batch_statistics
 from harmony.networks.harmonizer import Affine, Harmonizer
 from harmony.networks.unet import AnySizeUNet, segmentation_unet
 
-__all__ = ["Affine", "AgeNet", "AnySizeUNet", "CouplingUNet", "Harmonizer", "segmentation_unet"]
+__all__ = [
+    "Affine",
+    "AgeNet",
+    "AnySizeUNet",
+    "CouplingUNet",
+    "Harmonizer",
+    "segmentation_unet",
+    "share_batch_statistics",
+]

@@ -26,14 +26,14 @@ class SweepJob:
 
 
 class Spread(NamedTuple):
-    """Mean over `count` seeds, and their sample standard deviation (nan for one)."""
+    """Mean over `seeds` seeds, and their sample standard deviation (nan for one)."""
 
     mean: float
     deviation: float
-    count: int
+    seeds: int
 
     def text(self, digits: int) -> str:
-        return f"{self.mean:.{digits}f}" + (f" ±{self.deviation:.{digits}f}" if self.count > 1 else "")
+        return f"{self.mean:.{digits}f}" + (f" ±{self.deviation:.{digits}f}" if self.seeds > 1 else "")
 
 
 Cell = tuple[str, str, str, str]  # domain, settings, method, metric
@@ -93,7 +93,7 @@ def print_sweep(jobs: Sequence[SweepJob], *, title: str) -> None:
         texts = [
             cells[key].text(DIGITS[key[3]]) + ("*" if key in winners else "") if key in cells else "-" for key in row
         ]
-        runs = max(cells[key].count for key in row if key in cells)
+        runs = max(cells[key].seeds for key in row if key in cells)
         grid.add_row("" if domain == former else domain, text, method, *texts, str(runs))
         former = domain
     console.print(grid)
