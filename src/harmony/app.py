@@ -30,6 +30,7 @@ from harmony.core.locks import claim
 from harmony.core.reference import VERSION as REFERENCE_VERSION
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder, content_key, fingerprint
+from harmony.core.vocabulary import TRAINING
 from harmony.data import SliceDataModule
 from harmony.downstream import Segmentation
 from harmony.methods import Method
@@ -324,6 +325,7 @@ def build_methods(
 def build_logger(cfg: DictConfig, run: RunFolder) -> Any:
     """The experiment's logger. W&B is offline without a key, and goes on in the same run after a resume."""
     os.environ.setdefault("WANDB_SILENT", "true")
+    os.environ.setdefault("WANDB_DATA_DIR", str(Path(cfg.runs).expanduser().absolute() / ".wandb"))
     partial = build(cfg.logger)
     if cfg.logger._target_.endswith("CSVLogger"):
         return partial(save_dir=str(run.path), name="log")
@@ -335,8 +337,13 @@ def build_logger(cfg: DictConfig, run: RunFolder) -> Any:
         save_dir=str(run.path),
         offline=not os.environ.get("WANDB_API_KEY"),
         config=plain(cfg),
+        group=cfg.name,
+        tags=[cfg.name, f"data:{cfg.data.source._target_.split('.')[-1].lower()}", f"seed:{cfg.seed}", *cfg.methods],
     )
     logger._wandb_init.pop("anonymous", None)  # Lightning sets it, and W&B warns of it at every start
+    for name, metric in TRAINING.items():  # the best validation is what runs are sorted by; the step is the optimizer's
+        best = {"lower": "min", "higher": "max", None: "last"}[metric.better] if "/val_" in name else "last"
+        logger.experiment.define_metric(name, step_metric="trainer/global_step", summary=best)
     return logger
 
 
@@ -395,10 +402,13 @@ def _leave_group(environment: Mapping[str, str]) -> None:
 
 
 def _finish_log() -> None:
-    """Close the W&B run, if there is one: the next job of a sweep is a run of its own."""
+    """Close the W&B run, if there is one: the next job of a sweep is a run of its own. An offline one can be seen."""
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
+        folder, offline = Path(wandb.run.dir).parents[1], wandb.run.offline
         wandb.finish()
+        if offline and not rank():
+            print(f"to see the log: wandb leet {folder}; to upload it: wandb sync {folder}/offline-run-*")
 
 
 def _quiet() -> None:

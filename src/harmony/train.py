@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,7 @@ def train_network(cfg: DictConfig, stage: str, data: SliceDataModule, run: RunFo
         score={task.monitor: score},
         weights=sha256(run.path / "model.safetensors"),
     ).save(run.path)
+    log_model(cfg, data, run)
     run.finish(
         {
             "monitor": task.monitor,
@@ -129,6 +132,18 @@ def save_model(path: Path, module: torch.nn.Module) -> None:
     """The weights as safetensors: they hold no code, so a stranger's file is safe to load."""
     with atomic_path(path) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, temporary)
+
+
+def log_model(cfg: DictConfig, data: SliceDataModule, run: RunFolder) -> None:
+    """The weights with their card, config and reference statistics into the experiment's log."""
+    logger = app.build_logger(cfg, app.experiment_run(cfg, data))
+    if not hasattr(logger, "log_table"):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("model.safetensors", "reference.safetensors", "model_card.json", "config.yaml"):
+            if (run.path / name).exists():
+                shutil.copy(run.path / name, folder)
+        logger.experiment.log_artifact(folder, name=run.path.name, type="model")
 
 
 def progress_bar() -> lightning.Callback:

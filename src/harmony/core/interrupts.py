@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 _PREEMPTED = signal.SIGUSR2  # submitit's: the job's time is up, or a job of higher priority wants the machine
+_GRACE = 600.0  # seconds; longer than schedulers give between SIGTERM and the kill
 _received: list[int] = []
 _requeue: list[Callable[..., Any]] = []
 
@@ -43,9 +45,15 @@ def check() -> None:
 
 
 def requeue(stop: Interrupted) -> None:
-    """After a preemption, once everything is saved: the launcher puts the job back into its queue, and exits."""
-    if stop.signum == _PREEMPTED and _requeue:
+    """For a job of a scheduler, once everything is saved: back into the queue.
+
+    After the preemption signal the launcher's own handler does it, and exits. SIGTERM may be a preemption too, or a
+    cancellation: SLURM knows which, and puts a job back only if it has to kill it.
+    """
+    if _requeue and stop.signum == _PREEMPTED:
         _requeue[0](_PREEMPTED, None)
+    if _requeue and stop.signum == signal.SIGTERM:
+        time.sleep(_GRACE)
 
 
 def _note(signum: int, _: FrameType | None) -> None:

@@ -1,6 +1,13 @@
 """Result records into tables and figures; never computes a metric of an image."""
 
-from harmony.reports.figures import AdaptationCurves, Panel, adaptation_figure, comparison_figure, trajectory_figure
+from harmony.reports.figures import (
+    AdaptationCurves,
+    Panel,
+    adaptation_figure,
+    comparison_figure,
+    trajectory_figure,
+    upright,
+)
 from harmony.reports.quality import QualityEntry, before_after_figure, quality_page
 from harmony.reports.sweeps import SweepJob, print_sweep
 from harmony.reports.tables import ResultTable, print_table, result_table
@@ -19,4 +26,5 @@ __all__ = [
     "quality_page",
     "result_table",
     "trajectory_figure",
+    "upright",
 ]
