@@ -74,8 +74,8 @@ class Summary(Callback):
         if jobs:
             print_sweep(jobs, title=f"{config.name}, {len(jobs)} of {len(records)} jobs")
         for record in records:
-            where = record["problem"] or list(record["runs"].values())[-1:]
-            print(f"  {record['state']}: {words(record, records)}  {where if record['problem'] else ' '.join(where)}")
+            where = [record["problem"]] if record["problem"] else list(record["runs"].values())[-1:]
+            print(" ", f"{record['state']}:", words(record, records), "", *where)
         states = Counter(record["state"] for record in records)
         print(
             f"sweep: {', '.join(f'{count} {state}' for state, count in states.items())}; records in {folder / 'jobs'}"
@@ -103,9 +103,9 @@ def finished(record: dict[str, Any]) -> SweepJob:
 
 
 def words(record: dict[str, Any], records: list[dict[str, Any]]) -> str:
-    """The overrides that not all jobs share."""
-    shared = set.intersection(*(set(each["overrides"]) for each in records)) if len(records) > 1 else set()
-    return " ".join(word for word in record["overrides"] if word not in shared)
+    """The overrides that not all jobs share, and the seed."""
+    shared = set.intersection(*(set(each["overrides"]) for each in records))
+    return " ".join(word for word in record["overrides"] if word not in shared or word.startswith("seed="))
 
 
 def natural(word: str) -> tuple[str, float, str]:

@@ -9,13 +9,21 @@ import pytest
 from commands import Folder
 from safetensors.torch import load_file
 
-SHORT = ("stages=[flow]", "tasks.flow.max_steps=4", "tasks.flow.val_every=2", "logger=csv", "trainer.log_every_n_steps=1")
+SHORT = (
+    "stages=[flow]",
+    "tasks.flow.max_steps=4",
+    "tasks.flow.val_every=2",
+    "logger=csv",
+    "trainer.log_every_n_steps=1",
+)
 SCORED = ("stages=[flow,evaluate]", "methods=[none]", "data.query=[exp]", "evaluation.subjects=1", "logger=csv")
 
 
 def records(folder):
     found = [json.loads(path.read_text()) for path in folder.path.glob("runs/sweeps/*/jobs/*.json")]
-    return {word.split("=")[1]: job for job in found for word in job["overrides"] if word.startswith(("name=", "seed="))}
+    return {
+        word.split("=")[1]: job for job in found for word in job["overrides"] if word.startswith(("name=", "seed="))
+    }
 
 
 def test_one_bad_job_of_six_stops_no_other_and_is_all_that_a_second_start_runs(folder):

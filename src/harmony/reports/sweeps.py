@@ -70,15 +70,7 @@ def best(cells: dict[Cell, Spread]) -> set[Cell]:
 def print_sweep(jobs: Sequence[SweepJob], *, title: str) -> None:
     """The validation scores, then the results, domain by domain; `*` marks the best."""
     console = Console(width=None if sys.stdout.isatty() else 120)
-    scores: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for job, text in zip(jobs, settings(jobs), strict=True):
-        for stage, score in job.scores.items():
-            scores[text, stage].append(score)
-    if scores:
-        grid = _grid(f"{title}: validation score", ["settings", "trained"], ["score", "runs"])
-        for (text, stage), values in scores.items():
-            grid.add_row(text, stage, _spread(values).text(3), str(len(values)))
-        console.print(grid)
+    _print_scores(console, jobs, title)
     cells = over_seeds(jobs)
     if not cells:
         return
@@ -89,20 +81,30 @@ def print_sweep(jobs: Sequence[SweepJob], *, title: str) -> None:
     for domain, text, method in sorted(dict.fromkeys(key[:3] for key in cells), key=lambda key: domains.index(key[0])):
         if former not in (None, domain):
             grid.add_section()
-        row = [(domain, text, method, metric) for metric in shown]
-        texts = [
-            cells[key].text(DIGITS[key[3]]) + ("*" if key in winners else "") if key in cells else "-" for key in row
-        ]
-        runs = max(cells[key].seeds for key in row if key in cells)
-        grid.add_row("" if domain == former else domain, text, method, *texts, str(runs))
+        row = [key for metric in shown if (key := (domain, text, method, metric)) in cells]
+        texts = {key[3]: cells[key].text(DIGITS[key[3]]) + ("*" if key in winners else "") for key in row}
+        runs = max(cells[key].seeds for key in row)
+        grid.add_row("" if domain == former else domain, text, method, *(texts.get(m, "-") for m in shown), str(runs))
         former = domain
     console.print(grid)
+
+
+def _print_scores(console: Console, jobs: Sequence[SweepJob], title: str) -> None:
+    scores: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for job, text in zip(jobs, settings(jobs), strict=True):
+        for stage, score in job.scores.items():
+            scores[text, stage].append(score)
+    grid = _grid(f"{title}: validation score", ["settings", "trained"], ["score", "runs"])
+    for (text, stage), values in scores.items():
+        grid.add_row(text, stage, _spread(values).text(3), str(len(values)))
+    if scores:
+        console.print(grid)
 
 
 def _grid(title: str, left: list[str], right: list[str]) -> Table:
     grid = Table(title=title, title_justify="left")
     for label in left:
-        grid.add_column(label)
+        grid.add_column(label, overflow="fold")
     for label in right:
         grid.add_column(label, justify="right")
     return grid
