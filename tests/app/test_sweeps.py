@@ -59,6 +59,14 @@ def test_an_interrupted_sweep_stops_as_a_whole(folder):
     assert len(list(folder.path.glob("runs/models/flow-*"))) == 1
 
 
+def test_a_sweep_that_is_started_twice_at_once_does_each_job_once(folder):
+    both = [folder.start("train", "-m", "seed=1,2", *SHORT) for _ in range(2)]
+    outputs = [process.communicate(timeout=240)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert sum(output.count("flow: training") for output in outputs) == 2
+    assert {job["state"] for job in records(folder).values()} == {"done"}
+
+
 def curve(folder, seed):
     (path,) = folder.path.glob(f"runs/quickstart/seed{seed}-*/log/version_*/metrics.csv")
     return [
