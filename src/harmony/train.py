@@ -118,8 +118,8 @@ def fit(
     if trainer.world_size > 1:
         if node.batch_size % trainer.world_size:
             raise ConfigError(
-                f"tasks.{task.monitor.split('/')[0]}.batch_size={node.batch_size}: not divisible by "
-                f"{trainer.world_size} processes -> use a batch size that is"
+                f"batch_size={node.batch_size}: not divisible by {trainer.world_size} processes -> use "
+                f"tasks....batch_size={-(-node.batch_size // trainer.world_size) * trainer.world_size}"
             )
         share_batch_statistics(task)
     trainer.fit(task, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)

@@ -102,7 +102,7 @@ def test_two_processes_learn_what_one_does_also_in_a_sweep(tmp_path, cache):
 def test_a_batch_that_the_processes_cannot_share_is_refused(folder):
     code, output = folder.run("train", *SHORT, "trainer.devices=3", "trainer.accelerator=cpu")
     assert code == 2
-    assert "tasks.flow.batch_size=4: not divisible by 3" in output
+    assert "batch_size=4: not divisible by 3 processes -> use tasks....batch_size=6" in output
 
 
 @pytest.mark.skipif(importlib.util.find_spec("optuna") is None, reason="the extra `optuna` is not installed")
