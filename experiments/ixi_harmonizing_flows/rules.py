@@ -1,6 +1,6 @@
 """What each stopping rule would have kept, read off adaptations that ran all their passes.
 
-    python experiments/ixi_harmonizing_flows/rules.py runs/ixi_harmonizing_flows/seed1-... [reference bpd]
+python experiments/ixi_harmonizing_flows/rules.py runs/ixi_harmonizing_flows/seed1-... [reference bpd]
 """
 
 import json

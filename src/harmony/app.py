@@ -7,14 +7,17 @@ import logging
 import os
 import re
 import sys
+import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 import hydra
 import torch
 from hydra.errors import InstantiationException
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from safetensors import SafetensorError
@@ -22,14 +25,18 @@ from safetensors.torch import load_file
 from yaml import YAMLError
 
 from harmony import __version__
-from harmony.core import CheckpointError, ConfigError, HarmonyError, Scan, interrupts
+from harmony.core import CheckpointError, ConfigError, HarmonyError, Scan, interrupts, read_rows
+from harmony.core.locks import claim
 from harmony.core.reference import VERSION as REFERENCE_VERSION
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder, content_key, fingerprint
+from harmony.core.vocabulary import TRAINING
 from harmony.data import QueryScanner, SliceDataModule, query_scanner
 from harmony.downstream import Segmentation
 from harmony.methods import Method
 from harmony.networks import AnySizeUNet
+from harmony.reports import result_table
+from harmony.sweep import Job, folder_override
 
 # What a config may build: public classes and factories of the rooms, and these few of others. Anything else
 # (`os.system`, `pathlib.Path.unlink`) is refused before a single object is made.
@@ -45,6 +52,10 @@ _ELSEWHERE = re.compile(
     r"|.*hydra\.searchpath|--config|-c[dpn]"
 )
 
+# Trainer settings that say where to train, and not what comes out but for rounding: no part of a model's fingerprint.
+_MACHINE = ("accelerator", "devices", "num_nodes", "strategy")
+_MACHINE_DEFAULTS = {"accelerator": "auto", "devices": 1}
+
 
 def conf_folder() -> str:
     """The configs: beside `src` in a checkout, inside the package in a wheel."""
@@ -52,36 +63,89 @@ def conf_folder() -> str:
     return str(next(conf for conf in (package / "conf", package.parents[1] / "conf") if conf.exists()))
 
 
-def entry_point(run: Callable[[DictConfig], None], config: str = "config") -> Callable[[], None]:
-    """A Hydra program around `run`: quiet libraries, user errors in one line with exit code 2, signals as 128 + n."""
+Runs = dict[str, Path]  # stage, or evaluate -> run folder
 
-    def guarded(cfg: DictConfig) -> None:
+
+def entry_point(run: Callable[[DictConfig], Runs | None], config: str = "config") -> Callable[[], None]:
+    """A Hydra program around `run`: quiet libraries, user errors in one line with exit code 2, signals as 128 + n.
+
+    In a sweep (-m) a job that fails is named at once, and the others go on.
+    """
+
+    def checked(cfg: DictConfig) -> Runs | None:
+        interrupts.check()
+        refuse_foreign_targets(cfg)
+        if config == "config":
+            check(cfg)
+        return run(cfg)
+
+    def guarded(cfg: DictConfig) -> float | None:
         _quiet()
         interrupts.watch()
+        job = Job.current() if config == "config" and not rank() else None
+        environment = dict(os.environ)
         try:
-            refuse_foreign_targets(cfg)
-            if config == "config":
-                check(cfg)
-            run(cfg)
-        except (HarmonyError, OmegaConfBaseException) as error:
-            sys.exit(_fail(error))
-        except InstantiationException as error:
-            if isinstance(error.__cause__, HarmonyError | TypeError | ValueError):
-                sys.exit(_fail(error.__cause__, where=str(error).splitlines()[-1]))
-            raise
-        except interrupts.Interrupted as signal:
-            print(f"stopped by {signal}: start the same command again to go on", file=sys.stderr)
-            sys.exit(signal.exit_code)
+            if job is not None:
+                with job.alone() as mine, _command_of(job):
+                    return one_of_many(cfg, checked, job) if mine else None
+            checked(cfg)
+        except interrupts.Interrupted as stop:
+            sys.exit(_stopped(stop, job))
+        except Exception as error:
+            message = _explain(error)
+            if message is None:
+                raise
+            sys.exit(_fail(message))
         finally:
             _finish_log()
+            _leave_group(environment)
+        return None
 
     def program() -> None:
-        for argument in sys.argv[1:]:
-            if _ELSEWHERE.match(argument):
-                sys.exit(_fail(ConfigError(f"{argument}: '..' and configs from elsewhere are not allowed")))
+        _refuse_elsewhere(sys.argv[1:])
+        if config == "config":
+            sys.argv += folder_override(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=conf_folder(), config_name=config)(guarded)()
 
     return program
+
+
+def _refuse_elsewhere(words: list[str]) -> None:
+    for word in words:
+        if _ELSEWHERE.match(word):
+            sys.exit(_fail(ConfigError(f"{word}: '..' and configs from elsewhere are not allowed")))
+
+
+def one_of_many(cfg: DictConfig, run: Callable[[DictConfig], Runs | None], job: Job) -> float | None:
+    """One job of a sweep. Returns its objective, for a sweeper that searches; None where it failed."""
+    job.record("running")
+    try:
+        runs = run(cfg) or {}
+        value = objective(cfg, runs)
+    except Exception as error:
+        message = _explain(error)
+        if message is None:
+            traceback.print_exc()
+        problem = message or f"{type(error).__name__}: {error}"
+        print(f"error: job {' '.join(job.overrides)}: {problem}", file=sys.stderr, flush=True)
+        job.record("failed", problem=problem)
+        return None
+    job.record("done", runs=runs)
+    return value
+
+
+def objective(cfg: DictConfig, runs: Runs) -> float | None:
+    """What a search over settings minimises or maximises: `cfg.objective`, or the last trained network's score."""
+    if cfg.objective is None:
+        trained = [path for stage, path in runs.items() if stage != "evaluate"]
+        return float(RunFolder(trained[-1]).summary()["score"]) if trained else None
+    if "evaluate" not in runs:
+        raise ConfigError(f"objective={cfg.objective} is a result, and nothing was evaluated -> add evaluate to stages")
+    table = result_table(read_rows(runs["evaluate"] / "results.csv"))
+    found = table.flat_means() | table.query_means()
+    if cfg.objective not in found:
+        raise ConfigError(f"objective={cfg.objective}: not a result of this run; there are {', '.join(found)}")
+    return found[cfg.objective]
 
 
 def check(cfg: DictConfig) -> None:
@@ -161,7 +225,7 @@ def model_run(cfg: DictConfig, data: SliceDataModule, stage: str) -> RunFolder:
         "version": __version__,
         "seed": cfg.seed,
         "task": plain(cfg.tasks[stage]) | ({"scanner": plain(cfg.data.scanners[query])} if query else {}),
-        "trainer": plain(cfg.trainer),
+        "trainer": {key: plain(cfg.trainer)[key] for key in cfg.trainer if key not in _MACHINE} | _MACHINE_DEFAULTS,
         "reference": [plain(cfg.reference), REFERENCE_VERSION],
         "data": data_identity(cfg, data),
     }
@@ -178,6 +242,11 @@ def experiment_run(cfg: DictConfig, data: SliceDataModule) -> RunFolder:
         "query": [plain(cfg.data.query), plain(cfg.data.scanners)],
     }
     return RunFolder(Path(cfg.runs).expanduser() / cfg.name / f"seed{cfg.seed}-{fingerprint(settings)}")
+
+
+def alone(run: RunFolder) -> AbstractContextManager[bool]:
+    """Hold a run's folder: another process that wants the same run waits, then finds it done. A group holds it once."""
+    return nullcontext(True) if rank() else claim(run.path / ".lock", wait=True)
 
 
 def models_wanted(cfg: DictConfig) -> list[str]:
@@ -275,6 +344,7 @@ def build_method(node: dict[str, Any], networks: Mapping[str, torch.nn.Module], 
 def build_logger(cfg: DictConfig, run: RunFolder) -> Any:
     """The experiment's logger. W&B is offline without a key, and goes on in the same run after a resume."""
     os.environ.setdefault("WANDB_SILENT", "true")
+    os.environ.setdefault("WANDB_DATA_DIR", str(Path(cfg.runs).expanduser().absolute() / ".wandb"))
     partial = build(cfg.logger)
     if cfg.logger._target_.endswith("CSVLogger"):
         return partial(save_dir=str(run.path), name="log")
@@ -286,28 +356,83 @@ def build_logger(cfg: DictConfig, run: RunFolder) -> Any:
         save_dir=str(run.path),
         offline=not os.environ.get("WANDB_API_KEY"),
         config=plain(cfg),
+        group=cfg.name,
+        tags=[cfg.name, f"data:{cfg.data.source._target_.split('.')[-1].lower()}", f"seed:{cfg.seed}", *cfg.methods],
     )
     logger._wandb_init.pop("anonymous", None)  # Lightning sets it, and W&B warns of it at every start
+    for name, metric in TRAINING.items():  # the best validation is what runs are sorted by; the step is the optimizer's
+        best = {"lower": "min", "higher": "max", None: "last"}[metric.better] if "/val_" in name else "last"
+        logger.experiment.define_metric(name, step_metric="trainer/global_step", summary=best)
     return logger
+
+
+def rank() -> int:
+    """Of the processes that train together (DDP): this one's number. Only 0 prints, writes, evaluates."""
+    return int(getattr(rank_zero_only, "rank", 0))
 
 
 def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _fail(error: BaseException, where: str = "") -> int:
-    print(f"error: {error}" + (f" ({where})" if where else ""), file=sys.stderr)
+def _explain(error: Exception) -> str | None:
+    """The one line for a mistake that the user can mend; None for a bug, which deserves its traceback."""
+    if isinstance(error, HarmonyError | OmegaConfBaseException):
+        return str(error)
+    if isinstance(error, InstantiationException) and isinstance(error.__cause__, HarmonyError | TypeError | ValueError):
+        return f"{error.__cause__} ({str(error).splitlines()[-1]})"
+    return None
+
+
+def _stopped(stop: interrupts.Interrupted, job: Job | None) -> int:
+    """What is left to do after a signal. The exit code."""
+    if job is not None:
+        job.record("interrupted", problem=str(stop))
+    interrupts.requeue(stop)
+    if rank():
+        return 0  # Lightning kills the whole group when one of its processes fails
+    print(f"stopped by {stop}: start the same command again to go on", file=sys.stderr)
+    return stop.exit_code
+
+
+def _fail(message: object) -> int:
+    print(f"error: {message}", file=sys.stderr)
     return 2
 
 
+@contextmanager
+def _command_of(job: Job) -> Iterator[None]:
+    """The command line of this one job: what Lightning starts the other processes of a group with."""
+    whole = sys.argv
+    sys.argv = [whole[0], *job.overrides]
+    try:
+        yield
+    finally:
+        sys.argv = whole
+
+
+def _leave_group(environment: Mapping[str, str]) -> None:
+    """Undo what Lightning did to this process when it started a group: the next job of a sweep starts its own."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    for name in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        if name not in environment:
+            os.environ.pop(name, None)
+
+
 def _finish_log() -> None:
-    """Close the W&B run, if there is one: the next job of a sweep is a run of its own."""
+    """Close the W&B run, if there is one: the next job of a sweep is a run of its own. An offline one can be seen."""
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
+        folder, offline = Path(wandb.run.dir).parents[1], wandb.run.offline
         wandb.finish()
+        if offline and not rank():
+            print(f"to see the log: wandb leet {folder}; to upload it: wandb sync {folder}/offline-run-*")
 
 
 def _quiet() -> None:
+    if rank():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("harmony").setLevel(logging.INFO)
     for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from statistics import mean
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from harmony import app
-from harmony.core import Harmonized, Row, Stack, Volume, interrupts, read_rows, write_rows
-from harmony.core.files import write_atomic
+from harmony.core import REFERENCE, Harmonized, Row, Stack, Volume, interrupts, read_rows, write_rows
+from harmony.core.files import atomic_path, write_atomic
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder
-from harmony.data import QueryScanner, watched
+from harmony.data import QueryScanner, SliceDataModule, watched
 from harmony.flows import ImageDensity
 from harmony.methods import AdaptiveMethod, Evidence, Method
 from harmony.metrics import jitter, psnr, ssim
@@ -30,15 +33,21 @@ from harmony.reports import (
     print_table,
     result_table,
     trajectory_figure,
+    upright,
 )
 
-REFERENCE = "reference"  # the domain of untouched reference scans
 
-
-def evaluate(cfg: DictConfig) -> None:
+def evaluate(cfg: DictConfig) -> app.Runs:
     """Every chosen method on every query domain, per subject; results, summary and figures in the run folder."""
     data = app.build_data(cfg)
     run = app.experiment_run(cfg, data)
+    if not app.rank():  # of several processes one evaluates
+        with app.alone(run):
+            evaluate_run(cfg, data, run)
+    return {"evaluate": run.path}
+
+
+def evaluate_run(cfg: DictConfig, data: SliceDataModule, run: RunFolder) -> None:
     if run.done:
         print(f"evaluation: {run.path} is done, reused")
         show(cfg, result_table(read_rows(run.path / "results.csv")))
@@ -191,25 +200,49 @@ def draw(
     comparison_figure(
         path, query.image[middle, 0], truth.image[middle, 0], panels, title=f"{domain}, {volume.scan.name}"
     )
+    shown = {"query": query.image[middle, 0]} | dict(panels) | {"truth": truth.image[middle, 0]}
+    keep_panels(run.path / "panels" / domain / f"{volume.scan.name}.npz", shown, truth.mask[middle, 0])
     traces = {name: outcome.trace for name, outcome in outcomes.items() if outcome.trace}
     if traces:
         trajectory_figure(path.with_stem(f"{path.stem}-trajectories"), traces, title=f"{domain}, {volume.scan.name}")
+
+
+def keep_panels(path: Path, slices: dict[str, torch.Tensor], brain: torch.Tensor) -> None:
+    """Slices and brain mask, upright, 0..255: for the experiment's log."""
+    pictures = {name: upright((255 * image).round().to(torch.uint8)) for name, image in slices.items()}
+    pictures["brain"] = upright(brain.to(torch.uint8))
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **pictures)
 
 
 def log_results(cfg: DictConfig, run: RunFolder, rows: list[Row]) -> None:
     """The table, its means and the figures into the experiment's log."""
     logger = app.build_logger(cfg, run)
     table = result_table(rows)
-    logger.log_metrics({f"result/{key}": value for key, value in table.flat_means().items()})
+    means = table.query_means() | table.flat_means()
+    logger.log_metrics({f"result/{key}": value for key, value in means.items()})
     if hasattr(logger, "log_table"):
         logger.log_table(
             key="results", columns=list(Row.__annotations__), data=[list(vars(row).values()) for row in rows]
         )
         for figure in sorted((run.path / "figures").glob("*.png")):
             logger.log_image(key=f"figures/{figure.stem}", images=[str(figure)])
+        log_panels(logger, run)
     logger.finalize("success")
-    if hasattr(logger, "log_table"):
-        logger.experiment.finish()
+
+
+def log_panels(logger: Any, run: RunFolder) -> None:
+    """Per domain the drawn slices as pictures side by side, with the brain mask to lay over them."""
+    panels: dict[str, list[tuple[str, np.ndarray, np.ndarray]]] = defaultdict(list)
+    for path in sorted((run.path / "panels").glob("*/*.npz")):
+        with np.load(path) as found:
+            panels[path.parent.name] += [
+                (f"{name}, {path.stem}", found[name], found["brain"]) for name in found.files if name != "brain"
+            ]
+    for domain, shown in panels.items():
+        captions, images, brains = (list(column) for column in zip(*shown, strict=True))
+        masks = [{"brain": {"mask_data": brain, "class_labels": {1: "brain"}}} for brain in brains]
+        logger.log_image(key=f"panels/{domain}", images=images, caption=captions, masks=masks)
 
 
 def show(cfg: DictConfig, table: ResultTable) -> None:

@@ -34,7 +34,8 @@ class Folder:
     def start(self, module, *overrides):
         flags = [word for word in overrides if word.startswith("-")]
         words = [word for word in overrides if not word.startswith("-")]
-        command = [sys.executable, "-m", f"harmony.{module}", *flags, *TINY, *words]
+        tiny = TINY if module in ("train", "evaluate") else []
+        command = [sys.executable, "-m", f"harmony.{module}", *flags, *tiny, *words]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, cwd=self.path, env=self.env, stdout=pipe, stderr=subprocess.STDOUT, text=True)
 

@@ -2,14 +2,19 @@
 
 import csv
 import json
+import os
 import signal
 import struct
+import time
+from pathlib import Path
 
 import pytest
 import torch
 from commands import Folder
 from safetensors.torch import load_file
 from wandb.proto import wandb_internal_pb2
+
+from harmony.core.vocabulary import is_known
 
 METHODS = ["none", "histogram_matching", "blindharmony"]
 LONG = ("tasks.flow.max_steps=60", "tasks.flow.val_every=5", "stages=[flow]")
@@ -61,13 +66,24 @@ def test_a_finished_experiment_is_reused_and_says_so(finished):
     assert "reused" in output
 
 
-def test_the_offline_wandb_run_holds_scalars_images_and_the_table(finished):
-    logged = {}
-    for path in finished.path.glob("runs/quickstart/*/wandb/offline-run-*/*.wandb"):
-        for record in records(path):
-            for item in record.history.item:
-                key = item.key or "/".join(item.nested_key)
-                logged[key] = json.loads(item.value_json)
+@pytest.fixture(scope="module")
+def log(finished):
+    """All records of the finished run's offline W&B files."""
+    return [
+        record
+        for path in sorted(finished.path.glob("runs/quickstart/*/wandb/offline-run-*/*.wandb"))
+        for record in records(path)
+    ]
+
+
+@pytest.fixture(scope="module")
+def logged(log):
+    """Every logged name with its last value."""
+    items = [item for record in log for item in record.history.item]
+    return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+def test_the_offline_wandb_run_holds_scalars_images_and_the_table(finished, logged):
     assert logged["flow/val_bpd"] == pytest.approx(
         json.loads((finished.one("runs/models/flow-*") / "summary.json").read_text())["score"], abs=0.5
     )
@@ -77,7 +93,49 @@ def test_the_offline_wandb_run_holds_scalars_images_and_the_table(finished):
     summary = json.loads((finished.one("runs/quickstart/seed1-*") / "summary.json").read_text())
     expected = summary["means"]["exp"]["blindharmony"]["psnr"][0]
     assert logged["result/exp/blindharmony/psnr"] == pytest.approx(expected)
+    both = [summary["means"][domain]["blindharmony"]["psnr"][0] for domain in ("exp", "mix")]
+    assert logged["result/mean/blindharmony/psnr"] == pytest.approx(sum(both) / 2)
     assert any(key.startswith("figures/") for key in logged)
+    assert logged["panels/mix/captions"][0].startswith("query, ")
+    assert len(logged["panels/mix/all_masks"]) == logged["panels/mix/count"] == 2 + len(METHODS)
+    assert f"wandb leet {finished.one('runs/quickstart/seed1-*').relative_to(finished.path)}/wandb" in finished.output
+    assert finished.output.count("wandb sync") == 1
+
+
+def test_every_number_in_the_log_is_in_the_vocabulary(logged):
+    pictures = ("flow/slices/", "flow/reconstructions/", "flow/samples/", "figures/", "panels/", "results/")
+    numbers = {key for key, value in logged.items() if isinstance(value, int | float) and not key.startswith(pictures)}
+    own = {"epoch", "trainer/global_step", "_step", "_runtime", "_timestamp", "_wandb/runtime"}
+    assert len(numbers) > 50
+    assert {key for key in numbers - own if not is_known(key)} == set()
+
+
+def test_the_log_holds_every_metric_that_the_dashboard_names(finished, logged):
+    code, output = finished.run("dashboard")
+    assert code == 0, output
+    assert "WANDB_API_KEY" in output
+    spec = json.loads((finished.path / "dashboard.json").read_text())
+    panels = [panel for section in spec["sections"] for panel in section["panels"]]
+    for panel in panels:
+        for metric in panel["metrics"]:
+            assert metric in logged or f"{metric}/_type" in logged, metric
+    assert {metric for panel in panels for metric in panel["metrics"]} >= {
+        "result/mean/blindharmony/psnr",
+        "flow/val_bpd",
+    }
+
+
+def test_a_run_can_be_found_again_sorted_and_used(log):
+    (tags,) = {tuple(record.run.tags) for record in log if record.run.tags}
+    assert set(tags) == {"quickstart", "data:atlas", "seed:1", *METHODS}
+    assert any(update.key == "tasks" for record in log for update in record.run.config.update)
+    defined = {record.metric.name: record.metric for record in log if record.HasField("metric")}
+    assert defined["flow/val_bpd"].step_metric == "trainer/global_step"
+    assert defined["flow/val_bpd"].summary.min
+    models = [record.artifact for record in log if record.artifact.type == "model"]
+    assert [path.path for path in models[0].manifest.contents] == [
+        "config.yaml", "model.safetensors", "model_card.json", "reference.safetensors",
+    ]  # fmt: skip
 
 
 def records(path):
@@ -108,6 +166,38 @@ def test_a_stopped_training_goes_on_to_the_same_weights(folder, straight, signum
     assert found == 0, output
     assert "resuming" in output
     assert not (flow / "INTERRUPTED").exists()
+    same_weights(straight, flow)
+    logs = [path.name.split("-", 3)[3] for path in folder.path.glob("runs/quickstart/*/wandb/offline-run-*")]
+    assert len(logs) == 2
+    assert len(set(logs)) == 1, "a resumed run goes on in the same W&B run"
+
+
+def test_a_preempted_job_of_a_scheduler_saves_goes_back_into_the_queue_and_on_to_the_same_weights(folder, straight):
+    """submitit's own machine-local queue, with the signal that SLURM sends; on SLURM itself: docs/scaling.md."""
+    process = folder.start("train", "-m", "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=30", *LONG)
+    log = wait_for(lambda: next(folder.path.glob("runs/sweeps/*/.submitit/*/*_log.out"), None))
+    wait_for(lambda: "step 10/60" in log.read_text())
+    queue = log.name.split("_")[0]
+    (job,) = Path(f"/proc/{queue}/task/{queue}/children").read_text().split()
+    os.kill(int(job), signal.SIGUSR2)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    assert "1 done" in output
+    assert "Requeued job" in log.read_text()
+    assert "resuming" in log.read_text()
+    same_weights(straight, folder.one("runs/models/flow-*"))
+
+
+def wait_for(found, seconds=120):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := found():
+            return value
+        time.sleep(0.1)
+    raise TimeoutError
+
+
+def same_weights(straight, flow):
     weights = load_file(flow / "model.safetensors")
     for name, tensor in load_file(straight).items():
         assert torch.equal(tensor, weights[name]), name

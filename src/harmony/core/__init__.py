@@ -2,11 +2,12 @@
 
 from harmony.core.errors import CheckpointError, ConfigError, DataError, HarmonyError
 from harmony.core.manifest import Scan, Source, split_by_subject
-from harmony.core.results import Row, read_rows, write_rows
+from harmony.core.results import REFERENCE, Row, read_rows, write_rows
 from harmony.core.stack import Harmonized, Stack
 from harmony.core.volume import Volume
 
 __all__ = [
+    "REFERENCE",
     "CheckpointError",
     "ConfigError",
     "DataError",

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from harmony.core.files import write_atomic
 
+REFERENCE = "reference"  # the domain of untouched reference scans
+
 
 @dataclass(frozen=True)
 class Row:

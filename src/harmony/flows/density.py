@@ -10,6 +10,7 @@ from nflows.transforms import Transform
 from torch import Tensor, nn
 
 from harmony.flows.dequantization import Dequantization, UniformDequantization, draw_noise
+from harmony.networks.global_batch import rows_of_batch
 
 
 class Encoded(NamedTuple):
@@ -117,7 +118,8 @@ class ImageDensity(nn.Module):
 
     def _noise(self, image: Tensor, generator: torch.Generator | None) -> Tensor:
         if generator is not None:
-            return draw_noise(tuple(image.shape), image, generator)
+            count, mine = rows_of_batch(len(image))
+            return draw_noise((count, *image.shape[1:]), image, generator)[mine]
         field = draw_noise((1, *image.shape[1:]), image, torch.Generator().manual_seed(self.seed))
         return field.expand_as(image)
 

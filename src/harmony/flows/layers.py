@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from harmony.flows.conditioner import Conditioner
 from harmony.flows.splines import SplineParameters, SplineSettings, spline_forward, spline_inverse
+from harmony.networks.global_batch import global_moments
 
 
 class Squeeze(Transform):
@@ -63,10 +64,10 @@ class ActNorm(Transform):
     def _initialize(self, inputs: Tensor) -> None:
         values = inputs.transpose(0, 1).flatten(1)
         flat = torch.ones(len(values)).to(values)
-        deviation = values.std(1) if values.shape[1] > 1 else flat
+        mean, deviation = global_moments(values) if values.shape[1] > 1 else (values.mean(1), flat)
         deviation = torch.where(deviation > 1e-6, deviation, flat)
         self.log_scale.copy_(-deviation.log())
-        self.shift.copy_(-values.mean(1) / deviation)
+        self.shift.copy_(-mean / deviation)
         self.initialized.fill_(True)
 
 

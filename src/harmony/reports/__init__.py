@@ -7,8 +7,10 @@ from harmony.reports.figures import (
     comparison_figure,
     curves_figure,
     trajectory_figure,
+    upright,
 )
 from harmony.reports.quality import QualityEntry, before_after_figure, quality_page
+from harmony.reports.sweeps import SweepJob, print_sweep
 from harmony.reports.tables import ResultTable, print_table, result_table
 
 __all__ = [
@@ -16,12 +18,15 @@ __all__ = [
     "Panel",
     "QualityEntry",
     "ResultTable",
+    "SweepJob",
     "adaptation_figure",
     "before_after_figure",
     "comparison_figure",
     "curves_figure",
+    "print_sweep",
     "print_table",
     "quality_page",
     "result_table",
     "trajectory_figure",
+    "upright",
 ]

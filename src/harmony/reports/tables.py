@@ -7,11 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import nan
+from statistics import fmean
 
 from rich.console import Console
 from rich.table import Table
 
-from harmony.core import Row
+from harmony.core import REFERENCE, Row
+from harmony.core.vocabulary import MEAN
 from harmony.metrics import Interval, bootstrap_mean
 
 # What the printed table shows, in this order; results.csv holds everything.
@@ -34,6 +36,14 @@ class ResultTable:
 
     def flat_means(self) -> dict[str, float]:
         return {f"{domain}/{method}/{metric}": cell.mean for (domain, method, metric), cell in self.cells.items()}
+
+    def query_means(self) -> dict[str, float]:
+        """`mean/<method>/<metric>`: the mean over the query domains, what runs are sorted by."""
+        found: dict[tuple[str, str], list[float]] = defaultdict(list)
+        for (domain, method, metric), cell in self.cells.items():
+            if domain != REFERENCE:
+                found[method, metric].append(cell.mean)
+        return {f"{MEAN}/{method}/{metric}": fmean(values) for (method, metric), values in found.items()}
 
     def means(self) -> dict[str, dict[str, dict[str, list[float]]]]:
         """domain -> method -> metric -> [mean, low, high], for summary.json."""

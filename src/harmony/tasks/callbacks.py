@@ -15,7 +15,8 @@ from harmony.tasks.flow import FlowTask
 
 
 class StopOnSignal(lightning.Callback):
-    """After SIGTERM or SIGINT: save a checkpoint between two steps, then leave with the shell's exit code.
+    """After a signal: save a checkpoint between two steps, then leave with the shell's exit code. Of several processes
+    all leave after the same step, whichever of them got the signal.
 
     every: steps between validations. Where one is due, it and the step after it come first: a run that resumed there
     would skip that validation, and with it perhaps the best one.
@@ -29,9 +30,13 @@ class StopOnSignal(lightning.Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: object) -> None:
         validation_due = self.every > 1 and trainer.global_step % self.every == 0
-        if interrupts.received() and not validation_due:
+        signum = interrupts.received()
+        if trainer.world_size > 1:
+            everywhere = torch.tensor(signum, device=trainer.strategy.root_device)
+            signum = int(trainer.strategy.reduce(everywhere, reduce_op="max"))
+        if signum and not validation_due:
             trainer.save_checkpoint(self.checkpoint)
-            interrupts.check()
+            raise interrupts.Interrupted(signum)
 
 
 class ProgressLines(lightning.Callback):
@@ -53,6 +58,8 @@ class CurveFile(lightning.Callback):
         self.path = path
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         add_to_curves(self.path, trainer.global_step, values)
 

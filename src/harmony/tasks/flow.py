@@ -16,6 +16,7 @@ from harmony.flows import ImageDensity
 from harmony.tasks.guided import Guidance
 
 Batch = dict[str, Tensor]
+PROCESS = 1 << 40  # apart: the seeds of the processes that train together
 
 
 class FlowTask(lightning.LightningModule):
@@ -54,11 +55,12 @@ class FlowTask(lightning.LightningModule):
         draw = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
         if self.guided is None:
             bpd = self.density.bits_per_dim(batch["image"], draw).mean()
-            self.log("flow/train_bpd", bpd, prog_bar=True)
+            self.log("flow/train_bpd", bpd, prog_bar=True, sync_dist=True)
             return bpd
+        draw.manual_seed(draw.initial_seed() + self.global_rank * PROCESS)
         image, label = self.guided.training(batch["image"], batch["mask"], draw)
         bpd = self.density.bits_per_dim(image, draw)
-        self.log("flow/train_bpd", bpd[label > 0].mean(), prog_bar=True)
+        self.log("flow/train_bpd", bpd[label > 0].mean(), prog_bar=True, sync_dist=True)
         return self.guided.loss(bpd, label)
 
     def validation_step(self, batch: Batch, index: int) -> None:

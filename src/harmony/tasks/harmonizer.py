@@ -16,6 +16,7 @@ from harmony.core import Stack
 from harmony.core.reference import Reference
 from harmony.data import Corruption
 from harmony.networks import Harmonizer
+from harmony.tasks.flow import PROCESS
 
 Batch = dict[str, Tensor]
 
@@ -48,8 +49,8 @@ class HarmonizerTask(lightning.LightningModule):
         self.per_volume, self.halve_every, self.seed, self.reference = per_volume, halve_every, seed, reference
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        mse = self.loss(batch, self.seed * 1_000_003 + self.global_step)
-        self.log("harmonizer/train_mse", mse, prog_bar=True)
+        mse = self.loss(batch, self.seed * 1_000_003 + self.global_step + self.global_rank * PROCESS)
+        self.log("harmonizer/train_mse", mse, prog_bar=True, sync_dist=True)
         return mse
 
     def validation_step(self, batch: Batch, index: int) -> None:

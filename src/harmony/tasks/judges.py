@@ -31,7 +31,7 @@ class SegmenterTask(lightning.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         loss = F.cross_entropy(self.network(batch["image"]), labels_of(batch))
-        self.log("segmenter/train_loss", loss, prog_bar=True)
+        self.log("segmenter/train_loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:

@@ -1,0 +1,58 @@
+"""Every name under which a number is logged, and which way is better: one list for all tasks and methods.
+
+Training logs `<task>/<metric>` against the optimizer step. Evaluation logs `result/<domain>/<method>/<metric>`, the
+mean over subjects, and `result/mean/<method>/<metric>`, the mean over the query domains.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Metric:
+    """label: with the unit, for people. better: None where neither way is."""
+
+    label: str
+    better: Literal["higher", "lower"] | None
+
+
+TRAINING = {
+    "flow/train_bpd": Metric("bits per dimension of training slices", "lower"),
+    "flow/val_bpd": Metric("bits per dimension of validation slices", "lower"),
+    "flow/val_bpd_altered": Metric("bits per dimension of altered validation slices", "higher"),
+    "harmonizer/train_mse": Metric("squared error of training slices, grey levels of 255", "lower"),
+    "harmonizer/val_mse": Metric("squared error of validation slices, grey levels of 255", "lower"),
+    "segmenter/train_loss": Metric("cross-entropy of training slices", "lower"),
+    "segmenter/val_dice_error": Metric("1 - Dice of validation slices", "lower"),
+    "age/train_mae": Metric("age error of training subjects, years", "lower"),
+    "age/val_mae": Metric("age error of validation subjects, years", "lower"),
+}
+
+RESULTS = {
+    "psnr": Metric("PSNR, dB", "higher"),
+    "psnr_brain": Metric("PSNR in the brain, dB", "higher"),
+    "ssim": Metric("SSIM", "higher"),
+    "ssim_brain": Metric("SSIM in the brain", "higher"),
+    "bpd": Metric("bits per dimension", None),  # likely is not the same as right: smooth images are likely
+    "jitter": Metric("jitter, grey levels of 255", None),  # 0 for a method that changes nothing
+    "seconds": Metric("seconds per volume", None),  # a cost, not a merit
+    "fallbacks": Metric("slices that fell back", "lower"),
+}
+
+PICTURES = ("flow/slices", "flow/reconstructions", "flow/samples", "panels/*", "figures/*", "results")
+
+MEAN = "mean"  # in the place of a domain: over the query domains
+
+
+def result_key(domain: str, method: str, metric: str) -> str:
+    return f"result/{domain}/{method}/{metric}"
+
+
+def is_known(key: str) -> bool:
+    """Whether a logged number is in the vocabulary."""
+    if key.startswith("result/"):
+        parts = key.split("/")
+        return len(parts) == 4 and parts[3] in RESULTS
+    return key in TRAINING

@@ -1,0 +1,114 @@
+"""The jobs of a sweep as one table: mean and spread over the seeds, and which is best."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from harmony.core.vocabulary import RESULTS
+from harmony.reports.tables import DIGITS, SHOWN, ResultTable
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """overrides: key -> value, of one finished job. scores: trained stage -> validation score."""
+
+    overrides: dict[str, str]
+    scores: dict[str, float]
+    results: ResultTable | None
+
+
+class Spread(NamedTuple):
+    """Mean over `seeds` seeds, and their sample standard deviation (nan for one)."""
+
+    mean: float
+    deviation: float
+    seeds: int
+
+    def text(self, digits: int) -> str:
+        return f"{self.mean:.{digits}f}" + (f" ±{self.deviation:.{digits}f}" if self.seeds > 1 else "")
+
+
+Cell = tuple[str, str, str, str]  # domain, settings, method, metric
+
+
+def settings(jobs: Sequence[SweepJob]) -> list[str]:
+    """What a job has that another has not, the seed aside: jobs with the same text differ by the seed alone."""
+    keys = [key for job in jobs for key in job.overrides if key != "seed"]
+    varied = [key for key in dict.fromkeys(keys) if len({job.overrides.get(key) for job in jobs}) > 1]
+    return [" ".join(f"{key}={job.overrides[key]}" for key in varied if key in job.overrides) for job in jobs]
+
+
+def over_seeds(jobs: Sequence[SweepJob]) -> dict[Cell, Spread]:
+    """(domain, settings, method, metric) -> mean and spread, over seeds, of the means over subjects."""
+    found: dict[Cell, list[float]] = defaultdict(list)
+    for job, text in zip(jobs, settings(jobs), strict=True):
+        for (domain, method, metric), cell in job.results.cells.items() if job.results else ():
+            found[domain, text, method, metric].append(cell.mean)
+    return {key: _spread(values) for key, values in found.items()}
+
+
+def best(cells: dict[Cell, Spread]) -> set[Cell]:
+    """Per domain and metric, where a direction is better: the cells with the best mean."""
+    winners: dict[tuple[str, str], Cell] = {}
+    for key, spread in cells.items():
+        direction = RESULTS[key[3]].better if key[3] in RESULTS else None
+        former = winners.get((key[0], key[3]))
+        sign = -1 if direction == "lower" else 1
+        if direction and (former is None or sign * spread.mean > sign * cells[former].mean):
+            winners[key[0], key[3]] = key
+    return set(winners.values())
+
+
+def print_sweep(jobs: Sequence[SweepJob], *, title: str) -> None:
+    """The validation scores, then the results, domain by domain; `*` marks the best."""
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    _print_scores(console, jobs, title)
+    cells = over_seeds(jobs)
+    if not cells:
+        return
+    shown = {m: label for m, label in SHOWN.items() if RESULTS[m].better and any(key[3] == m for key in cells)}
+    grid = _grid(f"{title}: mean ± deviation over seeds", ["query", "settings", "method"], [*shown.values(), "runs"])
+    winners, former = best(cells), None
+    domains = list(dict.fromkeys(key[0] for key in cells))
+    for domain, text, method in sorted(dict.fromkeys(key[:3] for key in cells), key=lambda key: domains.index(key[0])):
+        if former not in (None, domain):
+            grid.add_section()
+        row = [key for metric in shown if (key := (domain, text, method, metric)) in cells]
+        texts = {key[3]: cells[key].text(DIGITS[key[3]]) + ("*" if key in winners else "") for key in row}
+        runs = max(cells[key].seeds for key in row)
+        grid.add_row("" if domain == former else domain, text, method, *(texts.get(m, "-") for m in shown), str(runs))
+        former = domain
+    console.print(grid)
+
+
+def _print_scores(console: Console, jobs: Sequence[SweepJob], title: str) -> None:
+    scores: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for job, text in zip(jobs, settings(jobs), strict=True):
+        for stage, score in job.scores.items():
+            scores[text, stage].append(score)
+    grid = _grid(f"{title}: validation score", ["settings", "trained"], ["score", "runs"])
+    for (text, stage), values in scores.items():
+        grid.add_row(text, stage, _spread(values).text(3), str(len(values)))
+    if scores:
+        console.print(grid)
+
+
+def _grid(title: str, left: list[str], right: list[str]) -> Table:
+    grid = Table(title=title, title_justify="left")
+    for label in left:
+        grid.add_column(label, overflow="fold")
+    for label in right:
+        grid.add_column(label, justify="right")
+    return grid
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    return Spread(fmean(values), stdev(values) if len(values) > 1 else float("nan"), len(values))

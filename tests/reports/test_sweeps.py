@@ -1,0 +1,61 @@
+"""A sweep's table by hand: mean and deviation over seeds, and the best."""
+
+import math
+
+import pytest
+
+from harmony.core import Row
+from harmony.core.vocabulary import RESULTS, TRAINING
+from harmony.reports import SweepJob, print_sweep, result_table
+from harmony.reports.sweeps import best, over_seeds, settings
+from harmony.reports.tables import SHOWN
+from harmony.tasks import AgeTask, FlowTask, HarmonizerTask, SegmenterTask
+
+
+def job(seed, steps, psnr, bpd=3.0):
+    rows = [Row("a", "exp", "s1", "psnr", psnr - 1), Row("a", "exp", "s2", "psnr", psnr + 1)]
+    rows += [Row("none", "exp", "s1", "psnr", 20.0), Row("a", "exp", "s1", "bpd", bpd)]
+    overrides = {"experiment": "x", "seed": str(seed), "flow.steps": str(steps)}
+    return SweepJob(overrides=overrides, scores={"flow": psnr / 10}, results=result_table(rows))
+
+
+JOBS = [job(1, 2, 30.0), job(2, 2, 34.0), job(1, 4, 31.0), job(2, 4, 31.0)]
+
+
+def test_jobs_that_differ_by_the_seed_alone_belong_together():
+    assert settings(JOBS) == ["flow.steps=2"] * 2 + ["flow.steps=4"] * 2
+    assert settings(JOBS[:2]) == ["", ""]
+
+
+def test_mean_and_deviation_over_seeds_by_hand():
+    cells = over_seeds(JOBS)
+    two = cells["exp", "flow.steps=2", "a", "psnr"]
+    assert (two.mean, two.deviation, two.seeds) == pytest.approx((32.0, math.sqrt(8), 2))
+    assert two.text(1) == "32.0 ±2.8"
+    assert over_seeds(JOBS[:1])["exp", "", "a", "psnr"].text(1) == "30.0"
+
+
+def test_the_best_is_marked_where_a_direction_is_better(monkeypatch, capsys):
+    cells = over_seeds(JOBS)
+    assert best(cells) == {("exp", "flow.steps=2", "a", "psnr")}
+    monkeypatch.setitem(RESULTS, "psnr", type(RESULTS["psnr"])("error", "lower"))
+    assert [key[2] for key in best(cells)] == ["none"]
+    monkeypatch.undo()
+    print_sweep(JOBS, title="x")
+    printed = capsys.readouterr().out
+    assert "32.0 ±2.8*" in printed
+    assert "3.200 ±0.283" in printed
+
+
+def test_the_mean_over_query_domains_leaves_the_reference_out():
+    rows = [
+        Row("a", "reference", "s", "psnr", 100.0),
+        Row("a", "exp", "s", "psnr", 20.0),
+        Row("a", "mix", "s", "psnr", 30.0),
+    ]
+    assert result_table(rows).query_means() == {"mean/a/psnr": 25.0}
+
+
+def test_the_vocabulary_covers_what_is_trained_and_what_is_shown():
+    assert {task.monitor for task in (AgeTask, FlowTask, HarmonizerTask, SegmenterTask)} <= set(TRAINING)
+    assert set(SHOWN) <= set(RESULTS)
