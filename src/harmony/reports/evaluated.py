@@ -201,7 +201,7 @@ class Comparison:
 
     def _tests(self, metric: str) -> Iterator[tuple[tuple[Entry, str, str], Test]]:
         words = describe(metric)
-        if words.better is None or words.cost:
+        if words.better is None:
             return
         found: dict[tuple[Entry, str, str], tuple[Paired, int]] = {}
         for entry in self.entries:
@@ -246,13 +246,22 @@ class Found(NamedTuple):
 
 
 def find_runs(folders: Sequence[Path]) -> Found:
-    """Each folder is a run, or holds runs (a sweep). Raises DataError for anything else."""
+    """Each folder is a run, a sweep (`jobs/*.json` say what became of each job), or holds runs.
+
+    Raises DataError for anything else.
+    """
     runs: dict[Path, EvaluatedRun] = {}
     unfinished: dict[str, str] = {}
     for folder in folders:
         if not folder.is_dir():
             raise DataError("no such folder", cure="give run folders, or the folder of a sweep", path=folder)
         candidates = [folder] if _is_run(folder) else sorted(filter(_is_run, folder.iterdir()))
+        for path in sorted((folder / "jobs").glob("*.json")):
+            job = _json(path)
+            if "evaluate" in job["runs"]:
+                candidates.append(Path(job["runs"]["evaluate"]))
+            else:
+                unfinished[" ".join(job["overrides"])] = job["problem"] or f"{job['state']}, nothing evaluated"
         for path in candidates:
             if (path / "results.csv").exists():
                 runs[path.resolve()] = EvaluatedRun.load(path)

@@ -187,7 +187,7 @@ class View:
             both = {name: (base[name], values[name]) for name in values if name in base}
             if entry.method != "none" and both:
                 rows.append(charts.Pair(self.name(entry), self.style(entry), both))
-        if words.better is None or words.cost or not rows:
+        if words.better is None or not rows:
             return None
         return charts.pairs(rows, words.better == "higher", words.digits)
 
