@@ -62,7 +62,7 @@ EVERYWHERE = pytest.mark.parametrize(
 )
 
 
-@EVERYWHERE
+@pytest.mark.parametrize("opened", [("laptop", "light"), ("phone", "dark")], indirect=True, ids="-".join)
 def test_every_view_opens_and_none_is_wider_than_the_screen(opened, tmp_path):
     for kind in ("metric", "domain"):
         buttons = opened.locator(f"[data-show={kind}]")
