@@ -1,15 +1,30 @@
-# make demo | test | lint | bench    each does its own set-up
+# make demo | test | test-browser | picture | lint | bench    each does its own set-up
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench
+.PHONY: demo test test-browser picture browser lint bench
 demo: $(READY)        ## the main job on the embedded data: about 5 minutes on two cores
 	$(BIN)/python -m harmony.train experiment=quickstart
 
-test: $(READY)
+test: $(READY) browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-browser: $(READY) browser   ## the report page in a real browser
+	$(BIN)/python -m pytest tests/reports/test_browser.py
+
+# make picture PAGE=runs/quickstart/report.html PICTURE=docs/report.png
+picture: $(READY) browser
+	HARMONY_PAGE=$(abspath $(PAGE)) HARMONY_PICTURE=$(abspath $(PICTURE)) $(BIN)/python -m pytest tests/reports/test_browser.py
+
+browser:              ## a system browser; where there is none, Debian's chromium. Without it its tests are skipped
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do command -v $$name >/dev/null && exit 0; done; \
+	echo "installing chromium for the test of the report page"; \
+	[ "$$(id -u)" = 0 ] && as_root= || as_root="sudo -n"; \
+	{ $$as_root apt-get update -qq && \
+	  $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+	echo "no browser, and none can be installed here: its tests will be skipped"
 
 lint: $(READY)
 	$(BIN)/ruff check .

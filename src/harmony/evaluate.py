@@ -30,7 +30,9 @@ from harmony.reports import (
     ResultTable,
     adaptation_figure,
     comparison_figure,
+    keep,
     print_table,
+    report_page,
     result_table,
     trajectory_figure,
     upright,
@@ -70,10 +72,12 @@ def evaluate_run(cfg: DictConfig, data: SliceDataModule, run: RunFolder) -> None
     log_results(cfg, run, rows)
     table = result_table(rows)
     models = {stage: each.path.name for stage, each in runs.items()}
-    asked = {"subjects": len(volumes), "adapt_on": cfg.evaluation.adapt_on}
-    run.finish({"models": models, **asked, "means": table.means()})
+    asked = {"subjects": len(volumes), "skipped": left_out(data, cfg), "adapt_on": cfg.evaluation.adapt_on}
+    trained = {stage: each.summary() for stage, each in runs.items()}
+    run.finish({"models": models, "trained": trained, **asked, "means": table.means()})
+    report_page([run.path], run.path / "report.html")
     show(cfg, table)
-    print(f"evaluation: done, {run.path / 'results.csv'} and {run.path / 'figures'}")
+    print(f"evaluation: done, {run.path / 'results.csv'} and its page {run.path / 'report.html'}")
 
 
 def score_all(
@@ -101,6 +105,8 @@ def score_all(
                 outcomes, new = score_subject(domain, query.stack(index), volume.stack(index), volume, methods, density)
                 if k < cfg.evaluation.figure_subjects:
                     draw(run, domain, volume, query.stack(index), volume.stack(index), outcomes)
+                kept = k < cfg.evaluation.figure_subjects
+                keep(run.path, domain, volume.scan.name, query.stack(index), volume.stack(index), outcomes, panels=kept)
                 write_rows(part, new)
             found += read_rows(part)
             interrupts.check()
@@ -243,6 +249,12 @@ def log_panels(logger: Any, run: RunFolder) -> None:
         captions, images, brains = (list(column) for column in zip(*shown, strict=True))
         masks = [{"brain": {"mask_data": brain, "class_labels": {1: "brain"}}} for brain in brains]
         logger.log_image(key=f"panels/{domain}", images=images, caption=captions, masks=masks)
+
+
+def left_out(data: SliceDataModule, cfg: DictConfig) -> list[str]:
+    """The scans of the scored part that could not be used (data.skip_bad=true)."""
+    used = {volume.scan.name for volume in data.volumes(cfg.evaluation.part)}
+    return [scan.name for scan in data.split()[cfg.evaluation.part] if scan.name not in used]
 
 
 def show(cfg: DictConfig, table: ResultTable) -> None:

@@ -20,11 +20,11 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from harmony.core import read_rows
+from harmony.core import HarmonyError, read_rows
 from harmony.core.files import write_atomic
 from harmony.core.locks import claim
 from harmony.core.runs import RunFolder, fingerprint
-from harmony.reports import SweepJob, print_sweep, result_table
+from harmony.reports import SweepJob, print_sweep, report_page, result_table
 
 
 def folder_override(words: list[str]) -> list[str]:
@@ -76,6 +76,12 @@ class Summary(Callback):
         for record in records:
             where = [record["problem"]] if record["problem"] else list(record["runs"].values())[-1:]
             print(" ", f"{record['state']}:", words(record, records), "", *where)
+        if any("evaluate" in record["runs"] for record in records):
+            try:
+                report_page([folder], folder / "report.html")
+                print(f"sweep: its page is {folder / 'report.html'}")
+            except HarmonyError as error:  # scored on different data: no page, but the sweep is as it is
+                print(f"sweep: no page of it: {error}")
         states = Counter(record["state"] for record in records)
         print(
             f"sweep: {', '.join(f'{count} {state}' for state, count in states.items())}; records in {folder / 'jobs'}"

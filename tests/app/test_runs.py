@@ -37,6 +37,9 @@ def test_a_run_ends_with_results_summary_config_and_figures(finished):
     assert all(figure.stat().st_size > 5000 for figure in figures)
     assert "blindharmony" in finished.output
     assert "PSNR dB" in finished.output
+    page = run / "report.html"
+    assert page.read_text().startswith("<!doctype html>")
+    assert finished.output.count(f"its page {page.relative_to(finished.path)}") == 1
 
 
 def test_an_experiment_that_names_a_published_table_shows_its_rows_beside_ours(finished):

@@ -1,6 +1,6 @@
 """Pure functions that score an image, a label map, a number."""
 
 from harmony.metrics.images import jitter, psnr, ssim
-from harmony.metrics.summary import Interval, bootstrap_mean
+from harmony.metrics.summary import Interval, Paired, bootstrap_mean, holm, paired
 
-__all__ = ["Interval", "bootstrap_mean", "jitter", "psnr", "ssim"]
+__all__ = ["Interval", "Paired", "bootstrap_mean", "holm", "jitter", "paired", "psnr", "ssim"]

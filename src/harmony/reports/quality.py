@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment
+from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -18,11 +18,10 @@ PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ title }}</title>
 <style>
-:root { color-scheme: light dark; font-family: system-ui, sans-serif; }
-body { max-width: 60rem; margin: 1rem auto; padding: 0 1rem; }
+{% include "style.css" %}
+
+body { max-width: 60rem; }
 img { width: 100%; background: #fff; }
-.worse { color: #c33; font-weight: bold; }
-table { border-collapse: collapse; } td, th { padding: .1rem .8rem .1rem 0; text-align: left; }
 </style>
 <h1>{{ title }}</h1>
 <p>{{ scans | length }} scans harmonized{% if bad %}, {{ bad | length }} not{% endif %}.
@@ -80,5 +79,5 @@ def quality_page(path: Path, entries: Sequence[QualityEntry], bad: Sequence[str]
         }
         for entry in entries
     ]
-    page = Environment(autoescape=True).from_string(PAGE)
+    page = Environment(loader=PackageLoader("harmony", "reports"), autoescape=True).from_string(PAGE)
     write_atomic(path, page.render(title=title, scans=scans, bad=bad))

@@ -1,0 +1,70 @@
+"""Run folders as an evaluation leaves them, made up: two methods, two domains, three subjects."""
+
+import json
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from harmony import app
+from harmony.core import Harmonized, Row, Stack, write_rows
+from harmony.core.runs import RunFolder
+from harmony.reports import keep
+
+METHODS = ["none", "histogram_matching", "blindharmony", "harmonizing_flows"]
+SUBJECTS = ["sub-1", "sub-2", "sub-3"]
+DOMAINS = ["reference", "gamma_0.7"]
+
+
+def config(*overrides):
+    with initialize_config_dir(app.conf_folder(), version_base="1.3"):
+        return compose("config", overrides=["name=made_up", f"methods=[{','.join(METHODS)}]", *overrides])
+
+
+def value(seed, method, domain, subject):
+    """PSNR: better by 1, 2, 3 dB for the k-th method, plus a little per subject and seed."""
+    return 20.0 + METHODS.index(method) + 0.1 * SUBJECTS.index(subject) + 0.01 * seed - 2 * (domain == "reference")
+
+
+def run_folder(root, seed=1, *overrides, name=None, rows=None):
+    """One finished run with everything kept."""
+    cfg = config(f"seed={seed}", "data.query=[gamma_0.7]", "evaluation.subjects=3", *overrides)
+    run = RunFolder(root / "made_up" / (name or f"seed{seed}-0123abcd"))
+    run.begin(OmegaConf.to_yaml(cfg, resolve=True))
+    write_rows(run.path / "results.csv", made_up_rows(seed) if rows is None else rows)
+    for domain in DOMAINS:
+        for subject in SUBJECTS:
+            keep(run.path, domain, subject, *images(seed), panels=subject == SUBJECTS[0])
+        record = {
+            "trajectory": [[3.2, 0.1, 0.5, 9.0], [3.1, 0.1, float("nan"), 8.0]], "kept": 1, "reason": "made up",
+            "outcome": "adapted", "adapt_on": "test", "subjects": SUBJECTS, "psnr": [20.0, 21.0],
+        }  # fmt: skip
+        path = run.path / "adaptation" / f"harmonizing_flows-{domain}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(record))
+    trained = {"score": 2.819, "monitor": "flow/val_bpd", "parameters": 569540, "seconds": 1110.4}
+    run.finish({"models": {"flow": "flow-1"}, "trained": {"flow": trained}, "skipped": ["sub-broken"]})
+    return run.path
+
+
+def made_up_rows(seed):
+    rows = []
+    for method in METHODS:
+        for domain in DOMAINS:
+            for subject in SUBJECTS:
+                psnr = value(seed, method, domain, subject)
+                found = {"psnr": psnr, "bpd": 60 / psnr, "warp_factor": psnr / 7, "hd95_wm": psnr / 9, "seconds": 2.0}
+                rows += [Row(method, domain, subject, metric, v) for metric, v in found.items()]
+    return rows
+
+
+def images(seed):
+    """A bright disc under three gains, and the trace of two iterations."""
+    place = torch.stack(torch.meshgrid(torch.linspace(-1, 1, 24), torch.linspace(-1, 1, 32), indexing="ij"))
+    mask = (place.square().sum(0) < 0.8).expand(3, 1, -1, -1)
+    image = torch.where(mask, 0.5 + 0.3 * torch.cos(5 * place.sum(0)), 0)
+    truth, query = (Stack(gain * image, mask, torch.linspace(0, 1, 3)) for gain in (1.0, 0.6))
+    trace = {"bpd": torch.full((2, 3), 3.0), "fallback": torch.zeros(2, 3)}
+    gains = dict(zip(METHODS, (0.6, 0.7, 0.8 + 0.01 * seed, 0.9), strict=True))
+    outcomes = {m: Harmonized(gain * image, trace if m == "blindharmony" else {}) for m, gain in gains.items()}
+    return query, truth, outcomes

@@ -1,0 +1,136 @@
+"""The page in a real browser: clicked through, on a laptop and a phone, light and dark.
+
+With HARMONY_PAGE and HARMONY_PICTURE (make picture), takes the picture of a page of yours.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from folders import run_folder
+from playwright.sync_api import sync_playwright
+
+from harmony.reports import report_page
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+SIZES = {"laptop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no chromium or chrome on this machine, and `make browser` could not install one")
+    with sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    root = tmp_path_factory.mktemp("page")
+    for seed in (1, 2):
+        run_folder(root, seed)
+    report_page([root / "made_up"], root / "report.html")
+    return root / "report.html"
+
+
+@pytest.fixture
+def opened(browser, path, request):
+    """The page, and a list of everything that it should not do."""
+    size, scheme = request.param
+    page = browser.new_page(viewport=SIZES[size], color_scheme=scheme)
+    bad = watch(page)
+    page.goto(path.as_uri())
+    yield page
+    page.close()
+    assert bad == []
+
+
+def watch(page):
+    bad = []
+    page.on("console", lambda message: bad.append(message.text))
+    page.on("pageerror", lambda error: bad.append(str(error)))
+    page.on("request", lambda each: bad.append(each.url) if not each.url.startswith(("data:", "file:")) else None)
+    return bad
+
+
+EVERYWHERE = pytest.mark.parametrize(
+    "opened", [(size, scheme) for size in SIZES for scheme in ("light", "dark")], indirect=True, ids="-".join
+)
+
+
+@pytest.mark.parametrize("opened", [("laptop", "light"), ("phone", "dark")], indirect=True, ids="-".join)
+def test_every_view_opens_and_none_is_wider_than_the_screen(opened, tmp_path):
+    for kind in ("metric", "domain"):
+        buttons = opened.locator(f"[data-show={kind}]")
+        assert buttons.count() > 1
+        for k in range(buttons.count()):
+            buttons.nth(k).click()
+            name = buttons.nth(k).get_attribute("data-name")
+            assert opened.locator(f"[data-kind={kind}]:visible").count() == 1
+            assert opened.locator(f"[data-kind={kind}][data-name='{name}']").is_visible()
+            assert opened.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    for details in opened.locator("details:visible").all():
+        details.locator("summary").click()
+    assert opened.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    broken = "[...document.images].filter(image => image.complete && !image.naturalWidth).length"
+    assert opened.evaluate(broken) == 0
+    opened.screenshot(path=tmp_path / "page.png", full_page=True)
+    assert (tmp_path / "page.png").stat().st_size > 20_000
+
+
+@EVERYWHERE
+def test_words_can_be_read_in_either_scheme(opened):
+    """WCAG AA: at least 4.5 between text and ground, for running text, small text and the marks of a chip."""
+    for selector in ("h1", ".soft", ".scores td small", "nav a", ".chips button[aria-pressed=true]", "svg text.small"):
+        assert opened.locator(selector).first.evaluate(CONTRAST) >= 4.5, selector
+
+
+CONTRAST = """element => {
+  const channels = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = (text) => { const [r, g, b] = channels(text).map(v => v / 255).map(
+    v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  let ground = element;
+  while (channels(getComputedStyle(ground).backgroundColor)[3] === 0) ground = ground.parentElement;
+  const own = getComputedStyle(element), words = element.namespaceURI.endsWith("svg") ? own.fill : own.color;
+  const pair = [light(words), light(getComputedStyle(ground).backgroundColor)].sort((a, b) => b - a);
+  return (pair[0] + 0.05) / (pair[1] + 0.05);
+}"""
+
+
+@pytest.mark.parametrize("opened", [("laptop", "light")], indirect=True)
+def test_the_images_can_be_clicked_through(opened):
+    viewer = opened.locator(".viewer:visible")
+    thumbs = viewer.locator(".thumb")
+    seen = set()
+    for k in range(thumbs.count()):
+        thumbs.nth(k).click()
+        assert viewer.locator(".tag.right").inner_text() == thumbs.nth(k).get_attribute("data-name")
+        assert viewer.locator(".under").get_attribute("src") == thumbs.nth(k).locator(".image").get_attribute("src")
+        seen.add((viewer.locator(".under").get_attribute("src"), viewer.locator(".change").get_attribute("src")))
+    assert len(seen) == thumbs.count() == 4
+    viewer.locator("[data-left=truth]").click()
+    assert viewer.locator(".over").get_attribute("src") == viewer.get_attribute("data-truth")
+    clip = "element => getComputedStyle(element).clipPath"
+    before = viewer.locator(".over").evaluate(clip)
+    viewer.locator("input").fill("20")
+    assert viewer.locator(".over").evaluate(clip) not in (before, "none")
+    viewer.locator(".stage").first.click()
+    assert viewer.locator("input").input_value() == "100"
+    viewer.locator(".stage").first.click()
+    assert viewer.locator("input").input_value() == "0"
+
+
+@pytest.mark.skipif("HARMONY_PAGE" not in os.environ, reason="HARMONY_PAGE names no page")
+def test_takes_the_picture_of_a_page(browser):
+    """From the title down to the images."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    bad = watch(page)
+    page.goto(Path(os.environ["HARMONY_PAGE"]).as_uri())
+    box = page.locator(".viewer:visible").first.bounding_box()
+    clip = {"x": 0, "y": 0, "width": 1280, "height": box["y"] + box["height"] + 24}
+    page.screenshot(path=os.environ["HARMONY_PICTURE"], full_page=True, clip=clip)
+    assert bad == []
