@@ -1,6 +1,18 @@
 """Pure functions that score an image, a label map, a number."""
 
+from harmony.metrics.against import Against, against, better, recovered, slope
 from harmony.metrics.images import jitter, psnr, ssim
 from harmony.metrics.summary import Interval, bootstrap_mean
 
-__all__ = ["Interval", "bootstrap_mean", "jitter", "psnr", "ssim"]
+__all__ = [
+    "Against",
+    "Interval",
+    "against",
+    "better",
+    "bootstrap_mean",
+    "jitter",
+    "psnr",
+    "recovered",
+    "slope",
+    "ssim",
+]
