@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 import os
@@ -12,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import hydra
 import torch
@@ -32,9 +33,8 @@ from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder, content_key, fingerprint
 from harmony.core.vocabulary import TRAINING
 from harmony.data import QueryScanner, SliceDataModule, query_scanner
-from harmony.downstream import Segmentation
+from harmony.downstream import entropy
 from harmony.methods import Method
-from harmony.networks import AnySizeUNet
 from harmony.reports import result_table
 from harmony.sweep import Job, folder_override
 
@@ -48,7 +48,7 @@ _ALLOWED = re.compile(
 
 # Arguments that would read a config from outside the config folder.
 _ELSEWHERE = re.compile(
-    r"[+~]*(experiment|data|flow|task|method|corruption|trainer|logger|published|stop)(@[\w.]*)?=(/|.*\.\.)"
+    r"[+~]*(experiment|data|flow|task|method|judge|corruption|trainer|logger|published|stop)(@[\w.]*)?=(/|.*\.\.)"
     r"|.*hydra\.searchpath|--config|-c[dpn]"
 )
 
@@ -150,7 +150,12 @@ def objective(cfg: DictConfig, runs: Runs) -> float | None:
 
 def check(cfg: DictConfig) -> None:
     """Refuse what cannot work before anything is read, trained or written."""
-    known = {"stages": [*cfg.tasks, "evaluate"], "methods": list(cfg.method), "data.query": list(cfg.data.scanners)}
+    known = {
+        "stages": [*cfg.tasks, "evaluate"],
+        "methods": list(cfg.method),
+        "evaluation.judges": list(cfg.judge),
+        "data.query": list(cfg.data.scanners),
+    }
     for key, names in known.items():
         unknown = [name for name in OmegaConf.select(cfg, key) if name not in names]
         if unknown:
@@ -239,6 +244,7 @@ def experiment_run(cfg: DictConfig, data: SliceDataModule) -> RunFolder:
         "models": [model_run(cfg, data, stage).path.name for stage in models_wanted(cfg)],
         "methods": [list(cfg.methods), chosen],
         "evaluation": plain(cfg.evaluation),
+        "judges": {name: plain(cfg.judge[name]) for name in cfg.evaluation.judges},
         "query": [plain(cfg.data.query), plain(cfg.data.scanners)],
     }
     return RunFolder(Path(cfg.runs).expanduser() / cfg.name / f"seed{cfg.seed}-{fingerprint(settings)}")
@@ -250,15 +256,17 @@ def alone(run: RunFolder) -> AbstractContextManager[bool]:
 
 
 def models_wanted(cfg: DictConfig) -> list[str]:
-    """The stages whose networks the chosen methods use; the flow scores every image, so it is always among them."""
-    wanted = [stage for name in cfg.methods for stage in _stages(cfg.method[name])]
+    """The stages whose networks the chosen methods and judges use; the flow, which scores every image, is the first."""
+    users = [cfg.method[name] for name in cfg.methods]
+    users += [cfg.judge[name] for name in OmegaConf.select(cfg, "evaluation.judges") or []]
+    wanted = [stage for user in users for stage in _stages(user)]
     return list(dict.fromkeys(["flow", *wanted]))
 
 
-def _stages(method: DictConfig) -> list[str]:
-    """The stages that a method names, its steps' included."""
-    steps = method.get("steps", {}).values()
-    own = [stage for stage in method.get("models", {}).values() if stage is not None]
+def _stages(user: DictConfig) -> list[str]:
+    """The stages that a method or judge names, its steps' included."""
+    steps = user.get("steps", {}).values()
+    own = [stage for stage in user.get("models", {}).values() if stage is not None]
     return [*own, *(stage for step in steps for stage in _stages(step))]
 
 
@@ -335,7 +343,7 @@ def build_method(node: dict[str, Any], networks: Mapping[str, torch.nn.Module], 
     own = at_hand | {argument: networks[stage] for argument, stage in models.items()}
     own["steps"] = {name: build_method(step, networks, at_hand) for name, step in node.get("steps", {}).items()}
     if "judge" in models:
-        own["judge"] = Segmentation(segmenter=cast("AnySizeUNet", networks[models["judge"]])).entropy
+        own["judge"] = functools.partial(entropy, networks[models["judge"]])
     partial = build(OmegaConf.create({key: value for key, value in node.items() if key not in ("models", "steps")}))
     wanted = inspect.signature(partial.func).parameters
     return partial(**{key: value for key, value in own.items() if key in wanted})

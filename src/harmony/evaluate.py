@@ -15,22 +15,27 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from harmony import app
+from harmony import app, judging
 from harmony.core import REFERENCE, Harmonized, Row, Stack, Volume, interrupts, read_rows, write_rows
 from harmony.core.files import atomic_path, write_atomic
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder
 from harmony.data import QueryScanner, SliceDataModule, watched
+from harmony.downstream import Truth
 from harmony.flows import ImageDensity
 from harmony.methods import AdaptiveMethod, Evidence, Method
 from harmony.metrics import jitter, psnr, ssim
 from harmony.reports import (
     AdaptationCurves,
+    Overlay,
     Panel,
     ResultTable,
     adaptation_figure,
+    biology,
+    box_figure,
     comparison_figure,
     keep,
+    overlay_figure,
     print_table,
     report_page,
     result_table,
@@ -52,6 +57,7 @@ def evaluate(cfg: DictConfig) -> app.Runs:
 def evaluate_run(cfg: DictConfig, data: SliceDataModule, run: RunFolder) -> None:
     if run.done:
         print(f"evaluation: {run.path} is done, reused")
+        judging.announce(cfg, [judging.Quality(**each) for each in run.summary()["judges"]])
         show(cfg, result_table(read_rows(run.path / "results.csv")))
         return
     runs = {stage: app.model_run(cfg, data, stage) for stage in app.models_wanted(cfg)}
@@ -62,19 +68,26 @@ def evaluate_run(cfg: DictConfig, data: SliceDataModule, run: RunFolder) -> None
     print(f"evaluation: {len(methods)} methods on {len(domains)} domains in {run.path}", flush=True)
     run.begin(OmegaConf.to_yaml(cfg, resolve=True))
     volumes = data.volumes(cfg.evaluation.part)[: cfg.evaluation.subjects]
+    jury = judging.assemble(cfg, data, networks)
+    qualities = judging.examine(cfg, jury, data, volumes, domains)
+    judging.announce(cfg, qualities)
     adapt_on = data.volumes(cfg.evaluation.adapt_on)[: cfg.evaluation.subjects]
     try:
-        rows = score_all(cfg, run, volumes, adapt_on, domains, methods, cast("ImageDensity", networks["flow"]))
+        rows = score_all(cfg, run, volumes, adapt_on, domains, methods, cast("ImageDensity", networks["flow"]), jury)
     except interrupts.Interrupted:
         run.interrupt()
         raise
     write_rows(run.path / "results.csv", rows)
+    if any(row.metric == "dice" for row in rows):
+        box_figure(run.path / "figures" / "dice.png", rows, "dice", title=title(cfg))
     log_results(cfg, run, rows)
     table = result_table(rows)
     models = {stage: each.path.name for stage, each in runs.items()}
     asked = {"subjects": len(volumes), "skipped": left_out(data, cfg), "adapt_on": cfg.evaluation.adapt_on}
     trained = {stage: each.summary() for stage, each in runs.items()}
-    run.finish({"models": models, "trained": trained, **asked, "means": table.means()})
+    judged = {"judges": [asdict(each) for each in qualities], "biology": biology(rows)}
+    means = {"means": table.means(), "against_none": table.against_none()}
+    run.finish({"models": models, "trained": trained, **asked, **judged, **means})
     report_page([run.path], run.path / "report.html")
     show(cfg, table)
     print(f"evaluation: done, {run.path / 'results.csv'} and its page {run.path / 'report.html'}")
@@ -88,28 +101,35 @@ def score_all(
     domains: dict[str, QueryScanner | None],
     methods: dict[str, Method],
     density: ImageDensity,
+    jury: judging.Jury,
 ) -> list[Row]:
     """All rows. One domain and subject at a time is finished and kept in `parts/`, so that a second start goes on."""
     rows: list[Row] = []
     for number, (domain, scanner) in enumerate(domains.items(), start=1):
         found: list[Row] = []
         adapted = False
+        kept = {volume.scan.name: run.path / "parts" / f"{domain}-{volume.scan.name}.csv" for volume in volumes}
         for k, volume in enumerate(watched(volumes, f"scoring {domain} ({number}/{len(domains)})")):
-            part = run.path / "parts" / f"{domain}-{volume.scan.name}.csv"
+            part = kept[volume.scan.name]
             if not part.exists():
                 if not adapted:
-                    adapt_all(cfg, run, domain, scanner, adaptation_volumes, methods)
+                    adapt_all(cfg, run, domain, scanner, adaptation_volumes, methods, jury)
                     adapted = True
                 query = scanner(volume) if scanner else volume
-                index = volume.select(cfg.data.count, cfg.data.step)
-                outcomes, new = score_subject(domain, query.stack(index), volume.stack(index), volume, methods, density)
+                stack, (reference, truth) = judging.case(cfg, query)[0], judging.case(cfg, volume)
+                outcomes, new = score_subject(domain, stack, reference, volume, methods, density)
+                images = {name: outcome.image for name, outcome in outcomes.items()}
+                new += jury.rows(domain, stack, truth, images)
                 if k < cfg.evaluation.figure_subjects:
-                    draw(run, domain, volume, query.stack(index), volume.stack(index), outcomes)
-                kept = k < cfg.evaluation.figure_subjects
-                keep(run.path, domain, volume.scan.name, query.stack(index), volume.stack(index), outcomes, panels=kept)
+                    draw(run, domain, volume, stack, reference, outcomes)
+                    draw_labels(run, domain, truth, images, jury)
+                panels = k < cfg.evaluation.figure_subjects
+                keep(run.path, domain, volume.scan.name, stack, reference, outcomes, panels=panels)
+                jury.keep(part.with_suffix(".safetensors"), reference, images)
                 write_rows(part, new)
             found += read_rows(part)
             interrupts.check()
+        found += jury.site_rows(domain, {name: part.with_suffix(".safetensors") for name, part in kept.items()})
         means = result_table(row for row in found if row.metric == "psnr").flat_means()
         print("  " + ", ".join(f"{key.split('/')[1]} {mean:.1f}" for key, mean in means.items()) + " dB", flush=True)
         rows += found
@@ -123,6 +143,7 @@ def adapt_all(
     scanner: QueryScanner | None,
     volumes: list[Volume],
     methods: dict[str, Method],
+    jury: judging.Jury,
 ) -> None:
     """Each adaptive method, from its initial state, to the unlabelled query scans of one domain; with its evidence.
 
@@ -132,11 +153,12 @@ def adapt_all(
     index = [volume.select(cfg.data.count, cfg.data.step) for volume in volumes]
     truths = [volume.stack(chosen) for volume, chosen in zip(volumes, index, strict=True)]
     queries = [(scanner(volume) if scanner else volume).stack(i) for volume, i in zip(volumes, index, strict=True)]
+    jury.adapt(queries)
     records = {}
     for name, method in methods.items():
         if not isinstance(method, AdaptiveMethod):
             continue
-        stacks = [to(query, app.device()) for query in queries]
+        stacks = [query.to(app.device()) for query in queries]
         quality: list[float] = []
 
         def watch(
@@ -167,7 +189,7 @@ def score_subject(
     target = app.device()
     for name, method in methods.items():
         begin = time.perf_counter()
-        harmonized = method.harmonize(to(query, target))
+        harmonized = method.harmonize(query.to(target))
         image = harmonized.image.cpu()  # inside the time: a GPU is done when its result is here
         seconds = time.perf_counter() - begin
         outcomes[name] = Harmonized(image, harmonized.trace)
@@ -221,6 +243,17 @@ def keep_panels(path: Path, slices: dict[str, torch.Tensor], brain: torch.Tensor
         np.savez_compressed(temporary, allow_pickle=False, **pictures)
 
 
+def draw_labels(run: RunFolder, domain: str, truth: Truth, images: dict[str, torch.Tensor], jury: judging.Jury) -> None:
+    """The structures that the segmentation judge sees in each image, on its middle slice."""
+    found = jury.labels(images)
+    if not found or truth.labels is None:
+        return
+    middle = len(truth.labels) // 2
+    panels = [Overlay(name, images[name][middle, 0], labels[middle]) for name, labels in found.items()]
+    path = run.path / "figures" / f"{domain}-{truth.name}-labels.png"
+    overlay_figure(path, truth.labels[middle], panels, title=f"{domain}, {truth.name}: found (thick), true (thin)")
+
+
 def log_results(cfg: DictConfig, run: RunFolder, rows: list[Row]) -> None:
     """The table, its means and the figures into the experiment's log."""
     logger = app.build_logger(cfg, run)
@@ -259,16 +292,15 @@ def left_out(data: SliceDataModule, cfg: DictConfig) -> list[str]:
 
 def show(cfg: DictConfig, table: ResultTable) -> None:
     """The table on the screen, with the rows of a paper's table beside it where the experiment names one."""
-    title = f"{cfg.name}: {cfg.data.title}, against the truth, mean over {cfg.evaluation.part} subjects"
     if "published" not in cfg:
-        print_table(table, title=title)
+        print_table(table, title=title(cfg))
     else:
         published = app.plain(cfg.published)
-        print_table(table.beside(published["rows"]), title=title, caption=f"published: {published['source']}")
+        print_table(table.beside(published["rows"]), title=title(cfg), caption=f"published: {published['source']}")
 
 
-def to(stack: Stack, target: torch.device) -> Stack:
-    return Stack(stack.image.to(target), stack.mask.to(target), stack.position.to(target))
+def title(cfg: DictConfig) -> str:
+    return f"{cfg.name}: {cfg.data.title}, against the truth, mean over {cfg.evaluation.part} subjects"
 
 
 main = app.entry_point(evaluate)

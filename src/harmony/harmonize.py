@@ -112,7 +112,7 @@ class Worker:
     def apply(self, stack: Stack) -> tuple[Tensor, int]:
         """The harmonized slices (S, 1, H, W), on the CPU, and how many iterations or passes it took."""
         target = app.device()
-        moved = Stack(stack.image.to(target), stack.mask.to(target), stack.position.to(target))
+        moved = stack.to(target)
         passes = 0
         if isinstance(self.method, AdaptiveMethod):
             self.method.reset()

@@ -1,6 +1,7 @@
 """Every experiment composes and instantiates; what a config must not do is refused."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,9 +9,10 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from harmony import app
-from harmony.core import ConfigError
+from harmony import app, judging
+from harmony.core import ConfigError, Scan
 from harmony.core.reference import Reference
+from harmony.data import STRUCTURES
 from harmony.methods import AdaptiveMethod
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +48,22 @@ def test_every_method_of_the_config_can_be_built(name):
     reference = Reference(torch.zeros(3, 1, 8, 8), torch.rand(3, 8), torch.ones(3))
     networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)}
     assert list(app.build_methods(cfg, networks, reference, 3.0)) == [name]
+
+
+@pytest.mark.parametrize("name", sorted(config().judge))
+def test_every_judge_of_the_config_can_be_built(name):
+    cfg = config(f"evaluation.judges=[{name}]")
+    networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)}
+    data = SimpleNamespace(split=lambda: {"train": [Scan(Path("x"), "sub-1", age=30.0)]})
+    jury = judging.assemble(cfg, data, networks)
+    assert ([*jury.harmonized, *jury.query] == [name]) != (jury.probe is not None)
+    assert set(app.models_wanted(cfg)) == {"flow", *cfg.judge[name].get("models", {}).values()}
+
+
+def test_the_structures_judge_asks_for_all_structures():
+    names = config().judge.structures.structures
+    assert sorted(names.values()) == list(range(1, len(STRUCTURES)))
+    assert all(set(name.split("_")) <= set(STRUCTURES[value].split()) for name, value in names.items())
 
 
 def test_blindharmony_presets_are_the_papers():

@@ -1,6 +1,8 @@
 """The losses of the tasks against hand-computed values, and what is deterministic in them."""
 
 import functools
+import itertools
+import math
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from harmony.core.reference import Reference
 from harmony.data import BroadCorruption, CurveCorruption
 from harmony.networks import AgeNet, Harmonizer, segmentation_unet
 from harmony.tasks import AgeTask, Guidance, HarmonizerTask, SegmenterTask
-from harmony.tasks.judges import dice
+from harmony.tasks.judges import moved, segmentation_loss
 
 ADAM = functools.partial(torch.optim.Adam, lr=1e-3)
 CURVES = {
@@ -124,28 +126,95 @@ def test_age_errors_by_hand_and_unknown_ages_are_left_out(batch):
     with torch.no_grad():
         network.head.weight.zero_()
         network.head.bias.zero_()
-    task = AgeTask(network=network, optimizer=ADAM)
+    task = AgeTask(network=network, optimizer=ADAM, max_steps=10, mirror=True, shift=2, seed=0)
     torch.testing.assert_close(task.errors(batch), torch.tensor([20.0, 10.0]))
     unknown = batch | {"age": torch.tensor([torch.nan, torch.nan, 60.0, 60.0])}
     torch.testing.assert_close(task.errors(unknown), torch.tensor([10.0]))
     assert len(task.errors(batch | {"age": torch.full((4,), torch.nan)})) == 0
 
 
-def test_dice_by_hand():
-    truth = torch.tensor([[[0, 1, 1, 2]]])
-    assert dice(truth, truth, classes=4).item() == 1
-    prediction = torch.tensor([[[0, 1, 2, 2]]])
-    assert dice(prediction, truth, classes=4).item() == pytest.approx((2 / 3 + 2 / 3) / 2)
-    assert dice(torch.zeros_like(truth), truth, classes=4).item() == 0
+def segmenter_task(network, optimizer=ADAM, **changes):
+    settings = {"max_steps": 100, "augment": {}, "mirror": False, "shift": 0, "seed": 0}
+    task = SegmenterTask(network=network, optimizer=optimizer, **(settings | changes))
+    task.logged = {}
+    task.log = lambda name, value, **_: task.logged.__setitem__(name, torch.as_tensor(value).item())
+    return task
+
+
+def test_segmentation_loss_by_hand():
+    """Three classes, of which the last is absent; two pixels with probabilities (1/2, 1/4, 1/4)."""
+    logits = torch.tensor([0.5, 0.25, 0.25]).log().view(1, 3, 1, 1).expand(1, 3, 1, 2)
+    truth = torch.tensor([[[0, 1]]])
+    entropy = -(math.log(0.5) + math.log(0.25)) / 2
+    dice = 2 * 0.25 / (0.25 + 0.25 + 1)
+    assert segmentation_loss(logits, truth).item() == pytest.approx(entropy + 1 - dice)
+    nothing = torch.zeros(1, 1, 2, dtype=torch.long)
+    assert segmentation_loss(logits, nothing).item() == pytest.approx(-math.log(0.5))
+
+
+def test_moved_by_hand(batch):
+    batch = batch | {"labels": (batch["image"] > 0.5).to(torch.int16)}
+    still = moved(batch, mirror=False, shift=0, draw=torch.Generator().manual_seed(0))
+    assert all(torch.equal(still[name], values) for name, values in batch.items())
+    seen = set()
+    for seed in range(150):
+        new = moved(batch, mirror=True, shift=1, draw=torch.Generator().manual_seed(seed))
+        assert torch.equal(new["labels"], (new["image"] > 0.5).to(torch.int16))  # together with the image
+        assert torch.equal(new["age"], batch["age"])
+        for turned in (False, True):
+            for step in itertools.product((-1, 0, 1), repeat=2):
+                image = batch["image"].flip(2) if turned else batch["image"]
+                if torch.equal(new["image"], image.roll(step, (2, 3))):
+                    seen.add((turned, *step))
+    assert len(seen) == 18
+
+
+class GreyLevel(torch.nn.Module):
+    """Grey level above a half is class 1."""
+
+    def forward(self, image):
+        return torch.cat((0.5 - image, image - 0.5), 1)
+
+
+def test_a_segmenter_is_validated_by_dice_on_the_same_corrupted_slices_every_time(batch):
+    batch = batch | {"labels": (batch["image"] > 0.5).to(torch.int16)}
+    task = segmenter_task(GreyLevel())
+    task.validation_step(batch, 0)
+    assert task.logged == {"segmenter/val_dice_error": 0}
+    curves = CurveCorruption(**CURVES, probability=1.0)
+    task = segmenter_task(GreyLevel(), augment={"curve": curves, "again": curves}, mirror=True, shift=3)
+    errors = []
+    for index in (0, 1, 0):
+        task.validation_step(batch, index)
+        errors.append(task.logged["segmenter/val_dice_error"])
+    assert errors[0] == errors[2] > 0
+    assert errors[0] != errors[1]
+
+
+def test_augmentation_is_drawn_by_seed_and_step_and_corrupts_each_slice_its_own_way(batch):
+    curves = CurveCorruption(**CURVES, probability=1.0)
+    task = segmenter_task(GreyLevel(), augment={"curve": curves})
+    same = batch | {"image": batch["image"][:1].expand(4, 1, 16, 16)}
+    first, second, other = (task.seen(same, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+    assert len({tuple(image.flatten().tolist()) for image in first}) == 4
+    twice = segmenter_task(GreyLevel(), augment={"curve": curves, "again": curves})
+    assert not torch.equal(twice.seen(same, torch.Generator().manual_seed(1)), first)
+
+
+def test_slices_without_any_structure_are_not_validated(batch):
+    task = segmenter_task(GreyLevel())
+    task.validation_step(batch | {"image": 0 * batch["image"]}, 0)
+    assert task.logged == {}
 
 
 def test_a_segmenter_learns_a_threshold_and_needs_labels(batch):
     torch.manual_seed(0)
     batch = batch | {"labels": (batch["image"] > 0.5).to(torch.int16)}
     network = segmentation_unet(in_channels=1, out_channels=2, widths=(8, 8), residual_units=1, norm="batch")
-    task = SegmenterTask(network=network, optimizer=functools.partial(torch.optim.Adam, lr=1e-2))
-    task.log = lambda *_, **__: None
-    optimizer = task.configure_optimizers()
+    task = segmenter_task(network, functools.partial(torch.optim.Adam, lr=1e-2))
+    optimizer = task.configure_optimizers()["optimizer"]
     losses = []
     for _ in range(30):
         optimizer.zero_grad()

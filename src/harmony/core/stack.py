@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 
@@ -30,6 +31,9 @@ class Stack:
 
     def __len__(self) -> int:
         return len(self.image)
+
+    def to(self, device: torch.device) -> Stack:
+        return Stack(self.image.to(device), self.mask.to(device), self.position.to(device))
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,11 @@ class Volume:
         first = (last - (count - 1) * step) // 2
         return first + step * torch.arange(count)
 
+    def spacing(self, index: Tensor) -> tuple[float, float, float]:
+        """Millimetres from one chosen slice to the next, from row to row, from column to column."""
+        slices, rows, columns = np.linalg.norm(self.affine[:3, :3], axis=0).tolist()
+        return slices * (int(index[1] - index[0]) if len(index) > 1 else 1), rows, columns
+
     def stack(self, index: Tensor) -> Stack:
         """The chosen slices as a method wants them."""
         last = max(len(self.image) - 1, 1)

@@ -1,6 +1,21 @@
-"""The judges: networks trained on the reference domain that are asked a question of the harmonized image."""
+"""The judges: questions asked of a harmonized image, by networks that were trained on the reference domain."""
 
+from harmony.downstream.brain_age import BrainAge
 from harmony.downstream.combat import ComBat, fit_combat
-from harmony.downstream.segmentation import Segmentation
+from harmony.downstream.judge import AdaptiveJudge, Judge, Truth
+from harmony.downstream.segmentation import Segmentation, entropy
+from harmony.downstream.site_probe import SiteProbe
+from harmony.downstream.tent import Tent
 
-__all__ = ["ComBat", "Segmentation", "fit_combat"]
+__all__ = [
+    "AdaptiveJudge",
+    "BrainAge",
+    "ComBat",
+    "Judge",
+    "Segmentation",
+    "SiteProbe",
+    "Tent",
+    "Truth",
+    "entropy",
+    "fit_combat",
+]

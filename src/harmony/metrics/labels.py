@@ -74,8 +74,21 @@ def score_structure(truth: Array, prediction: Array, *, spacing: Sequence[float]
     if not (true.any() and predicted.any()):
         outcome: Outcome = "missed" if true.any() else "invented"
         return StructureScore(outcome, 0.0, 0.0, image_diagonal(true.shape, spacing))
-    both, either = int((true & predicted).sum()), int((true | predicted).sum())
-    return StructureScore("found", 2 * both / (both + either), both / either, hausdorff95(true, predicted, spacing))
+    iou = int((true & predicted).sum()) / int((true | predicted).sum())
+    return StructureScore("found", dice(true, predicted), iou, hausdorff95(true, predicted, spacing))
+
+
+def dice(truth: Array, prediction: Array) -> float:
+    """2 |truth and prediction| / (|truth| + |prediction|) of two boolean arrays; nan where both are empty."""
+    true, predicted = np.asarray(truth, bool), np.asarray(prediction, bool)
+    size = int(true.sum()) + int(predicted.sum())
+    return 2 * int((true & predicted).sum()) / size if size else float("nan")
+
+
+def mean_dice(truth: Array, prediction: Array, *, classes: Iterable[int]) -> float:
+    """Mean Dice of the label values in `classes` that occur in truth or prediction; nan where none does."""
+    true, predicted = np.asarray(truth), np.asarray(prediction)
+    return _mean(dice(true == c, predicted == c) for c in classes)
 
 
 def hausdorff95(a: NDArray[np.bool_], b: NDArray[np.bool_], spacing: Sequence[float]) -> float:

@@ -1,11 +1,15 @@
 """Result records into tables and figures; never computes a metric of an image."""
 
+from harmony.reports.biology import biology
 from harmony.reports.figures import (
     AdaptationCurves,
+    Overlay,
     Panel,
     adaptation_figure,
+    box_figure,
     comparison_figure,
     curves_figure,
+    overlay_figure,
     trajectory_figure,
     upright,
 )
@@ -17,15 +21,19 @@ from harmony.reports.tables import ResultTable, print_table, result_table
 
 __all__ = [
     "AdaptationCurves",
+    "Overlay",
     "Panel",
     "QualityEntry",
     "ResultTable",
     "SweepJob",
     "adaptation_figure",
     "before_after_figure",
+    "biology",
+    "box_figure",
     "comparison_figure",
     "curves_figure",
     "keep",
+    "overlay_figure",
     "print_sweep",
     "print_table",
     "quality_page",

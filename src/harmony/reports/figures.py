@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from harmony.core import Row
 from harmony.core.curves import Curves
 from harmony.core.files import atomic_path
 
@@ -20,6 +21,14 @@ class Panel(NamedTuple):
 
     name: str
     image: Tensor
+
+
+class Overlay(NamedTuple):
+    """A method's name, its slice (H, W), and the label map that a judge saw in it (H, W)."""
+
+    name: str
+    image: Tensor
+    labels: Tensor
 
 
 def comparison_figure(path: Path, query: Tensor, truth: Tensor, panels: Sequence[Panel], *, title: str) -> None:
@@ -107,6 +116,48 @@ def curves_figure(path: Path, curves: Curves, *, title: str) -> None:
         axis.set_xlabel("step", fontsize=8)
         axis.tick_params(labelsize=7)
         axis.legend(fontsize=7)
+    figure.suptitle(title, fontsize=10)
+    save(figure, path)
+
+
+def box_figure(path: Path, rows: Sequence[Row], metric: str, *, title: str) -> None:
+    """A panel per domain, a box per method over its subjects: median, quartiles, whiskers to the ends, every point."""
+    values: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        if row.metric == metric:
+            values.setdefault(row.domain, {}).setdefault(row.method, []).append(row.value)
+    columns = min(len(values), 3)
+    lines = -(-len(values) // columns)
+    figure = Figure(figsize=(4.2 * columns, 2.9 * lines), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False, sharey=True)
+    for axis, (domain, methods) in zip(axes.flat, values.items(), strict=False):
+        axis.boxplot(list(methods.values()), whis=(0, 100), tick_labels=[name.replace("_", "\n") for name in methods])
+        for k, points in enumerate(methods.values(), start=1):
+            axis.plot([k] * len(points), points, ".", color="C0", alpha=0.5, markersize=4)
+        axis.set_title(domain, fontsize=9)
+        axis.tick_params(labelsize=7)
+        axis.grid(axis="y", alpha=0.3)
+    for axis in axes.flat[len(values) :]:
+        axis.axis("off")
+    for axis in axes[:, 0]:
+        axis.set_ylabel(metric, fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    save(figure, path)
+
+
+def overlay_figure(path: Path, truth: Tensor, overlays: Sequence[Overlay], *, title: str) -> None:
+    """Each method's slice with the borders of the structures found in it; the true ones (H, W) as thin white lines."""
+    figure = Figure(figsize=(2.6 * len(overlays), 3.2), layout="constrained")
+    structures = [int(value) for value in truth.unique() if value > 0]
+    for axis, (name, image, labels) in zip(figure.subplots(1, len(overlays), squeeze=False)[0], overlays, strict=True):
+        axis.imshow(upright(image), cmap="gray", vmin=0, vmax=1)
+        for k, value in enumerate(structures):
+            for drawn, color, width in ((labels, f"C{k}", 1.2), (truth, "white", 0.4)):
+                border = upright(drawn == value).astype(float)
+                if 0 < border.mean() < 1:
+                    axis.contour(border, levels=[0.5], colors=color, linewidths=width)
+        axis.set_title(name.replace("_", "\n"), fontsize=9)
+        axis.axis("off")
     figure.suptitle(title, fontsize=10)
     save(figure, path)
 

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import nan
 from statistics import fmean
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from harmony.core import REFERENCE, Row
 from harmony.core.vocabulary import MEAN
-from harmony.metrics import Interval, bootstrap_mean
+from harmony.metrics import Against, Interval, against, bootstrap_mean, recovered
 
 # What the printed table shows, in this order; results.csv holds everything.
 SHOWN = {
@@ -23,16 +24,35 @@ SHOWN = {
     "ssim": "SSIM",
     "bpd": "bpd",
     "jitter": "jitter",
+    "dice": "Dice",
+    "hd95": "HD95",
+    "age_error": "age MAE",
+    "site_retrained": "site",
     "seconds": "s/volume",
 }
-DIGITS = {"psnr": 1, "psnr_brain": 1, "ssim": 3, "bpd": 2, "jitter": 2, "seconds": 1}
+DIGITS = {
+    "psnr": 1,
+    "psnr_brain": 1,
+    "bpd": 2,
+    "jitter": 2,
+    "hd95": 1,
+    "age_error": 1,
+    "site_retrained": 2,
+    "seconds": 1,
+}
+WITHOUT_JUDGES = ("psnr_brain", "jitter", "seconds")  # they give their place to what the judges say
+JUDGED = ("dice", "age_error", "site_retrained")
+BASELINE = "none"  # the method that the others are compared with
+
+Key = tuple[str, str, str]  # domain, method, metric
 
 
 @dataclass(frozen=True)
 class ResultTable:
-    """(domain, method, metric) -> mean over subjects with its 95 % bootstrap interval."""
+    """(domain, method, metric) -> subject -> value; with the means over subjects and their 95 % bootstrap intervals."""
 
-    cells: dict[tuple[str, str, str], Interval]
+    values: Mapping[Key, Mapping[str, float]]
+    cells: Mapping[Key, Interval]
 
     def flat_means(self) -> dict[str, float]:
         return {f"{domain}/{method}/{metric}": cell.mean for (domain, method, metric), cell in self.cells.items()}
@@ -64,13 +84,47 @@ class ResultTable:
             for metric, mean in means.items()
         }
         keys = [*self.cells, *theirs]
-        cells: dict[tuple[str, str, str], Interval] = {}
+        cells: dict[Key, Interval] = {}
         for domain in dict.fromkeys(key[0] for key in keys):
             for method in dict.fromkeys(key[1] for key in keys if key[0] == domain):
                 for source, name in ((self.cells, method), (theirs, f"{method} (published)")):
                     found = [key for key in source if key[:2] == (domain, method)]
                     cells |= {(domain, name, key[2]): source[key] for key in found}
-        return ResultTable(cells)
+        return ResultTable(self.values, cells)
+
+    def against_none(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """domain -> method -> metric -> paired difference to no harmonization, share of subjects made worse.
+
+        And, under "recovered_dice", the share of the Dice lost by the shift that the method won back. For summary.json.
+        """
+        tree: dict[str, dict[str, dict[str, Any]]] = defaultdict(lambda: defaultdict(dict))
+        for domain, method, metric in self.values:
+            found = self.against(domain, method, metric)
+            if found is not None:
+                difference = found.difference
+                interval = [difference.mean, difference.low, difference.high]
+                tree[domain][method][metric] = {"difference": interval, "worse": found.worse}
+            share = self.recovered(domain, method) if metric == "dice" else None
+            if share is not None:
+                tree[domain][method]["recovered_dice"] = [share.mean, share.low, share.high]
+        return tree
+
+    def against(self, domain: str, method: str, metric: str) -> Against | None:
+        """None for `none` itself, and where there is nothing to compare."""
+        baseline = self.values.get((domain, BASELINE, metric))
+        if method == BASELINE or baseline is None or (domain, method, metric) not in self.values:
+            return None
+        return against(metric, self.values[domain, method, metric], baseline)
+
+    def recovered(self, domain: str, method: str) -> Interval | None:
+        of = [self.values.get(key) for key in ((domain, method, "dice"), (domain, BASELINE, "dice"))]
+        best = self.values.get((REFERENCE, BASELINE, "dice"))
+        if method == BASELINE or domain == REFERENCE or best is None or of[0] is None or of[1] is None:
+            return None
+        return recovered(of[0], of[1], best)
+
+    def has(self, metric: str) -> bool:
+        return any(key[2] == metric for key in self.cells)
 
     @property
     def subjects(self) -> int:
@@ -78,32 +132,43 @@ class ResultTable:
 
 
 def result_table(rows: Iterable[Row]) -> ResultTable:
-    values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    values: dict[Key, dict[str, float]] = defaultdict(dict)
     for row in rows:
-        values[row.domain, row.method, row.metric].append(row.value)
-    return ResultTable({key: bootstrap_mean(found) for key, found in values.items()})
+        values[row.domain, row.method, row.metric][row.subject] = row.value
+    return ResultTable(values, {key: bootstrap_mean(list(found.values())) for key, found in values.items()})
 
 
 def print_table(table: ResultTable, *, title: str, caption: str | None = None) -> None:
-    """Domain by domain, a method a line; mean and 95 % interval of the PSNR, means of the rest."""
-    shown = {metric: label for metric, label in SHOWN.items() if any(key[2] == metric for key in table.cells)}
-    grid = Table(title=f"{title} (n={table.subjects})", title_justify="left", caption=caption, caption_justify="left")
-    for label in ("query", "method", *shown.values()):
+    """Domain by domain, a method a line; mean and 95 % interval of the PSNR, means of the rest.
+
+    The last column is the share of subjects that the method made worse, in Dice where a judge gave it, or else in PSNR.
+    """
+    left_out = WITHOUT_JUDGES if any(map(table.has, JUDGED)) else ()
+    shown = {metric: label for metric, label in SHOWN.items() if table.has(metric) and metric not in left_out}
+    harm = "dice" if table.has("dice") else "psnr"
+    grid = Table(title=f"{title} (n={table.subjects})", title_justify="left")
+    for label in ("query", "method", *shown.values(), "worse"):
         grid.add_column(label, justify="left" if label in ("query", "method") else "right")
     former = None
     for domain, method in dict.fromkeys(key[:2] for key in table.cells):
         if former not in (None, domain):
             grid.add_section()
         cells = [_cell(table.cells.get((domain, method, metric)), metric) for metric in shown]
-        grid.add_row("" if domain == former else domain, method, *cells)
+        harmed = table.against(domain, method, harm)
+        worse = "-" if harmed is None else f"{harmed.worse:.0%}"
+        grid.add_row("" if domain == former else domain, method, *cells, worse)
         former = domain
+    note = f"worse: subjects with less {SHOWN[harm].removesuffix(' dB')} than unharmonized"
+    if table.has("site_retrained"):
+        note += "; site: balanced accuracy of the retrained probe, 0.5 cannot tell"
+    grid.caption, grid.caption_justify = f"{caption}\n{note}" if caption else note, "left"
     Console(width=None if sys.stdout.isatty() else 120).print(grid)
 
 
 def _cell(interval: Interval | None, metric: str) -> str:
     if interval is None:
         return "-"
-    digits = DIGITS[metric]
+    digits = DIGITS.get(metric, 3)
     spread = (
         f" [{interval.low:.{digits}f}, {interval.high:.{digits}f}]" if metric == "psnr" and interval.subjects else ""
     )

@@ -2,58 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 
 import lightning
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Generator, Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from harmony.core import DataError
+from harmony.data import Corruption
+from harmony.metrics.labels import mean_dice
 from harmony.networks import AgeNet, AnySizeUNet
 
 Batch = dict[str, Tensor]
+BuildOptimizer = Callable[[Iterable[Parameter]], Optimizer]
 
 
 class SegmenterTask(lightning.LightningModule):
-    """Pixel-wise cross-entropy of the label map, background included; validated by 1 - mean Dice.
+    """Cross-entropy + (1 - soft Dice) of the label map, background included in the first; validated by 1 - mean Dice.
 
     network: logits (B, classes, H, W), background first. Labels are 0 .. classes - 1.
+    augment: corruptions, one after the other, of what the network sees (BigAug, Zhang et al. 2020): drawn for each
+        slice from (seed, step), in validation from the batch's number alone, so that the best weights are chosen on the
+        same images every time.
+    mirror, shift: see `moved`; in training only. The learning rate falls to 0 along a cosine over `max_steps`.
     """
 
     monitor = "segmenter/val_dice_error"
 
-    def __init__(self, *, network: AnySizeUNet, optimizer: Callable[[Iterable[Parameter]], Optimizer]) -> None:
+    def __init__(
+        self,
+        *,
+        network: AnySizeUNet,
+        optimizer: BuildOptimizer,
+        max_steps: int,
+        augment: Mapping[str, Corruption],
+        mirror: bool,
+        shift: int,
+        seed: int,
+    ) -> None:
         super().__init__()
-        self.network, self.optimizer = network, optimizer
+        self.network, self.optimizer, self.max_steps = network, optimizer, max_steps
+        self.augment, self.mirror, self.shift, self.seed = dict(augment), mirror, shift, seed
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        loss = F.cross_entropy(self.network(batch["image"]), labels_of(batch))
+        draw = Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
+        batch = moved(batch, mirror=self.mirror, shift=self.shift, draw=draw)
+        loss = segmentation_loss(self.network(self.seen(batch, draw)), labels_of(batch))
         self.log("segmenter/train_loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
-    def validation_step(self, batch: Batch, _: int) -> None:
-        logits, truth = self.network(batch["image"]), labels_of(batch)
-        error = 1 - dice(logits.argmax(1), truth, classes=logits.shape[1])
-        self.log(self.monitor, error, prog_bar=True, batch_size=len(truth), on_epoch=True)
+    def validation_step(self, batch: Batch, index: int) -> None:
+        logits, truth = self.network(self.seen(batch, Generator().manual_seed(index))), labels_of(batch)
+        dice = mean_dice(truth.cpu(), logits.argmax(1).cpu(), classes=range(1, logits.shape[1]))
+        if not math.isnan(dice):  # slices without any structure
+            self.log(self.monitor, 1 - dice, prog_bar=True, batch_size=len(truth), on_epoch=True)
 
-    def configure_optimizers(self) -> Optimizer:
-        return self.optimizer(self.network.parameters())
+    def seen(self, batch: Batch, draw: Generator) -> Tensor:
+        """What the network sees of the batch: each slice with corruptions of its own."""
+        image, mask = batch["image"], batch["mask"]
+        for corruption in self.augment.values():
+            drawn = corruption.draw(batch["position"].cpu(), torch.arange(len(image)), draw)
+            image = corruption.replay(image, mask, drawn)
+        return image
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        return falling(self.optimizer(self.network.parameters()), self.max_steps)
 
 
 class AgeTask(lightning.LightningModule):
-    """Mean absolute error, in years, of the age of the subjects whose slices are in the batch."""
+    """Mean absolute error, in years, of the age of the subjects whose slices are in the batch.
+
+    mirror, shift: see `moved`; in training only. The learning rate falls to 0 along a cosine over `max_steps`.
+    """
 
     monitor = "age/val_mae"
 
-    def __init__(self, *, network: AgeNet, optimizer: Callable[[Iterable[Parameter]], Optimizer]) -> None:
+    def __init__(
+        self, *, network: AgeNet, optimizer: BuildOptimizer, max_steps: int, mirror: bool, shift: int, seed: int
+    ) -> None:
         super().__init__()
-        self.network, self.optimizer = network, optimizer
+        self.network, self.optimizer, self.max_steps = network, optimizer, max_steps
+        self.mirror, self.shift, self.seed = mirror, shift, seed
 
     def training_step(self, batch: Batch, _: int) -> Tensor | None:
-        error = self.errors(batch)
+        draw = Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
+        error = self.errors(moved(batch, mirror=self.mirror, shift=self.shift, draw=draw))
         if len(error) == 0:  # nobody's age is known: Lightning skips the step
             return None
         self.log("age/train_mae", error.mean(), prog_bar=True)
@@ -73,8 +112,38 @@ class AgeTask(lightning.LightningModule):
         truth = torch.zeros(int(volume.max()) + 1).to(batch["age"]).index_copy(0, volume, batch["age"][known])
         return (self.network(batch["image"][known], volume) - truth).abs()
 
-    def configure_optimizers(self) -> Optimizer:
-        return self.optimizer(self.network.parameters())
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        return falling(self.optimizer(self.network.parameters()), self.max_steps)
+
+
+def moved(batch: Batch, *, mirror: bool, shift: int, draw: Generator) -> Batch:
+    """The batch, mirrored along the rows half the time, and moved by up to `shift` pixels along rows and columns.
+
+    Rows run from left to right in axial and coronal slices. What leaves on one side comes back on the other: `shift`
+    must not be larger than the border around the brain.
+    """
+    turned = mirror and bool(torch.rand((), generator=draw) < 0.5)
+    rows, columns = torch.randint(-shift, shift + 1, (2,), generator=draw).tolist()
+
+    def move(x: Tensor) -> Tensor:
+        return (x.flip(2) if turned else x).roll((rows, columns), (2, 3))
+
+    return {name: move(values) if values.dim() == 4 else values for name, values in batch.items()}
+
+
+def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Cross-entropy + 1 - mean over structures of 2 sum(p t) / (sum p + sum t), sums over the batch."""
+    p = logits.softmax(1)[:, 1:]
+    t = F.one_hot(truth, logits.shape[1]).movedim(-1, 1)[:, 1:]
+    both, sizes = (p * t).sum((0, 2, 3)), p.sum((0, 2, 3)) + t.sum((0, 2, 3))
+    present = t.any(3).any(2).any(0)
+    soft = (2 * both / sizes)[present].mean() if present.any() else torch.ones(()).to(logits)
+    return F.cross_entropy(logits, truth) + 1 - soft
+
+
+def falling(optimizer: Optimizer, max_steps: int) -> OptimizerLRSchedulerConfig:
+    schedule = CosineAnnealingLR(optimizer, T_max=max_steps)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def labels_of(batch: Batch) -> Tensor:
@@ -82,13 +151,3 @@ def labels_of(batch: Batch) -> Tensor:
     if "labels" not in batch:
         raise DataError("a segmenter is trained on label maps, and this data set has none", cure="set data.labels=")
     return batch["labels"][:, 0].long()
-
-
-def dice(prediction: Tensor, truth: Tensor, *, classes: int) -> Tensor:
-    """Mean Dice over the classes 1 .. classes - 1 that occur in truth or prediction, all pixels of the batch pooled."""
-    scores = []
-    for k in range(1, classes):
-        a, b = prediction == k, truth == k
-        if a.any() or b.any():
-            scores.append(2 * (a & b).sum() / (a.sum() + b.sum()))
-    return torch.stack(scores).mean() if scores else torch.ones(())

@@ -1,0 +1,215 @@
+"""The judges of an experiment: their own quality on reference scans first, then one question after the other."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import load_file, save_file
+from sklearn.pipeline import Pipeline
+from torch import Tensor
+
+from harmony import app
+from harmony.core import ConfigError, Row, Stack, Volume
+from harmony.core.files import atomic_path
+from harmony.data import QueryScanner, SliceDataModule, watched
+from harmony.downstream import AdaptiveJudge, Judge, Segmentation, SiteProbe, Truth
+from harmony.metrics import better, bootstrap_mean
+
+TRUTH = "truth"  # among the kept features: those of the untouched reference image
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How a judge does on untouched reference scans, beside an answer without looking.
+
+    able: it is better than that; the 95 % interval of the paired difference says so.
+    """
+
+    judge: str
+    metric: str
+    subjects: int
+    value: float
+    trivial: float
+    baseline: str
+    able: bool
+
+    def line(self) -> str:
+        verdict = "" if self.able else " - it CANNOT do its task there, and its rows say nothing"
+        asked = f"{self.metric} {self.value:.3f} (n={self.subjects})"
+        return f"  {self.judge}: {asked}; {self.baseline}: {self.trivial:.3f}{verdict}"
+
+
+@dataclass
+class Jury:
+    """The judges of `evaluation.judges`. They are given images, and never the name of a method.
+
+    harmonized: by name, asked of every method's image. query: asked of the unharmonized image, their rows carry their
+    own names in place of a method's. probe: the site probe; frozen: its classifiers by query domain.
+    """
+
+    harmonized: dict[str, Judge] = field(default_factory=dict)
+    query: dict[str, Judge] = field(default_factory=dict)
+    probe: SiteProbe | None = None
+    frozen: dict[str, Pipeline] = field(default_factory=dict)
+
+    def adapt(self, stacks: Sequence[Stack]) -> None:
+        """Each adaptive judge, from its initial state, to the unlabelled query scans of one domain."""
+        for judge in self.query.values():
+            if isinstance(judge, AdaptiveJudge):
+                judge.reset()
+                judge.adapt([stack.to(app.device()) for stack in stacks])
+
+    def rows(self, domain: str, query: Stack, truth: Truth, images: Mapping[str, Tensor]) -> list[Row]:
+        """What the judges say of one subject. images: (S, 1, H, W) by method, on the grid of the query."""
+        stacks = {name: Stack(image, query.mask, query.position).to(app.device()) for name, image in images.items()}
+        asked = [(name, judge, stack) for judge in self.harmonized.values() for name, stack in stacks.items()]
+        asked += [(name, judge, query.to(app.device())) for name, judge in self.query.items()]
+        return [
+            Row(name, domain, truth.name, metric, value)
+            for name, judge, stack in asked
+            for metric, value in judge.score(stack, truth).items()
+        ]
+
+    def labels(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """(S, H, W) label map of each image by the first segmentation judge; empty without one."""
+        for judge in self.harmonized.values():
+            if isinstance(judge, Segmentation):
+                return {name: judge.labels(image.to(app.device())) for name, image in images.items()}
+        return {}
+
+    def keep(self, path: Path, reference: Stack, images: Mapping[str, Tensor]) -> None:
+        """The site probe's features of one subject: it is asked when all subjects are there (`site_rows`)."""
+        if self.probe is None:
+            return
+        found = {TRUTH: self.probe.features(reference)}
+        for name, image in images.items():
+            found[f"method/{name}"] = self.probe.features(Stack(image, reference.mask, reference.position))
+        with atomic_path(path) as temporary:
+            save_file(found, temporary)
+
+    def site_rows(self, domain: str, kept: Mapping[str, Path]) -> list[Row]:
+        """Frozen and retrained probe on one query domain. kept: subject -> its features (`keep`)."""
+        if self.probe is None or domain not in self.frozen:
+            return []
+        features = {subject: load_file(path) for subject, path in kept.items()}
+        rows = []
+        for key in next(iter(features.values())):
+            if key == TRUTH:
+                continue
+            reference = [found[TRUTH] for found in features.values()]
+            query = [found[key] for found in features.values()]
+            answers = {"site_frozen": self.probe.ask(self.frozen[domain], reference, query)}
+            if len(query) > 1:
+                answers["site_retrained"] = self.probe.retrained(reference, query)
+            method = key.removeprefix("method/")
+            for metric, values in answers.items():
+                rows += [Row(method, domain, subject, metric, v) for subject, v in zip(kept, values, strict=True)]
+        return rows
+
+
+def assemble(cfg: DictConfig, data: SliceDataModule, networks: Mapping[str, torch.nn.Module]) -> Jury:
+    """The judges that the config names. `models` in a judge's config names the stages whose networks it gets."""
+    jury = Jury()
+    for name in cfg.evaluation.judges:
+        node = OmegaConf.create(app.plain(cfg.judge[name]))
+        models, sees = node.pop("models", {}), node.pop("sees", None)
+        if sees is None:
+            jury.probe = app.build(node)
+            continue
+        if sees not in ("harmonized", "query"):
+            raise ConfigError(f"judge.{name}.sees={sees}: a judge sees the harmonized image or the query")
+        if sees == "query" and name in cfg.methods:
+            raise ConfigError(f"judge.{name}: there is a method of this name -> name the judge otherwise")
+        partial = app.build(node)
+        at_hand: dict[str, Any] = {argument: networks[stage] for argument, stage in models.items()}
+        if "mean_age" in inspect.signature(partial.func).parameters:
+            at_hand["mean_age"] = mean_age(name, data)
+        group = jury.harmonized if sees == "harmonized" else jury.query
+        group[name] = partial(**at_hand)
+    return jury
+
+
+def examine(
+    cfg: DictConfig,
+    jury: Jury,
+    data: SliceDataModule,
+    volumes: Sequence[Volume],
+    domains: Mapping[str, QueryScanner | None],
+) -> list[Quality]:
+    """Fit the frozen probes, and ask every judge about untouched reference scans."""
+    cases = [case(cfg, volume) for volume in volumes]
+    found = []
+    for name, judge in (jury.harmonized | jury.query).items():
+        pairs = [
+            (score[judge.metric], trivial)
+            for stack, truth in cases
+            if judge.metric in (score := judge.score(stack.to(app.device()), truth))
+            and (trivial := judge.trivial(stack, truth)) is not None
+        ]
+        found.append(quality(name, judge.metric, judge.baseline, pairs))
+    if jury.probe is not None:
+        found += fit_probes(cfg, jury, jury.probe, data.volumes("train"), volumes, domains)
+    return found
+
+
+def announce(cfg: DictConfig, found: Sequence[Quality]) -> None:
+    """How good the judges are, before anything that they say."""
+    if found:
+        print(f"judges on untouched {cfg.evaluation.part} scans of the reference scanner:")
+        print("\n".join(each.line() for each in found), flush=True)
+
+
+def fit_probes(
+    cfg: DictConfig,
+    jury: Jury,
+    probe: SiteProbe,
+    train: Sequence[Volume],
+    volumes: Sequence[Volume],
+    domains: Mapping[str, QueryScanner | None],
+) -> list[Quality]:
+    """A probe for each query domain, from training subjects; how well it tells unharmonized from reference scans."""
+
+    def features(of: Iterable[Volume], scanner: QueryScanner | None) -> list[Tensor]:
+        return [probe.features(case(cfg, scanner(volume) if scanner else volume)[0]) for volume in of]
+
+    found = []
+    reference = {part: features(of, None) for part, of in (("train", train), ("asked", volumes))}
+    simulated = [(domain, scanner) for domain, scanner in domains.items() if scanner is not None]
+    for domain, scanner in watched(simulated, "fitting site probes"):
+        jury.frozen[domain] = probe.fit(reference["train"], features(train, scanner))
+        answers = probe.ask(jury.frozen[domain], reference["asked"], features(volumes, scanner))
+        pairs = [(answer, 0.5) for answer in answers]
+        found.append(quality(f"site {domain}", probe.metric, probe.baseline, pairs, sign=1))
+    return found
+
+
+def quality(
+    name: str, metric: str, baseline: str, pairs: Sequence[tuple[float, float]], sign: int | None = None
+) -> Quality:
+    """pairs: (judge, trivial answer) of each subject. sign: +1 where larger is better; None: as for the metric."""
+    sign = better(metric) if sign is None else sign
+    gain = bootstrap_mean([sign * (value - trivial) for value, trivial in pairs])
+    value, trivial = (mean(column) for column in zip(*pairs, strict=True)) if pairs else (math.nan, math.nan)
+    return Quality(name, metric, len(pairs), value, trivial, baseline, able=bool(gain.low > 0))
+
+
+def case(cfg: DictConfig, volume: Volume) -> tuple[Stack, Truth]:
+    """The slices of a volume that are scored, and what is known of them."""
+    index = volume.select(cfg.data.count, cfg.data.step)
+    labels = None if volume.labels is None else volume.labels[index]
+    return volume.stack(index), Truth(volume.scan.name, volume.spacing(index), labels, volume.scan.age)
+
+
+def mean_age(name: str, data: SliceDataModule) -> float:
+    ages = [scan.age for scan in data.split()["train"] if scan.age is not None]
+    if not ages:
+        raise ConfigError(f"evaluation.judges: {name} needs ages, and no training subject has one -> leave it out")
+    return mean(ages)

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from harmony.metrics import against, better, recovered, slope
+
+
+@pytest.mark.parametrize(
+    ("metric", "sign"),
+    [
+        ("psnr_brain", 1), ("ssim", 1), ("dice", 1), ("dice_csf", 1), ("iou_wm", 1),
+        ("hd95_gm", -1), ("age_error", -1), ("missed", -1), ("invented", -1), ("site_frozen", -1),
+        ("age_signed_error", 0), ("age_predicted", 0), ("volume_gm_ml", 0), ("bpd", 0), ("seconds", 0), ("absent", 0),
+    ],
+)  # fmt: skip
+def test_which_way_is_better(metric, sign):
+    assert better(metric) == sign
+
+
+def test_difference_and_harm_by_hand():
+    none, method = {"a": 1.0, "b": 2.0, "c": 3.0, "x": 9.0}, {"a": 2.0, "b": 1.5, "c": 3.0, "y": 7.0}
+    found = against("dice", method, none)
+    assert found.difference.mean == pytest.approx(0.5 / 3)
+    assert found.difference.subjects == 3
+    assert found.worse == pytest.approx(1 / 3)  # b; c is as it was
+    assert against("hd95", method, none).worse == pytest.approx(1 / 3)  # a
+    assert against("bpd", method, none) is None
+    assert against("dice", method, {"z": 1.0}) is None
+
+
+def test_share_of_the_loss_that_came_back_by_hand():
+    reference, none = {"a": 0.9, "b": 0.8}, {"a": 0.7, "b": 0.7}
+    share = recovered({"a": 0.8, "b": 0.8}, none, reference)
+    assert share.mean == pytest.approx(0.2 / 0.3)
+    assert share.low <= share.mean <= share.high
+    assert recovered(none, none, reference).mean == 0
+    assert recovered(reference, none, reference) == (1.0, 1.0, 1.0, 2)
+    assert recovered({"a": 0.5, "b": 0.7}, none, reference).mean < 0
+
+
+def test_where_nothing_was_lost_there_is_no_share():
+    assert recovered({"a": 0.9}, {"a": 0.895}, {"a": 0.9}) is None
+    assert recovered({"a": 0.9}, {"a": 0.95}, {"a": 0.9}) is None
+    assert recovered({"a": 0.9}, {"b": 0.5}, {"a": 0.9}) is None
+
+
+def test_the_interval_covers_the_truth():
+    rng = np.random.default_rng(0)
+    lost = rng.uniform(0.1, 0.2, 40)
+    won = 0.4 * lost + rng.normal(0, 0.01, 40)
+    names = [str(k) for k in range(40)]
+    share = recovered(
+        dict(zip(names, won, strict=True)), dict.fromkeys(names, 0.0), dict(zip(names, lost, strict=True))
+    )
+    assert share.low < 0.4 < share.high
+    assert share.high - share.low < 0.1
+
+
+def test_slope_by_hand():
+    assert slope([1, 2, 3], [2, 4, 6]) == pytest.approx(2)
+    assert slope([1, 2], [2, 4]) is None
+    assert slope([1, 1, 1], [2, 4, 5]) is None
