@@ -32,8 +32,9 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY)       ## speed of the flow against the same architecture from stock nflows
+bench: $(READY)       ## speed of the flows and of the adaptation against plain versions of the same networks
 	$(BIN)/python benchmarks/flow_speed.py
+	$(BIN)/python benchmarks/harmonizing_speed.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -6,6 +6,9 @@ import sys
 
 TINY = [
     "experiment=quickstart",
+    "stages=[flow,evaluate]",
+    "methods=[none,histogram_matching,blindharmony]",
+    "evaluation.judges=[]",
     "tasks.flow.max_steps=6",
     "tasks.flow.val_every=3",
     "tasks.flow.batch_size=4",
