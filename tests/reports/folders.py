@@ -62,7 +62,8 @@ def images(seed):
     """A bright disc under three gains, and the trace of two iterations."""
     place = torch.stack(torch.meshgrid(torch.linspace(-1, 1, 24), torch.linspace(-1, 1, 32), indexing="ij"))
     mask = (place.square().sum(0) < 0.8).expand(3, 1, -1, -1)
-    image = torch.where(mask, 0.5 + 0.3 * torch.cos(5 * place.sum(0)), 0)
+    slices = torch.tensor([0.8, 1.0, 0.9])[:, None, None, None]
+    image = torch.where(mask, slices * (0.5 + 0.3 * torch.cos(5 * place.sum(0))), 0)
     truth, query = (Stack(gain * image, mask, torch.linspace(0, 1, 3)) for gain in (1.0, 0.6))
     trace = {"bpd": torch.full((2, 3), 3.0), "fallback": torch.zeros(2, 3)}
     gains = dict(zip(METHODS, (0.6, 0.7, 0.8 + 0.01 * seed, 0.9), strict=True))

@@ -58,6 +58,7 @@ def test_best_and_tests_follow_the_metrics_direction(sweep):
     assert (better.paired.p, better.adjusted, better.kept) == (pytest.approx(0.25), 1.0, 3)
     assert comparison.tests[Entry("blindharmony", 0), "gamma_0.7", "hd95_wm"].kept == 0
     tested = {key[2] for key in comparison.tests}
+    assert len(comparison.tests) == 3 * 2 * 2  # methods but none, domains, metrics: what Holm corrects for
     assert tested == {"psnr", "hd95_wm"}
 
 
