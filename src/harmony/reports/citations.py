@@ -169,8 +169,8 @@ def methods_text(comparison: Comparison) -> list[str]:
     paragraphs = [
         f"Data. We used {words(data['source'])}, split by subject into {shares['train']:.0%} for training, "
         f"{shares['val']:.0%} for validation and {shares['test']:.0%} for test; {len(comparison.subjects)} {part} "
-        f"subjects were scored. {words(data['preprocess'])}, {data['count'] or 'all'} slices a subject, every "
-        f"{data['step']}. Query scanners were simulated from the {part} scans, whose originals are the truth: "
+        f"subjects were scored. {words(data['preprocess'])}, {data['count'] or 'all'} slices a subject, "
+        f"{data['step']} apart. Query scanners were simulated from the {part} scans, whose originals are the truth: "
         f"{scanners}."
     ]
     for group in comparison.groups:
