@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 from harmony import app
 from harmony.core import ConfigError, DataError, Row
 from harmony.reports import report_page
-from harmony.reports.citations import CITED, REFERENCES, WORDS, cite, words
-from harmony.reports.evaluated import Entry, compare, find_runs
+from harmony.reports.citations import CITED, REFERENCES, WORDS, cite, methods_text, words
+from harmony.reports.evaluated import Entry, EvaluatedRun, compare, find_runs
 from harmony.reports.kept import ABOVE, BELOW, difference, read_histograms, read_panels, read_traces
 from harmony.reports.vocabulary import METRICS
 
@@ -197,6 +197,23 @@ def test_every_method_has_words_with_its_numbers(name):
     assert "_target_" not in said
     if "solver" in node:
         assert f"{node['solver']['iterations']} iterations" in said
+
+
+@pytest.mark.parametrize("name", sorted(config().judge))
+def test_every_judge_has_words(name):
+    node = OmegaConf.to_container(config().judge[name], resolve=True)
+    assert node["_target_"] in WORDS
+    assert "_target_" not in words(node)
+
+
+def test_the_networks_of_steps_and_judges_are_among_those_used(tmp_path):
+    path = run_folder(tmp_path, 1, "methods=[none,hm_harmonizing_flows]", "evaluation.judges=[bigaug,tent]")
+    run = EvaluatedRun.load(path)
+    assert run.stages == ["flow", "harmonizer", "segmenter", "segmenter_bigaug"]
+    text = " ".join(methods_text(compare([run])))
+    assert "Segmenter bigaug: " in text
+    assert "[@wang2021]" in text
+    assert text.count("[@zhang2020]") == 1
 
 
 def test_every_stage_and_data_source_has_words():

@@ -48,6 +48,8 @@ WORDS = {
     "harmony.tasks.PairedTask": "L1 to the paired reference slices",
     "harmony.tasks.CycleGanTask": "CycleGAN [@zhu2017] with weights {{ cycle | num }} of the cycle and "
     "{{ identity | num }} of the identity",
+    "harmony.tasks.SegmenterTask": "{% if augment is defined and augment %}BigAug [@zhang2020], on slices corrupted by "
+    "{{ augment | join(' and ') }}{% else %}on slices as they are{% endif %}",
     "harmony.tasks.Guidance": "guided by altered slices [@beizaee2023]",
     "harmony.methods.Unharmonized": "the query scan itself",
     "harmony.methods.HistogramMatching": "a quantile map to the pooled reference intensities inside the brain",
@@ -80,6 +82,14 @@ WORDS = {
     "harmony.methods.ReferenceLevel": "at most {{ passes }} passes, stopped at the reference's bits per dimension",
     "harmony.methods.Plateau": "at most {{ passes }} passes, stopped when a pass gained less than {{ share | num }} of "
     "all gain",
+    "harmony.downstream.Segmentation": "Dice and Hausdorff distances of the label maps that a segmenter trained on the "
+    "reference scanner finds ({{ structures | join(', ') }})",
+    "harmony.downstream.BrainAge": "the age that a network trained on the reference scanner sees",
+    "harmony.downstream.SiteProbe": "the balanced accuracy of a logistic probe that tells the scanners apart, once "
+    "frozen on unharmonized scans and once fitted again, over {{ folds }} folds of subjects",
+    "harmony.downstream.Tent": "TENT [@wang2021], a segmenter adapted to the unharmonized scans ({{ passes }} pass"
+    "{{ 'es' if passes > 1 }})",
+    "torch.optim.AdamW": "AdamW [@loshchilov2019] at learning rate {{ lr | num }}",
     "torch.optim.Adam": "Adam [@kingma2015] at learning rate {{ lr | num }}",
 }
 
@@ -129,6 +139,7 @@ REFERENCES = {
     "arXiv 1807.03039.",
     "lamontagne2019": "LaMontagne P. J. et al. OASIS-3: Longitudinal neuroimaging, clinical, and cognitive dataset for "
     "normal aging and Alzheimer disease. medRxiv 2019.12.13.19014902, 2019.",
+    "loshchilov2019": "Loshchilov I., Hutter F. Decoupled weight decay regularization. ICLR 2019, arXiv 1711.05101.",
     "nflows": "Durkan C. et al. nflows: normalizing flows in PyTorch. Zenodo, 2020, doi 10.5281/zenodo.4296287.",
     "nyul1999": "Nyul L. G., Udupa J. K. On standardizing the MR image intensity scale. Magnetic Resonance in Medicine "
     "42(6):1072-1081, 1999.",
@@ -136,10 +147,13 @@ REFERENCES = {
     "Imaging 19(2):143-150, 2000.",
     "tustison2010": "Tustison N. J. et al. N4ITK: Improved N3 bias correction. IEEE Transactions on Medical Imaging "
     "29(6):1310-1320, 2010.",
+    "zhang2020": "Zhang L. et al. Generalizing deep learning for medical image segmentation to unseen domains via deep "
+    "stacked transformation. IEEE Transactions on Medical Imaging 39(7):2531-2540, 2020.",
     "zhu2017": "Zhu J.-Y. et al. Unpaired image-to-image translation using cycle-consistent adversarial networks. ICCV "
     "2017, arXiv 1703.10593.",
     "wang2004": "Wang Z. et al. Image quality assessment: From error visibility to structural similarity. IEEE "
     "Transactions on Image Processing 13(4):600-612, 2004.",
+    "wang2021": "Wang D. et al. Tent: Fully test-time adaptation by entropy minimization. ICLR 2021, arXiv 2006.10726.",
     "wilcoxon1945": "Wilcoxon F. Individual comparisons by ranking methods. Biometrics Bulletin 1(6):80-83, 1945.",
 }
 
@@ -182,9 +196,11 @@ def methods_text(comparison: Comparison) -> list[str]:
         if any((run.path / "adaptation").glob("*.json")):
             seen = run.summary.get("adapt_on") or run.config["evaluation"].get("adapt_on", "scored")
             paragraphs[-1] += f" Methods that adapt saw the unlabelled query scans of the {seen} subjects."
-    metrics = [
-        f"{describe(name).label}, {describe(name).meaning}" for name in comparison.metrics if describe(name).meaning
-    ]
+        if run.judges:
+            asked = [f"{name}: {words(run.config['judge'][name])}" for name in run.judges]
+            paragraphs.append(f"Judges{label}. {'; '.join(asked)}.")
+    meanings = {describe(name).meaning: describe(name).label for name in reversed(comparison.metrics)}  # a family once
+    metrics = [f"{label}, {meaning}" for meaning, label in reversed(meanings.items()) if meaning]
     tests = (
         "Each method was compared with no harmonization on the same subjects by the two-sided Wilcoxon signed-rank "
         "test [@wilcoxon1945]; p-values were adjusted by Holm's procedure [@holm1979] over all methods and query "

@@ -18,7 +18,20 @@ from harmony.metrics import Interval, Paired, bootstrap_mean, holm, paired
 from harmony.reports.vocabulary import METRICS, describe
 
 # What does not decide a score.
-_ASIDE = ("seed", "runs", "cache", "stages", "logger", "name", "methods", "flow", "tasks", "method", "published")
+_ASIDE = (
+    "seed",
+    "runs",
+    "cache",
+    "stages",
+    "logger",
+    "name",
+    "methods",
+    "flow",
+    "tasks",
+    "method",
+    "judge",
+    "published",
+)
 
 
 @dataclass(frozen=True)
@@ -54,12 +67,15 @@ class EvaluatedRun:
         return int(self.config["seed"])
 
     @property
+    def judges(self) -> list[str]:
+        return list(self.config["evaluation"].get("judges") or [])
+
+    @property
     def stages(self) -> list[str]:
-        """The stages whose networks were used; the flow scores every image."""
-        chosen = [self.config["method"][name].get("models", {}) for name in self.config["methods"]]
-        return list(
-            dict.fromkeys(["flow", *(stage for models in chosen for stage in models.values() if stage is not None)])
-        )
+        """The stages whose networks were used by methods and judges; the flow scores every image."""
+        users = [self.config["method"][name] for name in self.config["methods"]]
+        users += [self.config["judge"][name] for name in self.judges]
+        return list(dict.fromkeys(["flow", *(stage for user in users for stage in _stages(user))]))
 
     @property
     def trained(self) -> dict[str, dict[str, Any]]:
@@ -75,6 +91,7 @@ class EvaluatedRun:
         """Every setting that decides a score: dotted key -> value. The run's own seed is left out wherever it went."""
         asked = {key: value for key, value in self.config.items() if key not in _ASIDE}
         asked["method"] = {name: self.config["method"][name] for name in self.config["methods"]}
+        asked["judge"] = {name: self.config["judge"][name] for name in self.judges}
         asked["tasks"] = {stage: self.config["tasks"][stage] for stage in self.stages}
         return {
             key: value
@@ -330,6 +347,12 @@ def _decides_data(key: str) -> bool:
 def _is_run(path: Path) -> bool:
     named = path.is_dir() and path.name.startswith("seed")
     return (path / "results.csv").exists() or (named and not (path / "model.safetensors").exists())
+
+
+def _stages(user: Mapping[str, Any]) -> list[str]:
+    """The stages that a method or judge names, its steps' included."""
+    own = [stage for stage in user.get("models", {}).values() if stage is not None]
+    return [*own, *(stage for step in user.get("steps", {}).values() for stage in _stages(step))]
 
 
 def _flatten(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
