@@ -83,7 +83,8 @@ WORDS = {
     "harmony.methods.Plateau": "at most {{ passes }} passes, stopped when a pass gained less than {{ share | num }} of "
     "all gain",
     "harmony.downstream.Segmentation": "Dice and Hausdorff distances of the label maps that a segmenter trained on the "
-    "reference scanner finds ({{ structures | join(', ') }})",
+    "reference scanner finds ({{ structures | join(', ') }})"
+    "{% if sees == 'query' %} in the unharmonized scans{% endif %}",
     "harmony.downstream.BrainAge": "the age that a network trained on the reference scanner sees",
     "harmony.downstream.SiteProbe": "the balanced accuracy of a logistic probe that tells the scanners apart, once "
     "frozen on unharmonized scans and once fitted again, over {{ folds }} folds of subjects",
