@@ -95,7 +95,9 @@ def test_two_processes_learn_what_one_does_also_in_a_sweep(tmp_path, cache):
     name = alone.one("runs/models/flow-*").name
     weights = load_file(together.path / "runs" / "models" / name / "model.safetensors")
     for key, tensor in load_file(alone.path / "runs" / "models" / name / "model.safetensors").items():
-        assert tensor.float().sub(weights[key].float()).abs().max() < 2e-4, key
+        assert tensor.float().sub(weights[key].float()).abs().max() < 1e-3, (
+            key
+        )  # one step of Adam, where a gradient is noise
     assert len(list(together.path.glob("runs/sweeps/*"))) == 1
 
 

@@ -28,6 +28,21 @@ TRAINING = {
     "segmenter/val_dice_error": Metric("1 - Dice of validation slices", "lower"),
     "age/train_mae": Metric("age error of training subjects, years", "lower"),
     "age/val_mae": Metric("age error of validation subjects, years", "lower"),
+    "unet/train_error": Metric("absolute error of training slices, grey levels of 255", "lower"),
+    "unet/val_error": Metric("absolute error of validation slices, grey levels of 255", "lower"),
+    **{
+        f"cyclegan/{part}_{term}": Metric(
+            f"{words}, {slices} slices", None if term in ("critics", "adversarial") else "lower"
+        )
+        for part, slices in (("train", "training"), ("val", "validation"))
+        for term, words in (
+            ("adversarial", "least-squares loss of the generators"),
+            ("critics", "least-squares loss of the critics"),
+            ("cycle", "cycle loss"),
+            ("identity", "identity loss"),
+        )
+    },
+    "cyclegan/val_loss": Metric("weighted loss of the generators, validation slices", None),
 }
 
 RESULTS = {

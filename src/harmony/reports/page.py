@@ -345,7 +345,7 @@ def run_facts(run: EvaluatedRun) -> dict[str, Any]:
             {
                 "stage": stage,
                 "name": each["name"],
-                "score": f"{each['monitor']} {each['score']:.3f}" if "score" in each else "not recorded",
+                "score": f"{each.get('monitor', 'score')} {each['score']:.3f}" if "score" in each else "not recorded",
                 "parameters": f"{each['parameters']:,}" if "parameters" in each else "",
                 "seconds": duration(each["seconds"]) if "seconds" in each else "",
             }

@@ -82,7 +82,7 @@ def print_sweep(jobs: Sequence[SweepJob], *, title: str) -> None:
         if former not in (None, domain):
             grid.add_section()
         row = [key for metric in shown if (key := (domain, text, method, metric)) in cells]
-        texts = {key[3]: cells[key].text(DIGITS[key[3]]) + ("*" if key in winners else "") for key in row}
+        texts = {key[3]: cells[key].text(DIGITS.get(key[3], 3)) + ("*" if key in winners else "") for key in row}
         runs = max(cells[key].seeds for key in row)
         grid.add_row("" if domain == former else domain, text, method, *(texts.get(m, "-") for m in shown), str(runs))
         former = domain
