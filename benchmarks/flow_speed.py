@@ -36,7 +36,7 @@ TASKS = ("encode", "decode", "train")
 
 
 def main() -> None:
-    args = _arguments()
+    args = arguments(__doc__)
     torch.set_num_threads(args.threads)
     warnings.filterwarnings("ignore", message=".*triangular_solve")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -53,7 +53,7 @@ def main() -> None:
         "size": [*image.shape],
         "agreement": agreement(densities, image),
         "milliseconds": timings(densities, image, 1 if args.small else args.repeats),
-        "peak_mib": {f"{t} {v}": peak(v, t, args) for t in ("encode", "train") for v in VARIANTS},
+        "peak_mib": {f"{t} {v}": peak(__file__, v, t, args) for t in ("encode", "train") for v in VARIANTS},
     }
     show(report)
     if args.out is not None:
@@ -152,11 +152,11 @@ def convolutions(density: ImageDensity, image: Tensor) -> dict[str, Callable[[],
     }
 
 
-def peak(variant: str, task: str, args: argparse.Namespace) -> float:
-    """Peak MiB of one process that builds all variants and runs one of them once."""
-    command = [sys.executable, __file__, "--peak", variant, task, "--threads", str(args.threads)]
+def peak(program: str, variant: str, task: str, args: argparse.Namespace) -> float:
+    """MiB that one process prints which runs one variant of one task."""
+    command = [sys.executable, program, "--peak", variant, task, "--threads", str(args.threads)]
     done = subprocess.run([*command, *(["--small"] if args.small else [])], check=True, capture_output=True, text=True)
-    return float(done.stdout)
+    return round(float(done.stdout), 1)
 
 
 def show(report: dict) -> None:
@@ -206,9 +206,9 @@ def machine(device: torch.device) -> dict[str, str | int]:
     return {"device": name, "torch": torch.__version__, "threads": torch.get_num_threads()}
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="a tiny flow, once: does it run?")
+def arguments(description: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="tiny networks, once: does it run?")
     parser.add_argument("--out", type=Path, help="write the numbers as JSON")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)

@@ -10,17 +10,13 @@ printed; peak memory comes from one process per variant and job. The floor is wh
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import MethodType
 
 import torch
-from flow_speed import images, interleaved, machine, peak_mib
+from flow_speed import arguments, images, interleaved, machine, peak, peak_mib
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,8 +24,8 @@ from harmony.core import Stack
 from harmony.core.reference import Reference
 from harmony.flows import ImageDensity, harmonizing_flow
 from harmony.methods import Budget, HarmonizingFlows
-from harmony.networks import Affine, CouplingUNet, Harmonizer
-from harmony.networks.blocks import ChannelNorm, ConcatELU, halve, upsample_to
+from harmony.networks import CouplingUNet, Harmonizer
+from harmony.networks.blocks import ChannelNorm, ConcatELU
 
 FLOW = {"levels": 2, "couplings": 4, "logit_margin": 1e-5, "dequantization": "variational", "bits": 8, "seed": 0}
 PAPER = {"flow": {**FLOW, "widths": (16, 32, 48, 64)}, "harmonizer": (16, 32, 48, 64, 64), "size": (4, 224, 224)}
@@ -39,7 +35,7 @@ JOBS = ("train", "adapt", "harmonize")
 
 
 def main() -> None:
-    args = _arguments()
+    args = arguments(__doc__)
     torch.set_num_threads(args.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     settings = SMALL if args.small else PAPER
@@ -58,7 +54,7 @@ def main() -> None:
         "size": [*image.shape],
         "bpd": {variant: round(built[variant][0].bits_per_dim(image).mean().item(), 5) for variant in VARIANTS},
         "milliseconds": {},
-        "peak_mib": {f"{name} {v}": peak(v, name, args) for name in JOBS for v in VARIANTS},
+        "peak_mib": {f"{name} {v}": peak(__file__, v, name, args) for name in JOBS for v in VARIANTS},
     }
     for name in JOBS:
         work = {f"{name} {variant}": job(name, *built[variant], image) for variant in VARIANTS}
@@ -83,6 +79,8 @@ def build(settings: dict, variant: str) -> tuple[ImageDensity, Harmonizer]:
         for module in (*flow.modules(), *harmonizer.modules()):
             if type(module) in PLAIN:
                 module.forward = MethodType(PLAIN[type(module)], module)
+            if isinstance(module, CouplingUNet | Harmonizer):
+                module.first.register_forward_pre_hook(lambda _, args: (args[0].contiguous(),))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return flow.to(device), harmonizer.to(device)
 
@@ -132,38 +130,7 @@ def _plain_norm(self: ChannelNorm, x: Tensor) -> Tensor:
     return nn.LayerNorm.forward(self, x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).contiguous()
 
 
-def _plain_unet(self: CouplingUNet, x: Tensor) -> Tensor:
-    return self.last(_plain_levels(self, self.first(x)))
-
-
-def _plain_harmonizer(self: Harmonizer, image: Tensor, context: Tensor | None = None) -> Affine:
-    x = self.first(image)
-    skips = []
-    for stage in self.down:
-        skips.append(x)
-        x = stage(halve(x))
-    alpha = self.alpha_head(x.mean(dim=(-2, -1), keepdim=True))
-    for stage, skip in zip(self.up, reversed(skips), strict=True):
-        x = stage(torch.cat((upsample_to(x, skip), skip), dim=1))
-    return Affine(alpha, self.beta_head(x))
-
-
-def _plain_levels(self: CouplingUNet, x: Tensor) -> Tensor:
-    skips = []
-    for block in self.down:
-        skips.append(x)
-        x = block(halve(x))
-    for block, skip in zip(self.up, reversed(skips), strict=True):
-        x = block(torch.cat((upsample_to(x, skip), skip), dim=1))
-    return x
-
-
-PLAIN: dict[type, Callable] = {
-    ConcatELU: _plain_elu,
-    ChannelNorm: _plain_norm,
-    CouplingUNet: _plain_unet,
-    Harmonizer: _plain_harmonizer,
-}
+PLAIN: dict[type, Callable] = {ConcatELU: _plain_elu, ChannelNorm: _plain_norm}
 
 
 @torch.no_grad()
@@ -191,13 +158,6 @@ def convolutions(flow: ImageDensity, image: Tensor) -> dict[str, Callable[[], ob
     }
 
 
-def peak(variant: str, name: str, args: argparse.Namespace) -> float:
-    """MiB that two steps need beyond the networks and the images, in a process of their own."""
-    command = [sys.executable, __file__, "--peak", variant, name, "--threads", str(args.threads)]
-    done = subprocess.run([*command, *(["--small"] if args.small else [])], check=True, capture_output=True, text=True)
-    return round(float(done.stdout), 1)
-
-
 def show(report: dict) -> None:
     print("  ".join(f"{k}: {v}" for k, v in report["machine"].items()), " size:", report["size"])
     times, memory = report["milliseconds"], report["peak_mib"]
@@ -210,16 +170,6 @@ def show(report: dict) -> None:
         if name.startswith("convolutions"):
             print(f"floor     {name.removeprefix('convolutions '):26}{value:10.1f} ms")
     print("bpd", report["bpd"])
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="tiny networks, once: does it run?")
-    parser.add_argument("--out", type=Path, help="write the numbers as JSON")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--peak", nargs=2, metavar=("VARIANT", "JOB"), help=argparse.SUPPRESS)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from harmony.core import CheckpointError, ConfigError, HarmonyError, Scan, inter
 from harmony.core.locks import claim
 from harmony.core.reference import VERSION as REFERENCE_VERSION
 from harmony.core.reference import Reference
-from harmony.core.runs import RunFolder, content_key, fingerprint
+from harmony.core.runs import RunFolder, content_key, fingerprint, stages_of
 from harmony.core.vocabulary import TRAINING
 from harmony.data import QueryScanner, SliceDataModule, query_scanner
 from harmony.downstream import entropy
@@ -259,15 +259,8 @@ def models_wanted(cfg: DictConfig) -> list[str]:
     """The stages whose networks the chosen methods and judges use; the flow, which scores every image, is the first."""
     users = [cfg.method[name] for name in cfg.methods]
     users += [cfg.judge[name] for name in OmegaConf.select(cfg, "evaluation.judges") or []]
-    wanted = [stage for user in users for stage in _stages(user)]
+    wanted = [stage for user in users for stage in stages_of(user)]
     return list(dict.fromkeys(["flow", *wanted]))
-
-
-def _stages(user: DictConfig) -> list[str]:
-    """The stages that a method or judge names, its steps' included."""
-    steps = user.get("steps", {}).values()
-    own = [stage for stage in user.get("models", {}).values() if stage is not None]
-    return [*own, *(stage for step in steps for stage in _stages(step))]
 
 
 def data_identity(cfg: DictConfig, data: SliceDataModule) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from torch import Tensor
 from harmony import app
 from harmony.core import ConfigError, Row, Stack, Volume
 from harmony.core.files import atomic_path
+from harmony.core.vocabulary import direction
 from harmony.data import QueryScanner, SliceDataModule, watched
 from harmony.downstream import AdaptiveJudge, Judge, Segmentation, SiteProbe, Truth
-from harmony.metrics import better, bootstrap_mean
+from harmony.metrics import bootstrap_mean
 
 TRUTH = "truth"  # among the kept features: those of the untouched reference image
 
@@ -195,7 +196,7 @@ def quality(
     name: str, metric: str, baseline: str, pairs: Sequence[tuple[float, float]], sign: int | None = None
 ) -> Quality:
     """pairs: (judge, trivial answer) of each subject. sign: +1 where larger is better; None: as for the metric."""
-    sign = better(metric) if sign is None else sign
+    sign = direction(metric) if sign is None else sign
     gain = bootstrap_mean([sign * (value - trivial) for value, trivial in pairs])
     value, trivial = (mean(column) for column in zip(*pairs, strict=True)) if pairs else (math.nan, math.nan)
     return Quality(name, metric, len(pairs), value, trivial, baseline, able=bool(gain.low > 0))

@@ -1,7 +1,12 @@
+"""Paired comparisons and shares against answers worked out by hand."""
+
+import math
+
 import numpy as np
 import pytest
 
-from harmony.metrics import against, better, recovered, slope
+from harmony.core.vocabulary import direction
+from harmony.metrics import against, holm, recovered, slope
 
 
 @pytest.mark.parametrize(
@@ -13,7 +18,7 @@ from harmony.metrics import against, better, recovered, slope
     ],
 )  # fmt: skip
 def test_which_way_is_better(metric, sign):
-    assert better(metric) == sign
+    assert direction(metric) == sign
 
 
 def test_difference_and_harm_by_hand():
@@ -21,7 +26,7 @@ def test_difference_and_harm_by_hand():
     found = against("dice", method, none)
     assert found.difference.mean == pytest.approx(0.5 / 3)
     assert found.difference.subjects == 3
-    assert found.worse == pytest.approx(1 / 3)  # b; c is as it was
+    assert (found.harmed, found.worse) == (1, pytest.approx(1 / 3))  # b; c is as it was
     assert against("hd95", method, none).worse == pytest.approx(1 / 3)  # a
     assert against("bpd", method, none) is None
     assert against("dice", method, {"z": 1.0}) is None
@@ -59,3 +64,38 @@ def test_slope_by_hand():
     assert slope([1, 2, 3], [2, 4, 6]) == pytest.approx(2)
     assert slope([1, 2], [2, 4]) is None
     assert slope([1, 1, 1], [2, 4, 5]) is None
+
+
+def test_a_paired_comparison_uses_the_subjects_that_both_have():
+    found = against("psnr", {"a": 3.0, "b": 5.0, "c": 9.0}, {"a": 1.0, "b": 2.0, "d": 0.0})
+    assert found.difference.mean == 2.5
+    assert found.difference.subjects == 2
+    assert 2.0 <= found.difference.low <= found.difference.high <= 3.0
+
+
+@pytest.mark.parametrize("n", [3, 5, 8])
+def test_all_subjects_better_gives_the_smallest_p_there_is(n):
+    after = {str(k): float(k + 1) for k in range(n)}
+    found = against("psnr", after, dict.fromkeys(after, 0.0))
+    assert found.p == pytest.approx(2 / 2**n)
+    assert against("psnr", dict.fromkeys(after, 0.0), after).p == pytest.approx(2 / 2**n)
+    assert against("psnr", dict.fromkeys(after, 0.0), after).difference.mean == -found.difference.mean
+
+
+def test_no_difference_is_no_evidence():
+    same = {"a": 1.0, "b": 2.0}
+    assert against("psnr", same, same).p == 1.0
+    assert against("psnr", same, same).difference[:3] == (0, 0, 0)
+
+
+def test_zero_and_missing_differences_do_not_count_as_evidence():
+    base = dict.fromkeys("abcd", 0.0)
+    assert against("psnr", {"a": 1.0, "b": 2.0, "c": 3.0, "d": 0.0}, base).p == pytest.approx(0.25)
+    assert against("psnr", {"a": 1.0, "b": 2.0, "c": 3.0, "d": math.nan}, base).p == pytest.approx(0.25)
+
+
+def test_holm_is_the_textbook_example():
+    """Four tests: 0.005 x 4, 0.01 x 3, then 0.03 x 2, and 0.04 x 1 raised to it; the order of input is kept."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []

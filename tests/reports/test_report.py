@@ -14,11 +14,11 @@ from omegaconf import OmegaConf
 
 from harmony import app
 from harmony.core import ConfigError, DataError, Row
+from harmony.core.vocabulary import RESULTS
 from harmony.reports import report_page
 from harmony.reports.citations import CITED, REFERENCES, WORDS, cite, methods_text, words
 from harmony.reports.evaluated import Entry, EvaluatedRun, compare, find_runs
 from harmony.reports.kept import ABOVE, BELOW, difference, read_histograms, read_panels, read_traces
-from harmony.reports.vocabulary import METRICS
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,9 @@ def test_best_and_tests_follow_the_metrics_direction(sweep):
     assert comparison.best("gamma_0.7", "bpd") == []
     assert comparison.best("gamma_0.7", "warp_factor") == []
     better = comparison.tests[Entry("blindharmony", 0), "gamma_0.7", "psnr"]
-    assert better.paired.difference.mean == pytest.approx(2)
-    assert (better.paired.p, better.adjusted, better.kept) == (pytest.approx(0.25), 1.0, 3)
-    assert comparison.tests[Entry("blindharmony", 0), "gamma_0.7", "hd95_wm"].kept == 0
+    assert better.against.difference.mean == pytest.approx(2)
+    assert (better.against.p, better.adjusted, better.against.harmed) == (pytest.approx(0.25), 1.0, 0)
+    assert comparison.tests[Entry("blindharmony", 0), "gamma_0.7", "hd95_wm"].against.harmed == 3
     tested = {key[2] for key in comparison.tests}
     assert len(comparison.tests) == 3 * 2 * 2  # methods but none, domains, metrics: what Holm corrects for
     assert tested == {"psnr", "hd95_wm"}
@@ -81,7 +81,7 @@ def test_a_method_that_harms_is_counted_as_harm(tmp_path):
     worse = [Row(r.method, r.domain, r.subject, r.metric, 10.0) if r.method == "blindharmony" and r.subject == "sub-2"
              else r for r in rows]  # fmt: skip
     comparison = compare(find_runs([run_folder(tmp_path, rows=worse)]).runs)
-    assert comparison.tests[Entry("blindharmony", 0), "gamma_0.7", "psnr"].kept == 2
+    assert comparison.tests[Entry("blindharmony", 0), "gamma_0.7", "psnr"].against.harmed == 1
 
 
 def test_other_settings_stand_side_by_side_and_other_data_are_refused(sweep, tmp_path):
@@ -226,7 +226,7 @@ def test_every_stage_and_data_source_has_words():
 
 
 def test_citations_are_those_of_what_was_said():
-    said = [*WORDS.values(), *(metric.meaning for metric in METRICS.values())]
+    said = [*WORDS.values(), *(metric.meaning for metric in RESULTS.values())]
     keys = {key for text in said for match in CITED.findall(text) for key in re.findall(r"@(\w+)", match)}
     assert keys <= REFERENCES.keys()
     paragraphs, references = cite(["A [@wang2004; @holm1979] & b [@wang2004]."])

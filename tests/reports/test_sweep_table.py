@@ -5,7 +5,7 @@ import math
 import pytest
 
 from harmony.core import Row
-from harmony.core.vocabulary import RESULTS, TRAINING
+from harmony.core.vocabulary import RESULTS, TRAINING, Metric
 from harmony.reports import SweepJob, print_sweep, result_table
 from harmony.reports.sweeps import best, over_seeds, settings
 from harmony.reports.tables import SHOWN
@@ -38,7 +38,7 @@ def test_mean_and_deviation_over_seeds_by_hand():
 def test_the_best_is_marked_where_a_direction_is_better(monkeypatch, capsys):
     cells = over_seeds(JOBS)
     assert best(cells) == {("exp", "flow.steps=2", "a", "psnr")}
-    monkeypatch.setitem(RESULTS, "psnr", type(RESULTS["psnr"])("error", "lower"))
+    monkeypatch.setitem(RESULTS, "psnr", Metric("error", "lower"))
     assert [key[2] for key in best(cells)] == ["none"]
     monkeypatch.undo()
     print_sweep(JOBS, title="x")

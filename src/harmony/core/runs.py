@@ -63,6 +63,12 @@ class RunFolder:
         return json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
 
 
+def stages_of(user: Mapping[str, Any]) -> list[str]:
+    """The stages whose networks a method's or judge's config names, its steps' included."""
+    own = [stage for stage in user.get("models", {}).values() if stage is not None]
+    return [*own, *(stage for step in user.get("steps", {}).values() for stage in stages_of(step))]
+
+
 def environment() -> dict[str, Any]:
     """Versions and hardware, for the record. No user or host names."""
     packages = {}

@@ -1,4 +1,4 @@
-"""Every name under which a number is logged, and which way is better: one list for all tasks and methods.
+"""Every name under which a number is logged, what it means, and which way is better: one list for all.
 
 Training logs `<task>/<metric>` against the optimizer step. Evaluation logs `result/<domain>/<method>/<metric>`, the
 mean over subjects, and `result/mean/<method>/<metric>`, the mean over the query domains.
@@ -6,16 +6,18 @@ mean over subjects, and `result/mean/<method>/<metric>`, the mean over the query
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
 @dataclass(frozen=True)
 class Metric:
-    """label: with the unit, for people. better: None where neither way is."""
+    """label: with the unit. better: None where neither way is. meaning: in a few words; `[@key]` cites a reference."""
 
     label: str
-    better: Literal["higher", "lower"] | None
+    better: Literal["higher", "lower"] | None = None
+    digits: int = 3
+    meaning: str = ""
 
 
 TRAINING = {
@@ -46,33 +48,47 @@ TRAINING = {
 }
 
 RESULTS = {
-    "psnr": Metric("PSNR, dB", "higher"),
-    "psnr_brain": Metric("PSNR in the brain, dB", "higher"),
-    "ssim": Metric("SSIM", "higher"),
-    "ssim_brain": Metric("SSIM in the brain", "higher"),
-    "bpd": Metric("bits per dimension", None),  # likely is not the same as right: smooth images are likely
-    "jitter": Metric("jitter, grey levels of 255", None),  # 0 for a method that changes nothing
-    "seconds": Metric("seconds per volume", None),  # a cost, not a merit
-    "fallbacks": Metric("slices that fell back", "lower"),
-    "dice": Metric("Dice, mean over structures", "higher"),
-    "iou": Metric("IoU, mean over structures", "higher"),
-    "hd95": Metric("95 % Hausdorff distance, mm, mean over structures", "lower"),
-    "missed": Metric("structures missed", "lower"),
-    "invented": Metric("structures invented", "lower"),
-    "absent": Metric("structures absent in truth and prediction", None),
-    "age_predicted": Metric("predicted age, years", None),
-    "age_error": Metric("age error, years", "lower"),
-    "age_signed_error": Metric("predicted - true age, years", None),
-    "site_frozen": Metric("balanced accuracy of the frozen site probe", "lower"),
-    "site_retrained": Metric("balanced accuracy of the retrained site probe", "lower"),
+    "psnr": Metric("PSNR dB", "higher", 1, "peak signal-to-noise ratio over the whole slice stack, at most 100 dB"),
+    "psnr_brain": Metric("PSNR brain", "higher", 1, "peak signal-to-noise ratio over the pixels of the brain, in dB"),
+    "ssim": Metric("SSIM", "higher", 3, "structural similarity over the whole slice stack [@wang2004]"),
+    "ssim_brain": Metric("SSIM brain", "higher", 3, "structural similarity over the pixels of the brain [@wang2004]"),
+    "dice": Metric("Dice", "higher", 3, "overlap of the judge's label map with the true one [@dice1945]"),
+    "iou": Metric("IoU", "higher", 3, "intersection over union of the judge's label map with the true one"),
+    "hd95": Metric("HD95 mm", "lower", 1, "95th percentile of the Hausdorff distance of the label maps, in mm"),
+    "missed": Metric("missed", "lower", 1, "structures that the judge did not find"),
+    "invented": Metric("invented", "lower", 1, "structures that the judge found where there are none"),
+    "absent": Metric("absent", None, 1, "structures that neither the judge nor the true label map has"),
+    "age_error": Metric("age MAE", "lower", 1, "absolute error of the judge's age, in years"),
+    "age_signed_error": Metric("age bias", None, 1, "predicted minus true age, in years"),
+    "age_predicted": Metric("age", None, 1, "the judge's age, in years"),
+    "site_frozen": Metric(
+        "site frozen",
+        "lower",
+        2,
+        "balanced accuracy of a probe that learned to tell unharmonized from reference scans",
+    ),
+    "site_retrained": Metric(
+        "site",
+        "lower",
+        2,
+        "balanced accuracy of a probe retrained to tell harmonized from reference scans; 0.5 cannot tell",
+    ),
+    "bpd": Metric(
+        "bpd", None, 2, "bits per dimension under the reference flow: low is likely, but so are smooth images"
+    ),
+    "jitter": Metric(
+        "jitter",
+        None,
+        2,
+        "how unevenly neighbouring slices were changed, in grey levels of 255; 0 for a method that changes nothing",
+    ),
+    "seconds": Metric("s/volume", None, 1, "seconds per volume: a cost, not a merit"),
+    "fallbacks": Metric("fallbacks", "lower", 0, "non-finite slice iterations that kept their former value"),
 }
 
 # Of one structure: dice_gm, volume_gm_ml.
-BY_STRUCTURE = {
-    "dice": Metric("Dice", "higher"),
-    "iou": Metric("IoU", "higher"),
-    "hd95": Metric("95 % Hausdorff distance, mm", "lower"),
-    "volume": Metric("volume as segmented, ml", None),
+BY_STRUCTURE = {name: RESULTS[name] for name in ("dice", "iou", "hd95")} | {
+    "volume": Metric("volume", None, 1, "volume as the judge segmented it"),
 }
 
 PICTURES = ("flow/slices", "flow/reconstructions", "flow/samples", "panels/*", "figures/*", "results")
@@ -86,7 +102,21 @@ def result_key(domain: str, method: str, metric: str) -> str:
 
 def result_metric(name: str) -> Metric | None:
     """None for a metric that is not in the vocabulary."""
-    return RESULTS.get(name) or BY_STRUCTURE.get(name.split("_", maxsplit=1)[0])
+    family, _, member = name.partition("_")
+    if name in RESULTS or family not in BY_STRUCTURE:
+        return RESULTS.get(name)
+    of_all = BY_STRUCTURE[family]
+    return replace(of_all, label=f"{of_all.label} {member.replace('_', ' ')}")
+
+
+def describe(name: str) -> Metric:
+    """A metric that is not in the vocabulary is shown plainly, with no better way."""
+    return result_metric(name) or Metric(name.replace("_", " "))
+
+
+def direction(name: str) -> int:
+    """+1 where larger is better, -1 where smaller is, 0 for what is neither (bpd, a volume, a time)."""
+    return {"higher": 1, "lower": -1, None: 0}[describe(name).better]
 
 
 def is_known(key: str) -> bool:

@@ -6,31 +6,53 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import wilcoxon
 
-from harmony.core.vocabulary import result_metric
+from harmony.core.vocabulary import direction
 from harmony.metrics.summary import Interval, bootstrap_mean
 
 
 class Against(NamedTuple):
-    """difference: mean of (value - baseline). worse: the share of subjects that it made worse."""
+    """One method against another, over the subjects that have both.
+
+    difference: mean of (value - baseline). harmed: how many subjects it made worse.
+    p: two-sided Wilcoxon signed-rank test, zero differences left out (Wilcoxon 1945); 1 where all are zero.
+    """
 
     difference: Interval
-    worse: float
+    harmed: int
+    p: float
 
-
-def better(metric: str) -> int:
-    """+1 where larger is better, -1 where smaller is, 0 for what is neither (bpd, a volume, a time)."""
-    known = result_metric(metric)
-    return {"higher": 1, "lower": -1, None: 0}[known.better if known else None]
+    @property
+    def worse(self) -> float:
+        """The share of subjects made worse."""
+        return self.harmed / self.difference.subjects
 
 
 def against(metric: str, values: Mapping[str, float], baseline: Mapping[str, float]) -> Against | None:
-    """values, baseline: by subject. None for a metric that is neither better nor worse, or without a common subject."""
-    common = [subject for subject in values if subject in baseline]
-    if not common or better(metric) == 0:
+    """values, baseline: by subject; NaN is no value.
+
+    None for a metric that is neither better nor worse, or without a common subject.
+    """
+    pairs = np.array([value - baseline[subject] for subject, value in values.items() if subject in baseline])
+    differences = pairs[np.isfinite(pairs)]
+    if len(differences) == 0 or direction(metric) == 0:
         return None
-    differences = np.array([values[subject] - baseline[subject] for subject in common])
-    return Against(bootstrap_mean(differences.tolist()), float((better(metric) * differences < 0).mean()))
+    moved = differences[differences != 0]
+    p = float(wilcoxon(moved).pvalue) if len(moved) else 1.0
+    return Against(bootstrap_mean(differences.tolist()), int((direction(metric) * differences < 0).sum()), p)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values of Holm's step-down procedure (1979): the family-wise error rate, whatever the dependence.
+
+    p~_(k) = max_{j <= k} min(1, (m - j + 1) p_(j)) for the m ordered p-values.
+    """
+    adjusted, largest = [1.0] * len(p_values), 0.0
+    for rank, k in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[k]))
+        adjusted[k] = largest
+    return adjusted
 
 
 def recovered(

@@ -14,8 +14,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, UndefinedError
 from markupsafe import Markup, escape
 
+from harmony.core.vocabulary import describe
 from harmony.reports.evaluated import Comparison, EvaluatedRun
-from harmony.reports.vocabulary import describe
 
 WORDS = {
     "harmony.data.Atlas": "{{ subjects }} synthetic subjects, random smooth deformations of the MNI152 template "

@@ -14,8 +14,9 @@ import numpy as np
 from yaml import YAMLError, safe_load
 
 from harmony.core import ConfigError, DataError, Row, read_rows
-from harmony.metrics import Interval, Paired, bootstrap_mean, holm, paired
-from harmony.reports.vocabulary import METRICS, describe
+from harmony.core.runs import stages_of
+from harmony.core.vocabulary import RESULTS, direction
+from harmony.metrics import Against, Interval, against, bootstrap_mean, holm
 
 # What does not decide a score.
 _ASIDE = (
@@ -75,7 +76,7 @@ class EvaluatedRun:
         """The stages whose networks were used by methods and judges; the flow scores every image."""
         users = [self.config["method"][name] for name in self.config["methods"]]
         users += [self.config["judge"][name] for name in self.judges]
-        return list(dict.fromkeys(["flow", *(stage for user in users for stage in _stages(user))]))
+        return list(dict.fromkeys(["flow", *(stage for user in users for stage in stages_of(user))]))
 
     @property
     def trained(self) -> dict[str, dict[str, Any]]:
@@ -129,12 +130,10 @@ class Cell(NamedTuple):
 
 
 class Test(NamedTuple):
-    """An entry against `none` of its group. adjusted: Holm's p over all tests of the metric; kept: how many subjects
-    are no worse than without harmonization."""
+    """An entry against `none` of its group. adjusted: Holm's p over all tests of the metric."""
 
-    paired: Paired
+    against: Against
     adjusted: float
-    kept: int
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ class Comparison:
     def metrics(self) -> list[str]:
         """Known ones in the vocabulary's order, then the others."""
         found = list(dict.fromkeys(row.metric for run in self.runs for row in run.rows))
-        return [name for name in METRICS if name in found] + [name for name in found if name not in METRICS]
+        return [name for name in RESULTS if name in found] + [name for name in found if name not in RESULTS]
 
     @property
     def runs(self) -> list[EvaluatedRun]:
@@ -204,12 +203,11 @@ class Comparison:
         found = {
             entry: self.cells[entry, domain, metric] for entry in self.entries if (entry, domain, metric) in self.cells
         }
-        better = describe(metric).better
-        if better is None or len(found) < 2:
+        sign = direction(metric)
+        if sign == 0 or len(found) < 2:
             return []
-        pick = max if better == "higher" else min
-        top = pick(cell.interval.mean for cell in found.values())
-        return [entry for entry, cell in found.items() if cell.interval.mean == top]
+        top = max(sign * cell.interval.mean for cell in found.values())
+        return [entry for entry, cell in found.items() if sign * cell.interval.mean == top]
 
     @cached_property
     def tests(self) -> dict[tuple[Entry, str, str], Test]:
@@ -217,22 +215,16 @@ class Comparison:
         return dict(pair for metric in self.metrics for pair in self._tests(metric))
 
     def _tests(self, metric: str) -> Iterator[tuple[tuple[Entry, str, str], Test]]:
-        words = describe(metric)
-        if words.better is None:
-            return
-        found: dict[tuple[Entry, str, str], tuple[Paired, int]] = {}
+        found: dict[tuple[Entry, str, str], Against] = {}
         for entry in self.entries:
             for domain in self.domains:
-                values = self.values(entry, domain, metric)
                 base = self.values(Entry("none", entry.group), domain, metric)
-                both = values.keys() & base.keys()
-                if entry.method != "none" and both:
-                    sign = 1 if words.better == "higher" else -1
-                    kept = sum(sign * (values[name] - base[name]) >= 0 for name in both)
-                    found[entry, domain, metric] = (paired(values, base), kept)
-        adjusted = holm([test.p for test, _ in found.values()])
-        for (key, (test, kept)), p in zip(found.items(), adjusted, strict=True):
-            yield key, Test(test, p, kept)
+                test = against(metric, self.values(entry, domain, metric), base)
+                if entry.method != "none" and test is not None:
+                    found[entry, domain, metric] = test
+        adjusted = holm([test.p for test in found.values()])
+        for (key, test), p in zip(found.items(), adjusted, strict=True):
+            yield key, Test(test, p)
 
     def missing(self) -> list[str]:
         """Subjects without a finite value that others of the same domain and metric have, in words."""
@@ -347,12 +339,6 @@ def _decides_data(key: str) -> bool:
 def _is_run(path: Path) -> bool:
     named = path.is_dir() and path.name.startswith("seed")
     return (path / "results.csv").exists() or (named and not (path / "model.safetensors").exists())
-
-
-def _stages(user: Mapping[str, Any]) -> list[str]:
-    """The stages that a method or judge names, its steps' included."""
-    own = [stage for stage in user.get("models", {}).values() if stage is not None]
-    return [*own, *(stage for step in user.get("steps", {}).values() for stage in _stages(step))]
 
 
 def _flatten(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:

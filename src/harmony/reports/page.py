@@ -13,11 +13,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harmony.core.files import write_atomic
+from harmony.core.vocabulary import describe, direction
 from harmony.reports import charts
 from harmony.reports.citations import CITED, cite, data_name, methods_text
 from harmony.reports.evaluated import Comparison, Entry, EvaluatedRun, Found, Test, compare, find_runs
 from harmony.reports.kept import SCALE, data_uri, difference, read_histograms, read_panels, read_traces
-from harmony.reports.vocabulary import describe
 
 COLOURS = 7  # series colours in the style sheet; further series are dashed
 EVIDENCE = ("bpd", "log_jacobian", "entropy", "change")  # the columns of an adaptation's trajectory
@@ -143,15 +143,15 @@ class View:
         """`better` or `worse` than not harmonized, where the test is sure of it."""
         if test is None or test.adjusted >= 0.05:
             return ""
-        up = test.paired.difference.mean > 0
-        return "better" if up == (describe(metric).better == "higher") else "worse"
+        return "better" if direction(metric) * test.against.difference.mean > 0 else "worse"
 
     def _test_lines(self, domain: str, metric: str) -> list[dict[str, Any]]:
         digits, lines = describe(metric).digits + 1, []
         for entry in self.comparison.entries:
             test = self.comparison.tests.get((entry, domain, metric))
             if test is not None:
-                change = test.paired.difference
+                change = test.against.difference
+                kept = change.subjects - test.against.harmed
                 lines.append(
                     {
                         "domain": domain,
@@ -159,17 +159,17 @@ class View:
                         "difference": f"{change.mean:+.{digits}f}",
                         "range": f"{change.low:+.{digits}f} to {change.high:+.{digits}f}",
                         "n": change.subjects,
-                        "p": p_value(test.paired.p),
+                        "p": p_value(test.against.p),
                         "adjusted": p_value(test.adjusted),
                         "sure": test.adjusted < 0.05,
-                        "kept": f"{test.kept} of {change.subjects} ({test.kept / change.subjects:.0%})",
+                        "kept": f"{kept} of {change.subjects} ({1 - test.against.worse:.0%})",
                     }
                 )
         return lines
 
     def _smallest_p(self, metric: str) -> float:
         """What Holm's procedure leaves of the smallest p, 2 / 2^n, that the signed-rank test can give."""
-        n = [test.paired.difference.subjects for key, test in self.comparison.tests.items() if key[2] == metric]
+        n = [test.against.difference.subjects for key, test in self.comparison.tests.items() if key[2] == metric]
         return min(1.0, len(n) * 2 / 2 ** max(n)) if n else 1.0
 
     def _bars(self, domain: str, metric: str, high: float) -> Markup:

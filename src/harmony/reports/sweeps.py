@@ -12,8 +12,8 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from harmony.core.vocabulary import RESULTS
-from harmony.reports.tables import DIGITS, SHOWN, ResultTable
+from harmony.core.vocabulary import describe, direction
+from harmony.reports.tables import SHOWN, ResultTable
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,8 @@ def best(cells: dict[Cell, Spread]) -> set[Cell]:
     """Per domain and metric, where a direction is better: the cells with the best mean."""
     winners: dict[tuple[str, str], Cell] = {}
     for key, spread in cells.items():
-        direction = RESULTS[key[3]].better if key[3] in RESULTS else None
-        former = winners.get((key[0], key[3]))
-        sign = -1 if direction == "lower" else 1
-        if direction and (former is None or sign * spread.mean > sign * cells[former].mean):
+        former, sign = winners.get((key[0], key[3])), direction(key[3])
+        if sign and (former is None or sign * spread.mean > sign * cells[former].mean):
             winners[key[0], key[3]] = key
     return set(winners.values())
 
@@ -74,7 +72,7 @@ def print_sweep(jobs: Sequence[SweepJob], *, title: str) -> None:
     cells = over_seeds(jobs)
     if not cells:
         return
-    shown = {m: label for m, label in SHOWN.items() if RESULTS[m].better and any(key[3] == m for key in cells)}
+    shown = {m: describe(m).label for m in SHOWN if direction(m) and any(key[3] == m for key in cells)}
     grid = _grid(f"{title}: mean ± deviation over seeds", ["query", "settings", "method"], [*shown.values(), "runs"])
     winners, former = best(cells), None
     domains = list(dict.fromkeys(key[0] for key in cells))
@@ -82,7 +80,7 @@ def print_sweep(jobs: Sequence[SweepJob], *, title: str) -> None:
         if former not in (None, domain):
             grid.add_section()
         row = [key for metric in shown if (key := (domain, text, method, metric)) in cells]
-        texts = {key[3]: cells[key].text(DIGITS.get(key[3], 3)) + ("*" if key in winners else "") for key in row}
+        texts = {key[3]: cells[key].text(describe(key[3]).digits) + ("*" if key in winners else "") for key in row}
         runs = max(cells[key].seeds for key in row)
         grid.add_row("" if domain == former else domain, text, method, *(texts.get(m, "-") for m in shown), str(runs))
         former = domain

@@ -14,32 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from harmony.core import REFERENCE, Row
-from harmony.core.vocabulary import MEAN
+from harmony.core.vocabulary import MEAN, describe
 from harmony.metrics import Against, Interval, against, bootstrap_mean, recovered
 
 # What the printed table shows, in this order; results.csv holds everything.
-SHOWN = {
-    "psnr": "PSNR dB",
-    "psnr_brain": "PSNR brain",
-    "ssim": "SSIM",
-    "bpd": "bpd",
-    "jitter": "jitter",
-    "dice": "Dice",
-    "hd95": "HD95",
-    "age_error": "age MAE",
-    "site_retrained": "site",
-    "seconds": "s/volume",
-}
-DIGITS = {
-    "psnr": 1,
-    "psnr_brain": 1,
-    "bpd": 2,
-    "jitter": 2,
-    "hd95": 1,
-    "age_error": 1,
-    "site_retrained": 2,
-    "seconds": 1,
-}
+SHOWN = ("psnr", "psnr_brain", "ssim", "bpd", "jitter", "dice", "hd95", "age_error", "site_retrained", "seconds")
 WITHOUT_JUDGES = ("psnr_brain", "jitter", "seconds")  # they give their place to what the judges say
 JUDGED = ("dice", "age_error", "site_retrained")
 BASELINE = "none"  # the method that the others are compared with
@@ -144,11 +123,12 @@ def print_table(table: ResultTable, *, title: str, caption: str | None = None) -
     The last column is the share of subjects that the method made worse, in Dice where a judge gave it, or else in PSNR.
     """
     left_out = WITHOUT_JUDGES if any(map(table.has, JUDGED)) else ()
-    shown = {metric: label for metric, label in SHOWN.items() if table.has(metric) and metric not in left_out}
+    shown = {metric: describe(metric).label for metric in SHOWN if table.has(metric) and metric not in left_out}
     harm = "dice" if table.has("dice") else "psnr"
     grid = Table(title=f"{title} (n={table.subjects})", title_justify="left")
     for label in ("query", "method", *shown.values(), "worse"):
-        grid.add_column(label, justify="left" if label in ("query", "method") else "right")
+        name = label in ("query", "method")
+        grid.add_column(label, justify="left" if name else "right", no_wrap=name)
     former = None
     for domain, method in dict.fromkeys(key[:2] for key in table.cells):
         if former not in (None, domain):
@@ -158,7 +138,7 @@ def print_table(table: ResultTable, *, title: str, caption: str | None = None) -
         worse = "-" if harmed is None else f"{harmed.worse:.0%}"
         grid.add_row("" if domain == former else domain, method, *cells, worse)
         former = domain
-    note = f"worse: subjects with less {SHOWN[harm].removesuffix(' dB')} than unharmonized"
+    note = f"worse: subjects with less {describe(harm).label.removesuffix(' dB')} than unharmonized"
     if table.has("site_retrained"):
         note += "; site: balanced accuracy of the retrained probe, 0.5 cannot tell"
     grid.caption, grid.caption_justify = f"{caption}\n{note}" if caption else note, "left"
@@ -168,7 +148,7 @@ def print_table(table: ResultTable, *, title: str, caption: str | None = None) -
 def _cell(interval: Interval | None, metric: str) -> str:
     if interval is None:
         return "-"
-    digits = DIGITS.get(metric, 3)
+    digits = describe(metric).digits
     spread = (
         f" [{interval.low:.{digits}f}, {interval.high:.{digits}f}]" if metric == "psnr" and interval.subjects else ""
     )
