@@ -26,7 +26,16 @@ from safetensors.torch import load_file
 from yaml import YAMLError
 
 from harmony import __version__
-from harmony.core import CheckpointError, ConfigError, HarmonyError, Scan, interrupts, read_rows
+from harmony.core import (
+    REFERENCE,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    HarmonyError,
+    Scan,
+    interrupts,
+    read_rows,
+)
 from harmony.core.locks import claim
 from harmony.core.reference import VERSION as REFERENCE_VERSION
 from harmony.core.reference import Reference
@@ -154,12 +163,13 @@ def check(cfg: DictConfig) -> None:
         "stages": [*cfg.tasks, "evaluate"],
         "methods": list(cfg.method),
         "evaluation.judges": list(cfg.judge),
-        "data.query": list(cfg.data.scanners),
+        "data.query": [*cfg.data.scanners, *cfg.data.real],
     }
     for key, names in known.items():
         unknown = [name for name in OmegaConf.select(cfg, key) if name not in names]
         if unknown:
             raise ConfigError(f"{key}={unknown}: unknown; there are {', '.join(names)}")
+    check_real(cfg)
     for stage, task in cfg.tasks.items():
         if "query" in task and task.query not in cfg.data.scanners:
             scanners = ", ".join(cfg.data.scanners)
@@ -172,6 +182,22 @@ def check(cfg: DictConfig) -> None:
             f"data.preprocess.size=[{height},{width}]: a flow of {cfg.flow.levels} levels needs sizes divisible by "
             f"{unit} -> use data.preprocess.size={fitting}"
         )
+
+
+def check_real(cfg: DictConfig) -> None:
+    """Refuse real query domains that are not said clearly, or would be adapted to but for the scans that are scored."""
+    for name, node in cfg.data.real.items():
+        where = f"data.real.{name}"
+        if name == REFERENCE or name in cfg.data.scanners:
+            raise ConfigError(f"{where}: there is a simulated or reference domain of this name -> name it otherwise")
+        if set(node) != {"source", "paired"} or not isinstance(node.paired, bool):
+            raise ConfigError(f"{where}: needs source: {{...}} and paired: true or false, and nothing else")
+        asked = cfg.evaluation
+        if name in cfg.data.query and asked.adapt_on != asked.part:
+            raise ConfigError(
+                f"evaluation.adapt_on={asked.adapt_on}: all scans of {where} are scored, and there are no others to "
+                f"adapt to -> use evaluation.adapt_on={asked.part}, or leave {name} out of data.query"
+            )
 
 
 def build(cfg: DictConfig, **objects: Any) -> Any:
@@ -223,6 +249,19 @@ def scanner(cfg: DictConfig, name: str) -> QueryScanner:
     return query_scanner(name, **plain(cfg.data.scanners[name]), percentile=cfg.data.preprocess.percentile)
 
 
+def real_scans(cfg: DictConfig, name: str) -> list[Scan]:
+    """The scans of a query domain of `data.real`: its source is `data.source` with its own settings over it, or, with a
+    `_target_`, its own altogether."""
+    own = cfg.data.real[name].source
+    source: Any = own if "_target_" in own else OmegaConf.merge(cfg.data.source, own)
+    try:
+        scans: list[Scan] = build(source).scans()
+    except DataError as error:
+        cure = error.cure.replace("data.", f"data.real.{name}.source.")  # the settings that it names
+        raise DataError(error.problem, cure=cure, path=error.path, subject=error.subject) from error
+    return scans
+
+
 def model_run(cfg: DictConfig, data: SliceDataModule, stage: str) -> RunFolder:
     """Where the network of this stage is, or will be: found by what decides its weights, wherever the files lie."""
     query = cfg.tasks[stage].get("query")
@@ -247,6 +286,11 @@ def experiment_run(cfg: DictConfig, data: SliceDataModule) -> RunFolder:
         "judges": {name: plain(cfg.judge[name]) for name in cfg.evaluation.judges},
         "query": [plain(cfg.data.query), plain(cfg.data.scanners)],
     }
+    real = [name for name in cfg.data.query if name in cfg.data.real]
+    if real:
+        settings["real"] = {
+            name: [cfg.data.real[name].paired, [scan_identity(scan) for scan in real_scans(cfg, name)]] for name in real
+        }
     return RunFolder(Path(cfg.runs).expanduser() / cfg.name / f"seed{cfg.seed}-{fingerprint(settings)}")
 
 
@@ -265,16 +309,16 @@ def models_wanted(cfg: DictConfig) -> list[str]:
 
 def data_identity(cfg: DictConfig, data: SliceDataModule) -> dict[str, Any]:
     """What is in the data, not where: every scan of each part with its files' content, and how it is preprocessed."""
-
-    def identity(scan: Scan) -> list[Any]:
-        files = [path for path in (scan.path, scan.mask, scan.labels) if path is not None]
-        return [scan.name, scan.age, *(content_key(path) if path.is_file() else None for path in files)]
-
     return {
         "preprocess": data.preprocess.settings(),
         "slices": [cfg.data.count, cfg.data.step],
-        "scans": {part: [identity(scan) for scan in scans] for part, scans in data.split().items()},
+        "scans": {part: [scan_identity(scan) for scan in scans] for part, scans in data.split().items()},
     }
+
+
+def scan_identity(scan: Scan) -> list[Any]:
+    files = [path for path in (scan.path, scan.mask, scan.labels, scan.lesions) if path is not None]
+    return [scan.name, scan.age, *(content_key(path) if path.is_file() else None for path in files)]
 
 
 def load_network(cfg: DictConfig, data: SliceDataModule, stage: str) -> torch.nn.Module:

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import json
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
+from math import isnan
 from statistics import mean
 from typing import Any, cast
 
-import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from harmony import app, judging
-from harmony.core import REFERENCE, Harmonized, Row, Stack, Volume, interrupts, read_rows, write_rows
-from harmony.core.files import atomic_path, write_atomic
+from harmony.core import Harmonized, Row, Stack, Volume, interrupts, read_rows, write_rows
+from harmony.core.files import write_atomic
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder
-from harmony.data import QueryScanner, SliceDataModule, watched
-from harmony.downstream import Truth
+from harmony.data import SliceDataModule, watched
+from harmony.domains import QueryDomain, Slices, query_domains
 from harmony.flows import ImageDensity
 from harmony.methods import AdaptiveMethod, Evidence, Method
-from harmony.metrics import jitter, psnr, ssim
+from harmony.metrics import jitter, lesion_contrast, psnr, ssim
 from harmony.reports import (
     AdaptationCurves,
     Overlay,
@@ -37,10 +35,11 @@ from harmony.reports import (
     keep,
     overlay_figure,
     print_table,
+    read_brain,
+    read_panels,
     report_page,
     result_table,
     trajectory_figure,
-    upright,
 )
 
 
@@ -64,16 +63,17 @@ def evaluate_run(cfg: DictConfig, data: SliceDataModule, run: RunFolder) -> None
     networks = {stage: app.load_network(cfg, data, stage) for stage in runs}
     reference = Reference.load(runs["flow"].path / "reference.safetensors")
     methods = app.build_methods(cfg, networks, reference, runs["flow"].summary()["score"])
-    domains = query_domains(cfg)
+    domains = query_domains(cfg, data)
     print(f"evaluation: {len(methods)} methods on {len(domains)} domains in {run.path}", flush=True)
+    left_out = [why for domain in domains for why in domain.left_out]
+    print("".join(f"left out: {why}\n" for why in left_out), end="", flush=True)
     run.begin(OmegaConf.to_yaml(cfg, resolve=True))
     volumes = data.volumes(cfg.evaluation.part)[: cfg.evaluation.subjects]
     jury = judging.assemble(cfg, data, networks)
     qualities = judging.examine(cfg, jury, data, volumes, domains)
     judging.announce(cfg, qualities)
-    adapt_on = data.volumes(cfg.evaluation.adapt_on)[: cfg.evaluation.subjects]
     try:
-        rows = score_all(cfg, run, volumes, adapt_on, domains, methods, cast("ImageDensity", networks["flow"]), jury)
+        rows = score_all(cfg, run, domains, methods, cast("ImageDensity", networks["flow"]), jury, volumes[0])
     except interrupts.Interrupted:
         run.interrupt()
         raise
@@ -83,7 +83,8 @@ def evaluate_run(cfg: DictConfig, data: SliceDataModule, run: RunFolder) -> None
     log_results(cfg, run, rows)
     table = result_table(rows)
     models = {stage: each.path.name for stage, each in runs.items()}
-    asked = {"subjects": len(volumes), "skipped": left_out(data, cfg), "adapt_on": cfg.evaluation.adapt_on}
+    asked = {"subjects": len(volumes), "skipped": skipped(data, cfg), "left_out": left_out}
+    asked["adapt_on"] = cfg.evaluation.adapt_on
     trained = {stage: each.summary() for stage, each in runs.items()}
     judged = {"judges": [asdict(each) for each in qualities], "biology": biology(rows)}
     means = {"means": table.means(), "against_none": table.against_none()}
@@ -96,81 +97,84 @@ def evaluate_run(cfg: DictConfig, data: SliceDataModule, run: RunFolder) -> None
 def score_all(
     cfg: DictConfig,
     run: RunFolder,
-    volumes: list[Volume],
-    adaptation_volumes: list[Volume],
-    domains: dict[str, QueryScanner | None],
+    domains: list[QueryDomain],
     methods: dict[str, Method],
     density: ImageDensity,
     jury: judging.Jury,
+    beside: Volume,
 ) -> list[Row]:
-    """All rows. One domain and subject at a time is finished and kept in `parts/`, so that a second start goes on."""
+    """All rows. One domain and subject at a time is finished and kept in `parts/`, so that a second start goes on.
+
+    beside: a reference scan that is drawn where there is no truth.
+    """
     rows: list[Row] = []
-    for number, (domain, scanner) in enumerate(domains.items(), start=1):
+    for number, domain in enumerate(domains, start=1):
         found: list[Row] = []
         adapted = False
-        kept = {volume.scan.name: run.path / "parts" / f"{domain}-{volume.scan.name}.csv" for volume in volumes}
-        for k, volume in enumerate(watched(volumes, f"scoring {domain} ({number}/{len(domains)})")):
-            part = kept[volume.scan.name]
+        parts = {case.name: run.path / "parts" / f"{domain.name}-{case.name}.csv" for case in domain.cases}
+        for k, case in enumerate(watched(domain.cases, f"scoring {domain.name} ({number}/{len(domains)})")):
+            part = parts[case.name]
             if not part.exists():
                 if not adapted:
-                    adapt_all(cfg, run, domain, scanner, adaptation_volumes, methods, jury)
+                    adapt_all(cfg, run, domain, methods, jury)
                     adapted = True
-                query = scanner(volume) if scanner else volume
-                stack, (reference, truth) = judging.case(cfg, query)[0], judging.case(cfg, volume)
-                outcomes, new = score_subject(domain, stack, reference, volume, methods, density)
+                slices, drawn = case.cut(cfg), k < cfg.evaluation.figure_subjects
+                outcomes, new = score_subject(domain.name, slices, methods, density)
                 images = {name: outcome.image for name, outcome in outcomes.items()}
-                new += jury.rows(domain, stack, truth, images)
-                if k < cfg.evaluation.figure_subjects:
-                    draw(run, domain, volume, stack, reference, outcomes)
-                    draw_labels(run, domain, truth, images, jury)
-                panels = k < cfg.evaluation.figure_subjects
-                keep(run.path, domain, volume.scan.name, stack, reference, outcomes, panels=panels)
-                jury.keep(part.with_suffix(".safetensors"), reference, images)
+                new += jury.rows(domain.name, slices.query, slices.known, images)
+                if drawn:
+                    draw(run, domain.name, slices, outcomes, beside)
+                    draw_labels(run, domain.name, slices, images, jury)
+                keep(
+                    run.path, domain.name, case.name, slices.query, slices.truth, outcomes,
+                    shown=slices.shown, panels=drawn,
+                )  # fmt: skip
+                jury.keep(part.with_suffix(".safetensors"), slices.query, slices.truth, images)
                 write_rows(part, new)
             found += read_rows(part)
             interrupts.check()
-        found += jury.site_rows(domain, {name: part.with_suffix(".safetensors") for name, part in kept.items()})
-        means = result_table(row for row in found if row.metric == "psnr").flat_means()
-        print("  " + ", ".join(f"{key.split('/')[1]} {mean:.1f}" for key, mean in means.items()) + " dB", flush=True)
+        found += jury.site_rows(domain.name, {name: part.with_suffix(".safetensors") for name, part in parts.items()})
+        print(f"  {means(found)}", flush=True)
         rows += found
     return rows
 
 
+def means(rows: list[Row]) -> str:
+    """`none 20.1, ssimh 21.3 dB` of one domain; bits per dimension where there is no truth."""
+    metric, unit, digits = ("psnr", "dB", 1) if any(row.metric == "psnr" for row in rows) else ("bpd", "bpd", 2)
+    values = result_table(row for row in rows if row.metric == metric).flat_means()
+    return ", ".join(f"{key.split('/')[1]} {value:.{digits}f}" for key, value in values.items()) + f" {unit}"
+
+
 def adapt_all(
-    cfg: DictConfig,
-    run: RunFolder,
-    domain: str,
-    scanner: QueryScanner | None,
-    volumes: list[Volume],
-    methods: dict[str, Method],
-    jury: judging.Jury,
+    cfg: DictConfig, run: RunFolder, domain: QueryDomain, methods: dict[str, Method], jury: judging.Jury
 ) -> None:
     """Each adaptive method, from its initial state, to the unlabelled query scans of one domain; with its evidence.
 
-    The PSNR of every pass is looked on for the record; no rule sees it.
+    The PSNR of every pass is looked on for the record, where there is a truth; no rule sees it.
     """
-    seen = {"adapt_on": cfg.evaluation.adapt_on, "subjects": [volume.scan.name for volume in volumes]}
-    index = [volume.select(cfg.data.count, cfg.data.step) for volume in volumes]
-    truths = [volume.stack(chosen) for volume, chosen in zip(volumes, index, strict=True)]
-    queries = [(scanner(volume) if scanner else volume).stack(i) for volume, i in zip(volumes, index, strict=True)]
-    jury.adapt(queries)
+    seen = {"adapt_on": cfg.evaluation.adapt_on, "subjects": [case.name for case in domain.adapt_on]}
+    cut = [case.cut(cfg) for case in domain.adapt_on]
+    jury.adapt([slices.query for slices in cut])
+    truths = [slices.truth.image for slices in cut if slices.truth is not None]
     records = {}
     for name, method in methods.items():
         if not isinstance(method, AdaptiveMethod):
             continue
-        stacks = [query.to(app.device()) for query in queries]
+        stacks = [slices.query.to(app.device()) for slices in cut]
         quality: list[float] = []
 
         def watch(
             _: int, method: Method = method, stacks: list[Stack] = stacks, quality: list[float] = quality
         ) -> None:
-            images = [method.harmonize(stack).image.cpu() for stack in stacks]
-            quality.append(mean(psnr(image, truth.image) for image, truth in zip(images, truths, strict=True)))
+            if truths:
+                images = [method.harmonize(stack).image.cpu() for stack in stacks]
+                quality.append(mean(psnr(image, truth) for image, truth in zip(images, truths, strict=True)))
 
         method.reset()
         record = method.adapt(stacks, watch)
         found = asdict(record) | {"psnr": quality} | seen
-        write_atomic(run.path / "adaptation" / f"{name}-{domain}.json", json.dumps(found, indent=2) + "\n")
+        write_atomic(run.path / "adaptation" / f"{name}-{domain.name}.json", json.dumps(found, indent=2) + "\n")
         if len(record.trajectory) > 1:
             records[name] = AdaptationCurves(
                 {key: [getattr(each, key) for each in record.trajectory] for key in Evidence._fields}
@@ -178,80 +182,81 @@ def adapt_all(
                 record.kept,
             )
     if records:
-        adaptation_figure(run.path / "figures" / f"{domain}-adaptation.png", records, title=f"{domain}: adaptation")
+        title = f"{domain.name}: adaptation"
+        adaptation_figure(run.path / "figures" / f"{domain.name}-adaptation.png", records, title=title)
 
 
 def score_subject(
-    domain: str, query: Stack, truth: Stack, volume: Volume, methods: dict[str, Method], density: ImageDensity
+    domain: str, slices: Slices, methods: dict[str, Method], density: ImageDensity
 ) -> tuple[dict[str, Harmonized], list[Row]]:
     """Harmonize one stack with every method, and score the image that each returned."""
     outcomes, rows = {}, []
-    target = app.device()
+    target, subject = app.device(), slices.known.name
     for name, method in methods.items():
         begin = time.perf_counter()
-        harmonized = method.harmonize(query.to(target))
+        harmonized = method.harmonize(slices.query.to(target))
         image = harmonized.image.cpu()  # inside the time: a GPU is done when its result is here
         seconds = time.perf_counter() - begin
         outcomes[name] = Harmonized(image, harmonized.trace)
-        for metric, value in measure(image, query, truth, density):
-            rows.append(Row(name, domain, volume.scan.name, metric, value))
-        rows.append(Row(name, domain, volume.scan.name, "seconds", seconds))
+        rows += [Row(name, domain, subject, metric, value) for metric, value in measure(image, slices, density)]
+        rows.append(Row(name, domain, subject, "seconds", seconds))
         if "fallback" in harmonized.trace:
-            fallbacks = float(harmonized.trace["fallback"].sum())
-            rows.append(Row(name, domain, volume.scan.name, "fallbacks", fallbacks))
+            rows.append(Row(name, domain, subject, "fallbacks", float(harmonized.trace["fallback"].sum())))
     return outcomes, rows
 
 
-def measure(image: torch.Tensor, query: Stack, truth: Stack, density: ImageDensity) -> Iterator[tuple[str, float]]:
-    yield "psnr", psnr(image, truth.image)
-    yield "psnr_brain", psnr(image, truth.image, truth.mask)
-    yield "ssim", ssim(image, truth.image)
-    yield "ssim_brain", ssim(image, truth.image, truth.mask)
-    yield "jitter", jitter(image, query.image, truth.mask)
+def measure(image: torch.Tensor, slices: Slices, density: ImageDensity) -> Iterator[tuple[str, float]]:
+    query, truth = slices.query, slices.truth
+    if truth is not None:
+        yield "psnr", psnr(image, truth.image)
+        yield "psnr_brain", psnr(image, truth.image, truth.mask)
+        yield "ssim", ssim(image, truth.image)
+        yield "ssim_brain", ssim(image, truth.image, truth.mask)
+    yield "jitter", jitter(image, query.image, query.mask)
     with torch.no_grad():
         bpd = torch.cat([density.bits_per_dim(part.to(app.device())) for part in image.split(16)])
     yield "bpd", float(bpd.mean())
+    yield "negatives", float(((image < 0) & (query.image >= 0)).sum())
+    yield "background_changed", float(((image != query.image) & ~query.mask).sum())
+    if slices.lesions is not None and slices.white_matter is not None:
+        contrast = lesion_contrast(image[:, 0], slices.lesions, slices.white_matter)
+        if not isnan(contrast):
+            yield "lesion_contrast", contrast
 
 
-def query_domains(cfg: DictConfig) -> dict[str, QueryScanner | None]:
-    """Name -> simulated scanner; None for the untouched reference."""
-    domains: dict[str, QueryScanner | None] = {REFERENCE: None} if cfg.evaluation.include_reference else {}
-    return domains | {name: app.scanner(cfg, name) for name in cfg.data.query}
-
-
-def draw(
-    run: RunFolder, domain: str, volume: Volume, query: Stack, truth: Stack, outcomes: dict[str, Harmonized]
-) -> None:
-    middle = len(query) // 2
-    panels = [Panel(name, outcome.image[middle, 0]) for name, outcome in outcomes.items()]
-    path = run.path / "figures" / f"{domain}-{volume.scan.name}.png"
+def draw(run: RunFolder, domain: str, slices: Slices, outcomes: dict[str, Harmonized], beside: Volume) -> None:
+    shown, subject = slices.shown, slices.known.name
+    panels = [Panel(name, outcome.image[shown, 0]) for name, outcome in outcomes.items()]
+    path = run.path / "figures" / f"{domain}-{subject}.png"
+    same_place = round(float(slices.query.position[shown]) * (len(beside.image) - 1))
     comparison_figure(
-        path, query.image[middle, 0], truth.image[middle, 0], panels, title=f"{domain}, {volume.scan.name}"
+        path,
+        slices.query.image[shown, 0],
+        panels,
+        truth=None if slices.truth is None else slices.truth.image[shown, 0],
+        beside=Panel("a reference\nscan", beside.image[same_place]),
+        lesions=None if slices.lesions is None else slices.lesions[shown],
+        title=f"{domain}, {subject}",
     )
-    shown = {"query": query.image[middle, 0]} | dict(panels) | {"truth": truth.image[middle, 0]}
-    keep_panels(run.path / "panels" / domain / f"{volume.scan.name}.npz", shown, truth.mask[middle, 0])
     traces = {name: outcome.trace for name, outcome in outcomes.items() if outcome.trace}
     if traces:
-        trajectory_figure(path.with_stem(f"{path.stem}-trajectories"), traces, title=f"{domain}, {volume.scan.name}")
+        trajectory_figure(path.with_stem(f"{path.stem}-trajectories"), traces, title=f"{domain}, {subject}")
 
 
-def keep_panels(path: Path, slices: dict[str, torch.Tensor], brain: torch.Tensor) -> None:
-    """Slices and brain mask, upright, 0..255: for the experiment's log."""
-    pictures = {name: upright((255 * image).round().to(torch.uint8)) for name, image in slices.items()}
-    pictures["brain"] = upright(brain.to(torch.uint8))
-    with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **pictures)
-
-
-def draw_labels(run: RunFolder, domain: str, truth: Truth, images: dict[str, torch.Tensor], jury: judging.Jury) -> None:
-    """The structures that the segmentation judge sees in each image, on its middle slice."""
-    found = jury.labels(images)
-    if not found or truth.labels is None:
+def draw_labels(
+    run: RunFolder, domain: str, slices: Slices, images: dict[str, torch.Tensor], jury: judging.Jury
+) -> None:
+    """The structures that the segmentation judge sees in the query and in each method's image, on one slice."""
+    given = {"query": slices.query.image} | {name: image for name, image in images.items() if name != "none"}
+    found, shown = jury.labels(given), slices.shown
+    if not found:
         return
-    middle = len(truth.labels) // 2
-    panels = [Overlay(name, images[name][middle, 0], labels[middle]) for name, labels in found.items()]
-    path = run.path / "figures" / f"{domain}-{truth.name}-labels.png"
-    overlay_figure(path, truth.labels[middle], panels, title=f"{domain}, {truth.name}: found (thick), true (thin)")
+    overlays = [Overlay(name, given[name][shown, 0], labels[shown]) for name, labels in found.items()]
+    path = run.path / "figures" / f"{domain}-{slices.known.name}-labels.png"
+    true, legend = (
+        (None, "found") if slices.known.labels is None else (slices.known.labels[shown], "found (thick), true (thin)")
+    )
+    overlay_figure(path, overlays, truth=true, title=f"{domain}, {slices.known.name}: {legend}")
 
 
 def log_results(cfg: DictConfig, run: RunFolder, rows: list[Row]) -> None:
@@ -272,19 +277,18 @@ def log_results(cfg: DictConfig, run: RunFolder, rows: list[Row]) -> None:
 
 def log_panels(logger: Any, run: RunFolder) -> None:
     """Per domain the drawn slices as pictures side by side, with the brain mask to lay over them."""
-    panels: dict[str, list[tuple[str, np.ndarray, np.ndarray]]] = defaultdict(list)
-    for path in sorted((run.path / "panels").glob("*/*.npz")):
-        with np.load(path) as found:
-            panels[path.parent.name] += [
-                (f"{name}, {path.stem}", found[name], found["brain"]) for name in found.files if name != "brain"
-            ]
-    for domain, shown in panels.items():
-        captions, images, brains = (list(column) for column in zip(*shown, strict=True))
-        masks = [{"brain": {"mask_data": brain, "class_labels": {1: "brain"}}} for brain in brains]
-        logger.log_image(key=f"panels/{domain}", images=images, caption=captions, masks=masks)
+    for folder in sorted((run.path / "panels").iterdir()):
+        panels = [
+            (str(path), f"{name}, {subject}", {"brain": {"mask_data": brain, "class_labels": {1: "brain"}}})
+            for subject, pictures in read_panels(run.path, folder.name).items()
+            for brain in [read_brain(run.path, folder.name, subject)]
+            for name, path in pictures.items()
+        ]
+        images, captions, masks = (list(column) for column in zip(*panels, strict=True))
+        logger.log_image(key=f"panels/{folder.name}", images=images, caption=captions, masks=masks)
 
 
-def left_out(data: SliceDataModule, cfg: DictConfig) -> list[str]:
+def skipped(data: SliceDataModule, cfg: DictConfig) -> list[str]:
     """The scans of the scored part that could not be used (data.skip_bad=true)."""
     used = {volume.scan.name for volume in data.volumes(cfg.evaluation.part)}
     return [scan.name for scan in data.split()[cfg.evaluation.part] if scan.name not in used]
@@ -300,7 +304,7 @@ def show(cfg: DictConfig, table: ResultTable) -> None:
 
 
 def title(cfg: DictConfig) -> str:
-    return f"{cfg.name}: {cfg.data.title}, against the truth, mean over {cfg.evaluation.part} subjects"
+    return f"{cfg.name}: {cfg.data.title}, mean over subjects ({cfg.evaluation.part})"
 
 
 main = app.entry_point(evaluate)

@@ -17,10 +17,11 @@ from sklearn.pipeline import Pipeline
 from torch import Tensor
 
 from harmony import app
-from harmony.core import ConfigError, Row, Stack, Volume
+from harmony.core import REFERENCE, ConfigError, Row, Stack, Volume
 from harmony.core.files import atomic_path
 from harmony.core.vocabulary import direction
 from harmony.data import QueryScanner, SliceDataModule, watched
+from harmony.domains import Case, QueryDomain
 from harmony.downstream import AdaptiveJudge, Judge, Segmentation, SiteProbe, Truth
 from harmony.metrics import bootstrap_mean
 
@@ -53,13 +54,15 @@ class Jury:
     """The judges of `evaluation.judges`. They are given images, and never the name of a method.
 
     harmonized: by name, asked of every method's image. query: asked of the unharmonized image, their rows carry their
-    own names in place of a method's. probe: the site probe; frozen: its classifiers by query domain.
+    own names in place of a method's. probe: the site probe; frozen: its classifiers by simulated query domain;
+    reference: its features of the untouched scored reference scans.
     """
 
     harmonized: dict[str, Judge] = field(default_factory=dict)
     query: dict[str, Judge] = field(default_factory=dict)
     probe: SiteProbe | None = None
     frozen: dict[str, Pipeline] = field(default_factory=dict)
+    reference: list[Tensor] = field(default_factory=list)
 
     def adapt(self, stacks: Sequence[Stack]) -> None:
         """Each adaptive judge, from its initial state, to the unlabelled query scans of one domain."""
@@ -86,30 +89,37 @@ class Jury:
                 return {name: judge.labels(image.to(app.device())) for name, image in images.items()}
         return {}
 
-    def keep(self, path: Path, reference: Stack, images: Mapping[str, Tensor]) -> None:
+    def keep(self, path: Path, query: Stack, truth: Stack | None, images: Mapping[str, Tensor]) -> None:
         """The site probe's features of one subject: it is asked when all subjects are there (`site_rows`)."""
         if self.probe is None:
             return
-        found = {TRUTH: self.probe.features(reference)}
+        found = {} if truth is None else {TRUTH: self.probe.features(truth)}
         for name, image in images.items():
-            found[f"method/{name}"] = self.probe.features(Stack(image, reference.mask, reference.position))
+            found[f"method/{name}"] = self.probe.features(Stack(image, query.mask, query.position))
         with atomic_path(path) as temporary:
             save_file(found, temporary)
 
     def site_rows(self, domain: str, kept: Mapping[str, Path]) -> list[Row]:
-        """Frozen and retrained probe on one query domain. kept: subject -> its features (`keep`)."""
-        if self.probe is None or domain not in self.frozen:
+        """Frozen and retrained probe on one query domain. kept: subject -> its features (`keep`).
+
+        A real domain has no frozen one: it has no training scans. Scans without a truth are told from `reference`.
+        """
+        if self.probe is None or domain == REFERENCE:
             return []
         features = {subject: load_file(path) for subject, path in kept.items()}
         rows = []
         for key in next(iter(features.values())):
             if key == TRUTH:
                 continue
-            reference = [found[TRUTH] for found in features.values()]
+            reference = [found[TRUTH] for found in features.values() if TRUTH in found]
             query = [found[key] for found in features.values()]
-            answers = {"site_frozen": self.probe.ask(self.frozen[domain], reference, query)}
-            if len(query) > 1:
+            answers = {}
+            if domain in self.frozen:
+                answers["site_frozen"] = self.probe.ask(self.frozen[domain], reference, query)
+            if reference and len(query) > 1:
                 answers["site_retrained"] = self.probe.retrained(reference, query)
+            elif not reference and min(len(query), len(self.reference)) > 1:
+                answers["site_retrained"] = self.probe.retrained_unpaired(self.reference, query)
             method = key.removeprefix("method/")
             for metric, values in answers.items():
                 rows += [Row(method, domain, subject, metric, v) for subject, v in zip(kept, values, strict=True)]
@@ -143,17 +153,17 @@ def examine(
     jury: Jury,
     data: SliceDataModule,
     volumes: Sequence[Volume],
-    domains: Mapping[str, QueryScanner | None],
+    domains: Sequence[QueryDomain],
 ) -> list[Quality]:
     """Fit the frozen probes, and ask every judge about untouched reference scans."""
-    cases = [case(cfg, volume) for volume in volumes]
+    cases = [(cut.query, cut.known) for cut in (Case(volume, volume).cut(cfg) for volume in volumes)]
     found = []
     for name, judge in (jury.harmonized | jury.query).items():
         pairs = [
             (score[judge.metric], trivial)
             for stack, truth in cases
-            if judge.metric in (score := judge.score(stack.to(app.device()), truth))
-            and (trivial := judge.trivial(stack, truth)) is not None
+            if (trivial := judge.trivial(stack, truth)) is not None
+            and judge.metric in (score := judge.score(stack.to(app.device()), truth))
         ]
         found.append(quality(name, judge.metric, judge.baseline, pairs))
     if jury.probe is not None:
@@ -174,16 +184,17 @@ def fit_probes(
     probe: SiteProbe,
     train: Sequence[Volume],
     volumes: Sequence[Volume],
-    domains: Mapping[str, QueryScanner | None],
+    domains: Sequence[QueryDomain],
 ) -> list[Quality]:
-    """A probe for each query domain, from training subjects; how well it tells unharmonized from reference scans."""
+    """A probe for each simulated query domain, from training subjects; how well it tells it from the reference."""
 
     def features(of: Iterable[Volume], scanner: QueryScanner | None) -> list[Tensor]:
-        return [probe.features(case(cfg, scanner(volume) if scanner else volume)[0]) for volume in of]
+        return [probe.features(Case(volume, None, scanner).cut(cfg).query) for volume in of]
 
     found = []
     reference = {part: features(of, None) for part, of in (("train", train), ("asked", volumes))}
-    simulated = [(domain, scanner) for domain, scanner in domains.items() if scanner is not None]
+    jury.reference = reference["asked"]
+    simulated = [(domain.name, domain.scanner) for domain in domains if domain.scanner is not None]
     for domain, scanner in watched(simulated, "fitting site probes"):
         jury.frozen[domain] = probe.fit(reference["train"], features(train, scanner))
         answers = probe.ask(jury.frozen[domain], reference["asked"], features(volumes, scanner))
@@ -200,13 +211,6 @@ def quality(
     gain = bootstrap_mean([sign * (value - trivial) for value, trivial in pairs])
     value, trivial = (mean(column) for column in zip(*pairs, strict=True)) if pairs else (math.nan, math.nan)
     return Quality(name, metric, len(pairs), value, trivial, baseline, able=bool(gain.low > 0))
-
-
-def case(cfg: DictConfig, volume: Volume) -> tuple[Stack, Truth]:
-    """The slices of a volume that are scored, and what is known of them."""
-    index = volume.select(cfg.data.count, cfg.data.step)
-    labels = None if volume.labels is None else volume.labels[index]
-    return volume.stack(index), Truth(volume.scan.name, volume.spacing(index), labels, volume.scan.age)
 
 
 def mean_age(name: str, data: SliceDataModule) -> float:

@@ -110,7 +110,7 @@ def test_site_rows_of_two_methods(tmp_path):
     jury.frozen["exp"] = probe.fit(reference, [probe.features(stack(0.2))] * 6)
     kept = {name: tmp_path / f"exp-{name}.safetensors" for name in subjects}
     for name, path in kept.items():
-        jury.keep(path, subjects[name], {"none": stack(0.2).image, "perfect": subjects[name].image})
+        jury.keep(path, subjects[name], subjects[name], {"none": stack(0.2).image, "perfect": subjects[name].image})
     found = jury.site_rows("exp", kept)
     for method, expected in (("none", 1), ("perfect", 0.5)):
         for metric in ("site_frozen", "site_retrained"):
@@ -246,4 +246,4 @@ def test_judges_without_labels_say_so(cfg):
     object.__setattr__(volumes[0], "labels", None)
     networks = {stage: app.load_network(cfg, data, stage) for stage in app.models_wanted(cfg)}
     with pytest.raises(DataError, match=r"data\.labels=.*evaluation\.judges="):
-        judging.examine(cfg, judging.assemble(cfg, data, networks), data, volumes, {})
+        judging.examine(cfg, judging.assemble(cfg, data, networks), data, volumes, [])

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from harmony.metrics.labels import image_diagonal, lesion_contrast, score_labels, score_structure, tissue_volumes
+from harmony.metrics.labels import (
+    image_diagonal,
+    lesion_contrast,
+    score_labels,
+    score_structure,
+    tissue_volumes,
+    white_surroundings,
+)
 
 SPACING = (2.0, 1.0, 0.5)
 DIAGONAL = math.sqrt((4 * 2.0) ** 2 + (6 * 1.0) ** 2 + (8 * 0.5) ** 2)
@@ -113,17 +120,23 @@ def test_tissue_volumes_in_millilitres() -> None:
 
 
 def test_lesion_contrast_by_hand() -> None:
-    image, lesions, white = np.zeros((1, 1, 9)), np.zeros((1, 1, 9), bool), np.ones((1, 1, 9), bool)
-    image[0, 0] = [9, 9, 2, 4, 1, 3, 6, 9, 9]
+    image, lesions, brain = np.zeros((1, 1, 9)), np.zeros((1, 1, 9), bool), np.ones((1, 1, 9), bool)
+    image[0, 0] = [9, 9, 2, 4, 1, 7, 6, 9, 9]
     lesions[0, 0, 4] = True
-    white[0, 0, 3] = False  # grey matter beside the lesion does not count
-    around = (2 + 3 + 6) / 3  # within 2 mm at 1 mm spacing
-    assert lesion_contrast(image, lesions, white, spacing=(1, 1, 1), ring_mm=2) == pytest.approx((1 - around) / around)
-    near = lesion_contrast(image, lesions, white, spacing=(1, 1, 2), ring_mm=2)
-    assert near == pytest.approx((1 - 3) / 3)  # only one neighbour that near at 2 mm spacing
+    brain[0, 0, 3] = False
+    white = white_surroundings(image, lesions, brain, spacing=(1, 1, 1), ring_mm=2)  # rim 2, 7, 6: median 6
+    assert np.flatnonzero(white).tolist() == [5, 6]
+    assert lesion_contrast(image, lesions, white) == pytest.approx((1 - 6.5) / 6.5)
+    assert lesion_contrast(2 * image, lesions, white) == pytest.approx((1 - 6.5) / 6.5)
+    near = white_surroundings(image, lesions, brain, spacing=(1, 1, 2), ring_mm=2)
+    assert np.flatnonzero(near).tolist() == [5]  # a voxel is 2 mm now
 
 
 def test_lesion_contrast_without_lesion_or_surroundings() -> None:
-    image, none, all_ = np.ones((2, 2, 2)), np.zeros((2, 2, 2), bool), np.ones((2, 2, 2), bool)
-    assert math.isnan(lesion_contrast(image, none, all_, spacing=(1, 1, 1), ring_mm=2))
-    assert math.isnan(lesion_contrast(image, all_, all_, spacing=(1, 1, 1), ring_mm=2))
+    image, none, all_ = np.ones((1, 1, 4)), np.zeros((1, 1, 4), bool), np.ones((1, 1, 4), bool)
+    for lesions in (none, all_):
+        white = white_surroundings(image, lesions, all_, spacing=(1, 1, 1), ring_mm=2)
+        assert not white.any()
+        assert math.isnan(lesion_contrast(image, lesions, white))
+    assert math.isnan(lesion_contrast(image, none, all_))
+    assert math.isnan(lesion_contrast(0 * image, all_, all_))

@@ -34,7 +34,7 @@ def run_folder(root, seed=1, *overrides, name=None, rows=None):
     write_rows(run.path / "results.csv", made_up_rows(seed) if rows is None else rows)
     for domain in DOMAINS:
         for subject in SUBJECTS:
-            keep(run.path, domain, subject, *images(seed), panels=subject == SUBJECTS[0])
+            keep(run.path, domain, subject, *images(seed), shown=1, panels=subject == SUBJECTS[0])
         record = {
             "trajectory": [[3.2, 0.1, 0.5, 9.0], [3.1, 0.1, float("nan"), 8.0]], "kept": 1, "reason": "made up",
             "outcome": "adapted", "adapt_on": "test", "subjects": SUBJECTS, "psnr": [20.0, 21.0],

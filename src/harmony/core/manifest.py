@@ -16,7 +16,8 @@ class Scan:
     """One scan. `subject` is unique to a person, `name` to a scan. Sex "F", "M" or None.
 
     age: years (neonates: weeks since the mother's last menstruation).
-    mask, labels: files on the grid of `path`; None where there is none (the brain is then where the image is above 0).
+    mask, labels, lesions: files on the grid of `path`; None where there is none (the brain is then where the image is
+        above 0).
     split: the part that the data set itself assigns the scan to ("train", "val", "test"); None where it says nothing.
     """
 
@@ -30,6 +31,7 @@ class Scan:
     mask: Path | None = None
     labels: Path | None = None
     split: str | None = None
+    lesions: Path | None = None
 
     @property
     def name(self) -> str:

@@ -84,6 +84,15 @@ RESULTS = {
     ),
     "seconds": Metric("s/volume", None, 1, "seconds per volume: a cost, not a merit"),
     "fallbacks": Metric("fallbacks", "lower", 0, "non-finite slice iterations that kept their former value"),
+    "lesion_contrast": Metric(
+        "lesions",
+        None,
+        2,
+        "contrast of lesions, (mean of the lesions - mean of the white matter around them) / the latter: below 0 for "
+        "dark lesions, nearer to 0 where they fade",
+    ),
+    "negatives": Metric("negatives", "lower", 0, "pixels that were made negative; 0 by contract"),
+    "background_changed": Metric("background", "lower", 0, "pixels outside the brain that were changed; 0 by contract"),
 }
 
 # Of one structure: dice_gm, volume_gm_ml.

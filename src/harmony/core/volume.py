@@ -18,7 +18,7 @@ class Volume:
 
     image: (S, H, W) float32 in [0, 1]: native intensity / scale, clipped, zero outside the brain.
     mask: (S, H, W) bool.
-    labels: (S, H, W) int16, or None.
+    labels: (S, H, W) int16, or None. lesions: (S, H, W) bool, or None.
     affine: (4, 4) float64, array index (s, h, w) -> world millimetres (RAS).
     scale: native intensity that became 1 (the robust maximum of the volume).
     """
@@ -29,6 +29,7 @@ class Volume:
     labels: Tensor | None
     affine: np.ndarray
     scale: float
+    lesions: Tensor | None = None
 
     def select(self, count: int | None, step: int) -> Tensor:
         """Indices of `count` slices, every `step`-th, from the middle of the brain box; all of them for None.

@@ -23,6 +23,7 @@ from harmony.data.oasis3 import Oasis3
 from harmony.data.preprocess import Preprocess, brain_mask
 from harmony.data.progress import watched
 from harmony.data.shifts import QueryScanner, query_scanner
+from harmony.data.travelling import on_grid_of
 
 __all__ = [
     "LABEL_MAPS",
@@ -51,6 +52,7 @@ __all__ = [
     "load_volumes",
     "map_labels",
     "n4",
+    "on_grid_of",
     "query_scanner",
     "read_labels",
     "read_nifti",

@@ -16,16 +16,23 @@ NAME = re.compile(r"(?P<subject>sub-[A-Za-z0-9]+)(_(?P<session>ses-[A-Za-z0-9]+)
 class BidsFolder:
     """T1-weighted scans of a BIDS folder: `sub-*/[ses-*/]anat/*_T1w.nii[.gz]`, one per subject and session.
 
-    labels, mask: where a scan's label map and brain mask are, relative to the root, with `{subject}` (and `{session}`)
-    and glob wildcards, e.g. `derivatives/dlmuse/{subject}/anat/*_dseg.nii.gz`; None where there are none.
+    labels, mask, lesions: where a scan's label map, brain mask and lesion mask are, relative to the root, with
+    `{subject}` (and `{session}`) and glob wildcards, e.g. `derivatives/dlmuse/{subject}/anat/*_dseg.nii.gz`; None where
+    there are none.
     suffix: the BIDS suffix of the images.
     """
 
     def __init__(
-        self, root: str | Path | None, *, labels: str | None = None, mask: str | None = None, suffix: str = "T1w"
+        self,
+        root: str | Path | None,
+        *,
+        labels: str | None = None,
+        mask: str | None = None,
+        lesions: str | None = None,
+        suffix: str = "T1w",
     ) -> None:
         self.root = None if root is None else Path(root).expanduser()
-        self.labels, self.mask, self.suffix = labels, mask, suffix
+        self.labels, self.mask, self.lesions, self.suffix = labels, mask, lesions, suffix
 
     def scans(self) -> list[Scan]:
         """All scans, ordered by name. Raises DataError for none, or more than one of a subject and session."""
@@ -67,6 +74,7 @@ class BidsFolder:
             sex=SEXES.get((row.get("sex") or "").strip().lower()),
             mask=companion(root, self.mask, subject, session, "mask", needed=True),
             labels=companion(root, self.labels, subject, session, "labels", needed=False),
+            lesions=companion(root, self.lesions, subject, session, "lesions", needed=False),
         )
 
     def _check_found(self, scans: list[Scan], root: Path) -> None:
@@ -79,6 +87,9 @@ class BidsFolder:
         if self.labels is not None and not any(scan.labels for scan in scans):
             cure = "correct data.labels=, or set data.labels=null"
             raise DataError(f"no label map matches {self.labels!r}", cure=cure, path=root)
+        if self.lesions is not None and not any(scan.lesions for scan in scans):
+            cure = "correct data.lesions=, or set data.lesions=null"
+            raise DataError(f"no lesion mask matches {self.lesions!r}", cure=cure, path=root)
 
 
 def read_participants(path: Path) -> dict[str, dict[str, str]]:

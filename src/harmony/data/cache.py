@@ -50,7 +50,9 @@ class VolumeCache:
         return volume
 
     def _key(self, scan: Scan) -> str:
-        files = [_stamp(path) for path in (scan.path, scan.mask, scan.labels)]
+        files = [
+            _stamp(path) for path in (scan.path, scan.mask, scan.labels, *([scan.lesions] if scan.lesions else []))
+        ]
         text = json.dumps([LAYOUT_VERSION, files, self.preprocess.settings()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
@@ -90,6 +92,8 @@ def _write(path: Path, volume: Volume) -> None:
     tensors = {"image": volume.image.contiguous(), "mask": volume.mask.contiguous()}
     if volume.labels is not None:
         tensors["labels"] = volume.labels.contiguous()
+    if volume.lesions is not None:
+        tensors["lesions"] = volume.lesions.contiguous()
     about = {"scale": volume.scale, "affine": volume.affine.tolist(), "crc": _crc(tensors)}
     save_file(tensors, path, metadata={"harmony": json.dumps(about)})
 
@@ -105,7 +109,8 @@ def _read(path: Path, scan: Scan) -> Volume | None:
         if about["crc"] != _crc(tensors):
             raise ValueError("checksum differs")
         affine = np.array(about["affine"], np.float64)
-        return Volume(scan, tensors["image"], tensors["mask"], tensors.get("labels"), affine, float(about["scale"]))
+        named, scale = [tensors.get(name) for name in ("labels", "lesions")], float(about["scale"])
+        return Volume(scan, tensors["image"], tensors["mask"], named[0], affine, scale, named[1])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         # RuntimeError is torch's word for a file that went away between two looks (another process cleans up).
         log.warning("%s: damaged cache entry (%s), building it again", path, error)

@@ -70,10 +70,13 @@ class Preprocess:
         positive = np.maximum(self._even(native, mask), 0)
         grid = self._to_grid("bilinear", low_pass=True)(_meta(positive, native.affine))
         inside = self._to_grid("nearest")(_meta(mask, native.affine))[0] > 0
-        labels = None
+        labels = lesions = None
         if scan.labels is not None:
             names = self._labels(scan.labels, native, scan.subject)
             labels = self._to_grid("nearest")(_meta(names, native.affine))[0].round().to(torch.int16).as_tensor()
+        if scan.lesions is not None:
+            marked = read_labels(scan.lesions, native, scan.subject) > 0
+            lesions = (self._to_grid("nearest")(_meta(marked, native.affine))[0] > 0).as_tensor() & inside.as_tensor()
         image, inside = grid[0].as_tensor(), inside.as_tensor()
         image, scale = RobustScale(self.percentile)(image, inside)
         if scale <= 0:
@@ -87,6 +90,7 @@ class Preprocess:
             labels=None if labels is None else self._cut(labels, start),
             affine=_moved(affine, LAYOUT[self.axis], start),
             scale=scale,
+            lesions=None if lesions is None else self._cut(lesions, start),
         )
 
     def restore(self, volume: Volume, harmonized: Tensor, native: Nifti) -> np.ndarray:

@@ -23,7 +23,8 @@ class Segmentation(Judge):
 
     `score` gives the means `dice`, `iou`, `hd95` (mm) over structures; for each structure NAME `dice_NAME`, `iou_NAME`,
     `hd95_NAME`, and `volume_NAME_ml` as predicted (a slice stands for the gap to the next); how many structures were
-    `missed`, `invented`, `absent`. An absent one is in no mean and has no scores of its own (metrics.labels).
+    `missed`, `invented`, `absent`. An absent one is in no mean and has no scores of its own (metrics.labels). Where the
+    true labels are unknown, the volumes alone.
     """
 
     metric = "dice"
@@ -34,8 +35,10 @@ class Segmentation(Judge):
 
     def score(self, stack: Stack, truth: Truth) -> dict[str, float]:
         labels, classes = self.labels(stack.image), self.structures.values()
-        scores = score_labels(self._true(truth), labels, classes=classes, spacing=truth.spacing)
         volumes = tissue_volumes(labels, classes=classes, spacing=truth.spacing)
+        if truth.labels is None:
+            return {f"volume_{name}_ml": volumes[value] for name, value in self.structures.items()}
+        scores = score_labels(truth.labels, labels, classes=classes, spacing=truth.spacing)
         found = {"dice": scores.dice, "iou": scores.iou, "hd95": scores.hd95}
         for name, value in self.structures.items():
             each = scores.structures[value]
@@ -45,8 +48,12 @@ class Segmentation(Judge):
         return found | {outcome: scores.count(outcome) for outcome in COUNTED}
 
     def trivial(self, stack: Stack, truth: Truth) -> float | None:
-        """Mean Dice where every brain pixel is called the largest structure of the truth."""
-        labels = self._true(truth)
+        """Mean Dice where every brain pixel is called the largest structure of the truth. DataError without a truth."""
+        if truth.labels is None:
+            cure = "set data.labels=, or leave the segmentation judges out of evaluation.judges="
+            raise DataError("a segmentation is judged against a label map, and this scan has none", cure=cure,
+                            subject=truth.name)  # fmt: skip
+        labels = truth.labels
         largest = max(self.structures.values(), key=lambda value: int((labels == value).sum()))
         value = mean_dice(labels, stack.mask[:, 0].cpu() * largest, classes=self.structures.values())
         return None if math.isnan(value) else value
@@ -56,13 +63,6 @@ class Segmentation(Judge):
         """(S, 1, H, W) -> (S, H, W) on the CPU, the likeliest class of each pixel."""
         parts = image.chunk(math.ceil(len(image) / self.batch))
         return torch.cat([self.segmenter(part).argmax(1) for part in parts]).cpu()
-
-    def _true(self, truth: Truth) -> Tensor:
-        if truth.labels is None:
-            cure = "set data.labels=, or leave the segmentation judges out of evaluation.judges="
-            raise DataError("a segmentation is judged against a label map, and this scan has none", cure=cure,
-                            subject=truth.name)  # fmt: skip
-        return truth.labels
 
 
 def entropy(segmenter: nn.Module, image: Tensor) -> Tensor:

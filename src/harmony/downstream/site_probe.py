@@ -67,6 +67,25 @@ class SiteProbe:
             answers[held_out] = self.ask(classifier, [reference[k] for k in held_out], [query[k] for k in held_out])
         return answers.tolist()
 
+    def retrained_unpaired(self, reference: Sequence[Tensor], query: Sequence[Tensor]) -> list[float]:
+        """The same for query subjects who are others than the reference subjects; two or more of each.
+
+        The folds are of both. Half of an answer is the subject's own; the other half is the share of all held-out
+        reference slices that were called reference. That the people differ, and not only the scanners, is in it.
+        """
+        folds = min(self.folds, len(query), len(reference))
+        parts = [np.array_split(np.arange(len(group)), folds) for group in (reference, query)]
+        answers = np.empty(len(query))
+        for ours, theirs in zip(*parts, strict=True):
+            rest = [
+                [features for k, features in enumerate(group) if k not in held_out]
+                for group, held_out in ((reference, ours), (query, theirs))
+            ]
+            classifier = self.fit(*rest)
+            mistaken = classifier.predict(torch.cat([reference[k] for k in ours]).numpy()).mean()
+            answers[theirs] = [(1 - mistaken + classifier.predict(query[k].numpy()).mean()) / 2 for k in theirs]
+        return answers.tolist()
+
     def _slice(self, image: Tensor, mask: Tensor, position: float) -> Tensor:
         inside = image[mask]
         rows, columns = (place.to(image) for place in mask.nonzero().T)

@@ -2,6 +2,7 @@
 
 from harmony.metrics.against import Against, against, holm, recovered, slope
 from harmony.metrics.images import jitter, psnr, ssim
+from harmony.metrics.labels import lesion_contrast, white_surroundings
 from harmony.metrics.summary import Interval, bootstrap_mean
 
 __all__ = [
@@ -11,8 +12,10 @@ __all__ = [
     "bootstrap_mean",
     "holm",
     "jitter",
+    "lesion_contrast",
     "psnr",
     "recovered",
     "slope",
     "ssim",
+    "white_surroundings",
 ]

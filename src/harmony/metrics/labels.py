@@ -112,23 +112,33 @@ def tissue_volumes(labels: Array, *, classes: Iterable[int], spacing: Sequence[f
     return {c: int((values == c).sum()) * float(np.prod(spacing)) / 1000 for c in classes}
 
 
-def lesion_contrast(
-    image: Array, lesions: Array, white_matter: Array, *, spacing: Sequence[float], ring_mm: float
-) -> float:
-    """(mean lesion - mean surrounding white matter) / mean surrounding white matter: negative for dark lesions.
+def white_surroundings(
+    image: Array, lesions: Array, brain: Array, *, spacing: Sequence[float], ring_mm: float
+) -> NDArray[np.bool_]:
+    """The white matter around lesions, where no tissue map tells: the brighter half of their rim in a T1 image.
 
-    The surroundings are the white-matter voxels outside every lesion and within `ring_mm` of one.
-    nan where there is no lesion, or no white matter around it.
+    The rim is the voxels of `brain` outside every lesion and within `ring_mm` of one (`spacing`: mm); its brighter half
+    those at or above its median in `image`. Empty where there is no lesion.
     """
-    intensity, lesion = np.asarray(image, np.float64), np.asarray(lesions, bool)
-    if not lesion.any():
+    lesion = np.asarray(lesions, bool)
+    rim = np.zeros_like(lesion)
+    if lesion.any():
+        near = ndimage.distance_transform_edt(~lesion, sampling=spacing) <= ring_mm
+        rim = near & np.asarray(brain, bool) & ~lesion
+    intensity = np.asarray(image)
+    return rim & (intensity >= np.median(intensity[rim])) if rim.any() else rim
+
+
+def lesion_contrast(image: Array, lesions: Array, surroundings: Array) -> float:
+    """(mean lesion - mean surroundings) / mean surroundings: negative for lesions that are darker.
+
+    nan where there is no lesion, or nothing around it.
+    """
+    intensity, lesion, around = np.asarray(image, np.float64), np.asarray(lesions, bool), np.asarray(surroundings, bool)
+    if not lesion.any() or not around.any():
         return float("nan")
-    near = ndimage.distance_transform_edt(~lesion, sampling=spacing) <= ring_mm
-    ring = near & np.asarray(white_matter, bool) & ~lesion
-    if not ring.any():
-        return float("nan")
-    surround = intensity[ring].mean()
-    return float((intensity[lesion].mean() - surround) / surround)
+    surround = intensity[around].mean()
+    return float((intensity[lesion].mean() - surround) / surround) if surround else float("nan")
 
 
 def _surface(structure: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -11,9 +11,8 @@ from harmony.reports.figures import (
     curves_figure,
     overlay_figure,
     trajectory_figure,
-    upright,
 )
-from harmony.reports.kept import keep
+from harmony.reports.kept import keep, read_brain, read_panels
 from harmony.reports.page import report_page
 from harmony.reports.quality import QualityEntry, before_after_figure, quality_page
 from harmony.reports.sweeps import SweepJob, print_sweep
@@ -37,8 +36,9 @@ __all__ = [
     "print_sweep",
     "print_table",
     "quality_page",
+    "read_brain",
+    "read_panels",
     "report_page",
     "result_table",
     "trajectory_figure",
-    "upright",
 ]

@@ -180,13 +180,16 @@ def methods_text(comparison: Comparison) -> list[str]:
     config, data = head.config, head.config["data"]
     seeds = ", ".join(str(seed) for seed in comparison.groups[0].seeds)
     shares, part = data["shares"], config["evaluation"]["part"]
-    scanners = "; ".join(f"{name} ({_scanner(data['scanners'][name])})" for name in data["query"])
+    real = [name for name in data["query"] if name not in data["scanners"]]
+    simulated = "; ".join(f"{name} ({_scanner(data['scanners'][name])})" for name in data["query"] if name not in real)
+    scanners = [
+        f"Query scanners were simulated from the {part} scans, whose originals are the truth: {simulated}."
+    ] * bool(simulated) + [f"{name} is a real query scanner: {_real(data, name)}." for name in real]
     paragraphs = [
         f"Data. We used {words(data['source'])}, split by subject into {shares['train']:.0%} for training, "
         f"{shares['val']:.0%} for validation and {shares['test']:.0%} for test; {len(comparison.subjects)} {part} "
         f"subjects were scored. {words(data['preprocess'])}, {data['count'] or 'all'} slices a subject, "
-        f"{data['step']} apart. Query scanners were simulated from the {part} scans, whose originals are the truth: "
-        f"{scanners}."
+        f"{data['step']} apart. {' '.join(scanners)}"
     ]
     for group in comparison.groups:
         run = group.runs[0]
@@ -264,6 +267,14 @@ def _stage(run: EvaluatedRun, stage: str) -> str:
             f"kept at the best validation {trained.get('monitor', 'score')}, {trained['score']:.3f} (seed {run.seed})"
         )
     return ", ".join(parts) + "."
+
+
+def _real(data: Mapping[str, Any], name: str) -> str:
+    """Where its scans are from, and what they are compared with."""
+    node = data["real"][name]
+    source = node["source"] if "_target_" in node["source"] else data["source"] | node["source"]
+    truth = "the truth is the same subject's reference scan" if node["paired"] else "of other people, so without truth"
+    return f"{words(source)}; {truth}"
 
 
 def _scanner(settings: Mapping[str, Any]) -> str:

@@ -31,23 +31,43 @@ class Overlay(NamedTuple):
     labels: Tensor
 
 
-def comparison_figure(path: Path, query: Tensor, truth: Tensor, panels: Sequence[Panel], *, title: str) -> None:
-    """Top row: query, every method's result, truth. Bottom row: each minus the truth, on one colour scale of +-0.3."""
-    columns = [Panel("query", query), *(p for p in panels if p.name != "none"), Panel("truth", truth)]
+def comparison_figure(
+    path: Path,
+    query: Tensor,
+    panels: Sequence[Panel],
+    *,
+    title: str,
+    truth: Tensor | None = None,
+    beside: Panel | None = None,
+    lesions: Tensor | None = None,
+) -> None:
+    """Top row: query, every method's result, truth. Bottom row: each minus the truth, on one colour scale of +-0.3.
+
+    Without a truth: `beside`, a slice of somebody else, takes its place for the eye, and each minus the query is shown.
+    lesions: (H, W) bool of the query's subject, outlined.
+    """
+    methods = [panel for panel in panels if panel.name != "none"]
+    last = Panel("truth", truth) if truth is not None else beside
+    columns = [Panel("query", query), *methods, *([last] if last else [])]
+    base, changed = (query, methods) if truth is None else (truth, columns[:-1])
     figure = Figure(figsize=(1.9 * len(columns), 4.9), layout="constrained")
     axes = figure.subplots(2, len(columns), squeeze=False)
     shown = None
     for k, (name, image) in enumerate(columns):
         axes[0, k].imshow(upright(image), cmap="gray", vmin=0, vmax=1)
         axes[0, k].set_title(name.replace("_", "\n"), fontsize=9)
-        difference = upright(image - truth)
-        if k < len(columns) - 1:
+        if lesions is not None and lesions.any() and columns[k] is not beside:
+            axes[0, k].contour(upright(lesions).astype(float), levels=[0.5], colors="gold", linewidths=0.7)
+        if any(columns[k] is panel for panel in changed):
+            difference = upright(image - base)
             shown = axes[1, k].imshow(difference, cmap="RdBu_r", vmin=-0.3, vmax=0.3)
             axes[1, k].set_title(f"rmse {float((difference**2).mean() ** 0.5):.3f}", fontsize=8)
     for axis in axes.flat:
         axis.axis("off")
     if shown is not None:
-        figure.colorbar(shown, ax=axes[1, :].tolist(), shrink=0.8, label="minus truth")
+        figure.colorbar(
+            shown, ax=axes[1, :].tolist(), shrink=0.8, label="minus query" if truth is None else "minus truth"
+        )
     figure.suptitle(title, fontsize=10)
     save(figure, path)
 
@@ -145,14 +165,16 @@ def box_figure(path: Path, rows: Sequence[Row], metric: str, *, title: str) -> N
     save(figure, path)
 
 
-def overlay_figure(path: Path, truth: Tensor, overlays: Sequence[Overlay], *, title: str) -> None:
-    """Each method's slice with the borders of the structures found in it; the true ones (H, W) as thin white lines."""
+def overlay_figure(path: Path, overlays: Sequence[Overlay], *, title: str, truth: Tensor | None = None) -> None:
+    """Each image's slice with the borders of the structures found in it; the true ones (H, W) as thin white lines."""
     figure = Figure(figsize=(2.6 * len(overlays), 3.2), layout="constrained")
-    structures = [int(value) for value in truth.unique() if value > 0]
+    maps = [truth] if truth is not None else [overlay.labels for overlay in overlays]
+    structures = sorted({int(value) for labels in maps for value in labels.unique() if value > 0})
     for axis, (name, image, labels) in zip(figure.subplots(1, len(overlays), squeeze=False)[0], overlays, strict=True):
         axis.imshow(upright(image), cmap="gray", vmin=0, vmax=1)
         for k, value in enumerate(structures):
-            for drawn, color, width in ((labels, f"C{k}", 1.2), (truth, "white", 0.4)):
+            true = [] if truth is None else [(truth, "white", 0.4)]
+            for drawn, color, width in [(labels, f"C{k}", 1.2), *true]:
                 border = upright(drawn == value).astype(float)
                 if 0 < border.mean() < 1:
                     axis.contour(border, levels=[0.5], colors=color, linewidths=width)

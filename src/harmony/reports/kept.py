@@ -1,6 +1,7 @@
 """What an evaluation keeps of its images, so that a page can be built from the run folder alone.
 
-panels/DOMAIN/SUBJECT/NAME.png   the middle slice, 8-bit grey: `query`, `truth`, every method
+panels/DOMAIN/SUBJECT/NAME.png   one slice, 8-bit grey: `query`, every method, and `truth` where there is one
+panels/DOMAIN/SUBJECT-brain.png  the brain in that slice, white
 traces/DOMAIN/SUBJECT.json       method -> quantity -> mean over slices at each iteration
 histograms/DOMAIN/SUBJECT.csv    per image, pixels inside the brain in BINS bins of equal width over [0, 1]
 """
@@ -32,15 +33,20 @@ def keep(
     domain: str,
     subject: str,
     query: Stack,
-    truth: Stack,
+    truth: Stack | None,
     outcomes: Mapping[str, Harmonized],
     *,
+    shown: int,
     panels: bool,
 ) -> None:
-    """The histograms of every subject; images and traces where `panels`. `none` is the query, and not kept twice."""
+    """The histograms of every subject; images of slice `shown` and traces where `panels`.
+
+    `none` is the query, and not kept twice.
+    """
     made = {name: outcome.image for name, outcome in outcomes.items() if name != "none"}
-    images = {"query": query.image, "truth": truth.image, **made}
-    counts = {name: np.histogram(image[truth.mask], BINS, (0, 1))[0] for name, image in images.items()}
+    images = {"query": query.image, **({} if truth is None else {"truth": truth.image}), **made}
+    masks = {} if truth is None else {"truth": truth.mask}
+    counts = {name: np.histogram(image[masks.get(name, query.mask)], BINS, (0, 1))[0] for name, image in images.items()}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", *(f"{k / BINS:g}" for k in range(BINS))])
@@ -48,9 +54,12 @@ def keep(
     write_atomic(run / "histograms" / domain / f"{subject}.csv", text.getvalue())
     if not panels:
         return
-    for name, image in images.items():
-        with atomic_path(run / "panels" / domain / subject / f"{name}.png") as temporary:
-            grey = np.rint(255 * upright(image[len(query) // 2, 0])).astype(np.uint8)
+    folder = run / "panels" / domain
+    pictures = {folder / subject / f"{name}.png": image for name, image in images.items()}
+    pictures[folder / f"{subject}-brain.png"] = query.mask.float()
+    for path, image in pictures.items():
+        with atomic_path(path) as temporary:
+            grey = np.rint(255 * upright(image[shown, 0])).astype(np.uint8)
             imsave(temporary, np.stack([grey] * 3, axis=-1), format="png")
     traces: Traces = {
         name: {quantity: _finite(trace.mean(1).tolist()) for quantity, trace in outcome.trace.items()}
@@ -83,6 +92,11 @@ def read_panels(run: Path, domain: str) -> dict[str, dict[str, Path]]:
     for path in sorted((run / "panels" / domain).glob("*/*.png")):
         found.setdefault(path.parent.name, {})[path.stem] = path
     return found
+
+
+def read_brain(run: Path, domain: str, subject: str) -> np.ndarray:
+    """(H, W) 0 and 1: the brain in the slice of the subject's panels."""
+    return (imread(run / "panels" / domain / f"{subject}-brain.png")[..., 0] > 0.5).astype(np.uint8)
 
 
 def data_uri(png: bytes) -> str:

@@ -204,21 +204,24 @@ class View:
         }
 
     def _panels(self, domain: str) -> list[dict[str, Any]]:
-        """Per subject the images of the first seed of each group, with their differences to the truth."""
+        """Per subject the images of the first seed of each group, with their differences to the truth, or, where there
+        is none, to the input."""
         subjects: dict[str, dict[str, Any]] = {}
         for k, group in enumerate(self.comparison.groups):
             for subject, images in read_panels(group.runs[0].path, domain).items():
-                if not {"query", "truth"} <= images.keys():
+                if "query" not in images:
                     continue
+                base = images.get("truth", images["query"])
                 panel = subjects.setdefault(subject, {"subject": subject, "seed": group.runs[0].seed, "images": []})
                 if not panel["images"]:
-                    panel["images"] = [self._image("input", images["query"], images["truth"])]
+                    panel["images"] = [self._image("input", images["query"], base)]
                 for entry in self.comparison.entries:
                     if entry.group == k and entry.method != "none" and entry.method in images:
-                        shown = self._image(self.name(entry), images[entry.method], images["truth"])
+                        shown = self._image(self.name(entry), images[entry.method], base)
                         panel["images"].append(shown | {"score": self._score(entry, domain, subject)})
                 panel["images"][0]["score"] = self._score(Entry("none", 0), domain, subject)
-                panel["truth"] = data_uri(images["truth"].read_bytes())
+                panel["truth"] = data_uri(base.read_bytes())
+                panel["base"] = "truth" if "truth" in images else "input"
         return list(subjects.values())
 
     @staticmethod
@@ -309,6 +312,7 @@ class View:
         for run in self.comparison.runs:
             skipped = run.summary.get("skipped", [])
             lines += [f"{run.path.name}: {name} could not be used and was left out" for name in skipped]
+            lines += [f"{run.path.name}: left out, {why}" for why in run.summary.get("left_out", [])]
             if not (run.path / "DONE").exists():
                 lines.append(f"{run.path.name}: has results, but was stopped before its end")
         return lines + self.comparison.missing()
