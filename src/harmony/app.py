@@ -192,6 +192,9 @@ def check_real(cfg: DictConfig) -> None:
             raise ConfigError(f"{where}: there is a simulated or reference domain of this name -> name it otherwise")
         if set(node) != {"source", "paired"} or not isinstance(node.paired, bool):
             raise ConfigError(f"{where}: needs source: {{...}} and paired: true or false, and nothing else")
+        missing = OmegaConf.missing_keys(node)  # merged over data.source they would quietly be the reference's
+        if name in cfg.data.query and missing:
+            raise ConfigError(f"{where}: the command must say {', '.join(f'{key}=' for key in sorted(missing))}")
         asked = cfg.evaluation
         if name in cfg.data.query and asked.adapt_on != asked.part:
             raise ConfigError(

@@ -109,6 +109,11 @@ def real_domain(cfg: DictConfig, data: SliceDataModule, name: str, scored: list[
     """A domain of `data.real`. Subjects of the reference data's other parts are left out: something was trained on, or
     chosen with, them. scored: the reference volumes that travelling subjects are looked for in."""
     scans, left_out = app.real_scans(cfg, name), []
+    known = {scan.path for found in data.split().values() for scan in found}
+    same = next((scan for scan in scans if scan.path in known), None)
+    if same is not None:
+        cure = f"say in data.real.{name}.source what sets the other scanner apart, its root or its site"
+        raise DataError("a scan of the reference data itself", cure=cure, path=same.path, subject=same.subject)
     elsewhere = {s.subject for part, found in data.split().items() if part != cfg.evaluation.part for s in found}
     leaks = [scan.subject for scan in scans if scan.subject in elsewhere]
     if leaks:

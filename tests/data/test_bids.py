@@ -81,6 +81,14 @@ def test_two_images_of_one_session_are_refused(root):
         BidsFolder(root).scans()
 
 
+def test_lesions_are_found_by_their_pattern_and_may_be_missing_for_some(root):
+    touch(root, "derivatives/lesions/sub-A1/anat/sub-A1_label-lesion_mask.nii.gz")
+    scans = BidsFolder(root, lesions="derivatives/lesions/{subject}/anat/*_label-lesion_mask.nii.gz").scans()
+    assert [scan.lesions is not None for scan in scans] == [True, False, False, False]
+    with pytest.raises(DataError, match=r"no lesion mask matches 'nowhere.*data.lesions="):
+        BidsFolder(root, lesions="nowhere/{subject}/*.nii.gz").scans()
+
+
 def test_names_and_patterns_that_do_not_fit(root):
     with pytest.raises(DataError, match=r"data.labels="):
         BidsFolder(root, labels="nowhere/{subject}/*.nii.gz").scans()

@@ -68,6 +68,19 @@ def test_a_change_is_noticed(changed, prepare, tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
+def test_lesions_are_kept_and_enter_the_key_where_there_are_any(prepare, tmp_path):
+    scan = scan_of(tmp_path)
+    cache = VolumeCache(tmp_path / "cache", prepare)
+    assert cache.get(scan).lesions is None
+    marked = replace(scan, lesions=save(tmp_path / "lesions.nii.gz", phantom()[1] == 3, dtype=np.uint8))
+    first, second = cache.get(marked), cache.get(marked)
+    assert prepare.calls == 2
+    assert torch.equal(first.lesions, second.lesions)
+    assert torch.equal(second.lesions, second.labels == 3)
+    save(marked.lesions, phantom()[1] == 2, dtype=np.uint8)
+    assert torch.equal(cache.get(marked).lesions, second.labels == 2)
+
+
 @pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "flipped", "no metadata"])
 def test_a_damaged_entry_is_built_again(damage, prepare, tmp_path, caplog):
     scan = scan_of(tmp_path)

@@ -55,6 +55,22 @@ def test_the_volume_is_the_brain_box_centred_and_scaled(tmp_path):
     assert ((low + high) - 31).abs().max() <= 1
 
 
+def test_lesions_are_cut_like_the_labels_and_lie_in_the_brain(tmp_path):
+    scan = scan_of(tmp_path)
+    labels = phantom()[1]
+    lesions = labels == 1
+    lesions[0, 0] = True  # outside the brain
+    marked = replace(scan, lesions=save(tmp_path / "lesions.nii.gz", 7 * lesions, dtype=np.uint8))
+    volume = preprocess()(marked)
+    assert volume.lesions.dtype == torch.bool
+    assert torch.equal(volume.lesions, volume.labels == 1)
+    assert volume.lesions.any()
+    assert preprocess()(scan).lesions is None
+    save(tmp_path / "lesions.nii.gz", lesions[1:], dtype=np.uint8)
+    with pytest.raises(DataError, match=r"sub-01.*lesions.*another grid"):
+        preprocess()(marked)
+
+
 def test_a_known_change_comes_back_at_the_right_place_and_scale(tmp_path):
     """Native LAS at 2 mm, model at 4 mm: a change linear in space is predicted at every native voxel of the brain."""
     data, _ = phantom()

@@ -99,9 +99,15 @@ def test_trivial_calls_the_whole_brain_the_largest_structure():
     assert judge().trivial(stack(maps()), Truth("sub-1", SPACING, maps().short(), None)) is not None  # all invented
 
 
+def test_without_labels_the_volumes_alone_are_scored():
+    predicted = maps((0, (0, 2), (1, 3), 1), (1, (0, 1), (0, 3), 2))
+    found = judge().score(stack(predicted), Truth("sub-1", SPACING, None, None))
+    assert found == pytest.approx({"volume_csf_ml": 4 * 8 / 1000, "volume_gm_ml": 3 * 8 / 1000})
+
+
 def test_without_labels_there_is_one_clear_error():
     with pytest.raises(DataError, match=r"sub-1.*data\.labels"):
-        judge().score(stack(maps()), Truth("sub-1", SPACING, None, None))
+        judge().trivial(stack(maps()), Truth("sub-1", SPACING, None, None))
 
 
 def test_entropy_by_hand():

@@ -79,6 +79,35 @@ def test_a_subject_is_judged_without_having_been_seen():
     assert sum(probe(penalty=1e-3).retrained(reference, query)) / 12 < 0.75
 
 
+def test_other_people_are_told_apart_by_the_scanner_on_subjects_that_were_not_seen():
+    reference = features(subjects=range(9))
+    others = range(20, 24)
+    assert min(probe().retrained_unpaired(reference, features(lambda x: 0.7 * x, others))) > 0.9
+    same = probe().retrained_unpaired(reference, features(subjects=others))
+    assert len(same) == 4
+    assert 0.3 < sum(same) / 4 < 0.7
+
+
+def test_an_unpaired_answer_is_half_the_subjects_own_and_half_of_the_held_out_reference():
+    class Says:
+        """Query from 1 up."""
+
+        def predict(self, x):
+            return (x[:, 0] >= 1).astype(float)
+
+    class Spy(SiteProbe):
+        def fit(self, reference, query):
+            fitted.append([[float(each[0, 0]) for each in group] for group in (reference, query)])
+            return Says()
+
+    fitted = []
+    reference = [torch.full((2, 1), value) for value in (0.0, 0.1, 1.1, 0.3)]  # the third is mistaken for a query
+    query = [torch.tensor([[1.0], [0.5]]), torch.tensor([[2.0], [2.0]])]
+    answers = Spy(quantiles=[0.5], scales=[1], penalty=1.0, folds=5).retrained_unpaired(reference, query)
+    assert answers == pytest.approx([(1 + 0.5) / 2, (0.5 + 1) / 2])
+    assert fitted == [[pytest.approx([1.1, 0.3]), [2.0]], [pytest.approx([0.0, 0.1]), [1.0]]]
+
+
 def test_the_answers_are_balanced_by_subject():
     class Says:
         def predict(self, x):

@@ -199,15 +199,16 @@ class Comparison:
         return Cell(bootstrap_mean(list(values.values())), by_seed, spread)
 
     def best(self, domain: str, metric: str) -> list[Entry]:
-        """Which entries have the best mean; none where no way is better or there is nothing to compare."""
+        """Which entries have the best mean; none where no way is better, or all are alike."""
         found = {
             entry: self.cells[entry, domain, metric] for entry in self.entries if (entry, domain, metric) in self.cells
         }
         sign = direction(metric)
-        if sign == 0 or len(found) < 2:
+        if sign == 0:
             return []
-        top = max(sign * cell.interval.mean for cell in found.values())
-        return [entry for entry, cell in found.items() if sign * cell.interval.mean == top]
+        top = max((sign * cell.interval.mean for cell in found.values()), default=0.0)
+        best = [entry for entry, cell in found.items() if sign * cell.interval.mean == top]
+        return best if len(best) < len(found) else []
 
     @cached_property
     def tests(self) -> dict[tuple[Entry, str, str], Test]:

@@ -18,7 +18,10 @@ from harmony.core.vocabulary import MEAN, describe
 from harmony.metrics import Against, Interval, against, bootstrap_mean, recovered
 
 # What the printed table shows, in this order; results.csv holds everything.
-SHOWN = ("psnr", "psnr_brain", "ssim", "bpd", "jitter", "dice", "hd95", "age_error", "site_retrained", "seconds")
+SHOWN = (
+    "psnr", "psnr_brain", "ssim", "bpd", "jitter", "dice", "hd95", "age_error", "site_retrained", "lesion_contrast",
+    "seconds",
+)  # fmt: skip
 WITHOUT_JUDGES = ("psnr_brain", "jitter", "seconds")  # they give their place to what the judges say
 JUDGED = ("dice", "age_error", "site_retrained")
 BASELINE = "none"  # the method that the others are compared with
@@ -124,9 +127,10 @@ def print_table(table: ResultTable, *, title: str, caption: str | None = None) -
     """
     left_out = WITHOUT_JUDGES if any(map(table.has, JUDGED)) else ()
     shown = {metric: describe(metric).label for metric in SHOWN if table.has(metric) and metric not in left_out}
-    harm = "dice" if table.has("dice") else "psnr"
+    harm = next((metric for metric in ("dice", "psnr") if table.has(metric)), None)
+    worse = ["worse"] if harm else []
     grid = Table(title=f"{title} (n={table.subjects})", title_justify="left")
-    for label in ("query", "method", *shown.values(), "worse"):
+    for label in ("query", "method", *shown.values(), *worse):
         name = label in ("query", "method")
         grid.add_column(label, justify="left" if name else "right", no_wrap=name)
     former = None
@@ -134,14 +138,15 @@ def print_table(table: ResultTable, *, title: str, caption: str | None = None) -
         if former not in (None, domain):
             grid.add_section()
         cells = [_cell(table.cells.get((domain, method, metric)), metric) for metric in shown]
-        harmed = table.against(domain, method, harm)
-        worse = "-" if harmed is None else f"{harmed.worse:.0%}"
-        grid.add_row("" if domain == former else domain, method, *cells, worse)
+        if harm:
+            harmed = table.against(domain, method, harm)
+            cells.append("-" if harmed is None else f"{harmed.worse:.0%}")
+        grid.add_row("" if domain == former else domain, method, *cells)
         former = domain
-    note = f"worse: subjects with less {describe(harm).label.removesuffix(' dB')} than unharmonized"
+    notes = [f"worse: subjects with less {describe(harm).label.removesuffix(' dB')} than unharmonized"] if harm else []
     if table.has("site_retrained"):
-        note += "; site: balanced accuracy of the retrained probe, 0.5 cannot tell"
-    grid.caption, grid.caption_justify = f"{caption}\n{note}" if caption else note, "left"
+        notes.append("site: balanced accuracy of the retrained probe, 0.5 cannot tell")
+    grid.caption, grid.caption_justify = "\n".join(filter(None, [caption, "; ".join(notes)])), "left"
     Console(width=None if sys.stdout.isatty() else 120).print(grid)
 
 

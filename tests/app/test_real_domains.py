@@ -1,0 +1,286 @@
+"""Scans of another scanner as query domains: with and without a truth, and whom they may score."""
+
+import contextlib
+import csv
+import io
+import json
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from commands import TINY
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError
+
+from harmony import app
+from harmony.core import ConfigError, DataError
+from harmony.core.reference import Reference
+from harmony.data import on_grid_of
+from harmony.domains import query_domains
+from harmony.evaluate import evaluate
+from harmony.train import save_model
+
+METHODS = ["none", "histogram_matching", "harmonizing_flows"]
+SMALL = [
+    *TINY, "logger=csv", f"methods=[{','.join(METHODS)}]", "evaluation.judges=[tissue,age,site]",
+    "evaluation.subjects=3", "evaluation.include_reference=false", "data.source.subjects=14",
+    "tasks.segmenter.network.widths=[4,8]", "tasks.age.network.widths=[4,8]",
+    "tasks.harmonizer.network.widths=[4,4]", "method.harmonizing_flows.stop.passes=1",
+]  # fmt: skip
+
+
+def save(path, data, affine):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(np.asarray(data, np.float32), affine), path)
+
+
+def travel(reference, root, name, gamma, pad=0):
+    """The scan as another scanner would have made it, on a grid of its own: padded by `pad` voxels on the low sides."""
+    native = nibabel.load(reference.path)
+    data = np.asarray(native.dataobj, np.float64)
+    affine = native.affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ np.full(3, pad)
+    data = np.pad((data / data.max()) ** gamma * data.max(), ((pad, 0),) * 3)
+    save(root / name / "anat" / f"{name}_T1w.nii.gz", data, affine)
+    return data, affine
+
+
+@pytest.fixture(scope="module")
+def parts(cache):
+    """Part -> the reference scans of it."""
+    return app.build_data(config(cache)).split()
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, parts):
+    """away: unpaired, no labels, with lesions, one subject of the train part. back: test subjects, one of them not
+    scanned there, and one of the validation part."""
+    root = tmp_path_factory.mktemp("scanners")
+    for k, scan in enumerate(parts["test"][:3]):
+        name = f"sub-far{k}"
+        data, affine = travel(scan, root / "away", name, 0.7)
+        place = np.indices(data.shape).sum(0)
+        lesions = (data > 0) & (abs(place - np.median(place[data > 0])) < 2)
+        save(root / "away/derivatives/lesions" / name / "anat" / f"{name}_label-lesion_mask.nii.gz", lesions, affine)
+    travel(parts["train"][0], root / "away", parts["train"][0].subject, 0.7)
+    for scan in [*parts["test"][:2], parts["val"][0]]:
+        travel(scan, root / "back", scan.subject, 1.0, pad=3)
+    return root
+
+
+def config(cache, *overrides):
+    with initialize_config_dir(app.conf_folder(), version_base="1.3"):
+        return compose("config", overrides=[*SMALL, f"cache={cache}", *overrides])
+
+
+def real(folders, **changes):
+    bids = "_target_: harmony.data.BidsFolder"
+    away = f"{{{bids}, root: {folders}/away, lesions: 'derivatives/lesions/{{subject}}/anat/*_mask.nii.gz'}}"
+    nodes = {
+        "away": f"{{source: {away}, paired: false}}",
+        "back": f"{{source: {{{bids}, root: {folders}/back}}, paired: true}}",
+    }
+    chosen = nodes | changes
+    return ["data.query=[away,back]", *(f"+data.real.{name}={node}" for name, node in chosen.items())]
+
+
+@pytest.fixture(scope="module")
+def cfg(tmp_path_factory, cache, folders):
+    """A tiny experiment whose networks are there, as training would leave them, with random weights."""
+    cfg = config(cache, f"runs={tmp_path_factory.mktemp('real')}", *real(folders))
+    app.check(cfg)
+    data = app.build_data(cfg)
+    torch.manual_seed(0)
+    for stage in app.models_wanted(cfg):
+        run = app.model_run(cfg, data, stage)
+        run.begin(OmegaConf.to_yaml(cfg, resolve=True))
+        save_model(run.path / "model.safetensors", app.build(cfg.tasks[stage].network))
+        run.finish({"score": 3.0})
+    flow = app.model_run(cfg, data, "flow").path
+    Reference.of(data.volumes("train"), **app.plain(cfg.reference)).save(flow / "reference.safetensors")
+    return cfg
+
+
+@pytest.fixture(scope="module")
+def first(cfg):
+    """The folder and the output of one whole evaluation."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        evaluate(cfg)
+    return app.experiment_run(cfg, app.build_data(cfg)).path, output.getvalue()
+
+
+def read(run):
+    """(method, domain, metric) -> subject -> value."""
+    found = {}
+    for row in csv.DictReader((run / "results.csv").open()):
+        key = row["method"], row["domain"], row["metric"]
+        found.setdefault(key, {})[row["subject"]] = float(row["value"])
+    return found
+
+
+def test_rows_without_a_truth(first):
+    found = read(first[0])
+    metrics = {metric for _, domain, metric in found if domain == "away"}
+    assert metrics == {
+        "jitter", "bpd", "seconds", "negatives", "background_changed", "lesion_contrast", "age_predicted",
+        "site_retrained", "volume_csf_ml", "volume_gm_ml", "volume_wm_ml",
+    }  # fmt: skip
+    for method in METHODS:
+        for metric in metrics:
+            assert list(found[method, "away", metric]) == ["sub-far0", "sub-far1", "sub-far2"], metric
+        assert set(found[method, "away", "negatives"].values()) == {0}
+        assert set(found[method, "away", "background_changed"].values()) == {0}
+        assert all(0 <= value <= 1 for value in found[method, "away", "site_retrained"].values())
+
+
+def test_rows_of_travelling_subjects(first, parts):
+    found = read(first[0])
+    travelled = [scan.subject for scan in parts["test"][:2]]
+    for method in METHODS:
+        for metric in ("psnr", "ssim", "psnr_brain", "dice", "dice_gm", "age_error", "site_retrained"):
+            assert list(found[method, "back", metric]) == travelled, metric
+    assert set(found["none", "back", "psnr"].values()) == {100}  # the same voxels on another grid
+    assert ("none", "back", "lesion_contrast") not in found
+
+
+def test_nobody_from_another_part_is_scored_or_adapted_to(first, parts):
+    run, output = first
+    scored = {subject for subjects in read(run).values() for subject in subjects}
+    assert not scored & {scan.subject for part in ("train", "val") for scan in parts[part]}
+    for domain in ("away", "back"):
+        seen = json.loads((run / "adaptation" / f"harmonizing_flows-{domain}.json").read_text())
+        assert set(seen["subjects"]) <= scored
+        assert (seen["psnr"] == []) == (domain == "away")
+    train, val, alone = parts["train"][0].subject, parts["val"][0].subject, parts["test"][2].subject
+    left_out = json.loads((run / "summary.json").read_text())["left_out"]
+    assert left_out == [
+        f"away: 1 subject ({train}) in another part of the reference data than test",
+        f"back: 1 subject ({val}) in another part of the reference data than test",
+        f"back: 1 subject ({alone}) scored on the reference scanner, without a scan here",
+    ]
+    assert all(f"left out: {line}" in output for line in left_out)
+    assert all(line in (run / "report.html").read_text() for line in left_out)
+
+
+def test_the_subjects_of_validation_are_for_choosing_and_the_test_subjects_not(cfg, parts):
+    chosen = OmegaConf.merge(cfg, {"evaluation": {"part": "val", "adapt_on": "val"}, "data": {"query": ["back"]}})
+    app.check(chosen)
+    (domain,) = query_domains(chosen, app.build_data(chosen))
+    assert [case.name for case in domain.cases] == [parts["val"][0].subject]
+
+
+def test_lesion_contrast_by_hand(cfg, first):
+    run, _ = first
+    away = next(domain for domain in query_domains(cfg, app.build_data(cfg)) if domain.name == "away")
+    slices = away.cases[0].cut(cfg)
+    image, lesions = slices.query.image[:, 0].double(), slices.lesions
+    assert 0 < slices.white_matter.sum() < (slices.query.mask[:, 0] & ~lesions).sum()
+    assert not (slices.white_matter & lesions).any()
+    inside, around = image[lesions].mean(), image[slices.white_matter].mean()
+    value = read(run)["none", "away", "lesion_contrast"]["sub-far0"]
+    assert value == pytest.approx(float((inside - around) / around), abs=1e-6)
+    assert slices.shown == int(lesions.flatten(1).sum(1).argmax())
+
+
+def test_figures_and_page_of_a_domain_without_truth(first):
+    run, output = first
+    names = {path.name for path in (run / "figures").glob("away-*.png")}
+    assert names >= {"away-sub-far0.png", "away-sub-far0-labels.png", "away-adaptation.png"}
+    page = (run / "report.html").read_text()
+    assert "minus input" in page
+    assert "minus truth" in page  # of the other domain
+    assert "away is a real query scanner" in page
+    assert "the truth is the same subject" in page
+    assert (run / "panels" / "away" / "sub-far0-brain.png").exists()
+    assert {path.stem for path in (run / "panels/away/sub-far0").iterdir()} == {"query", *METHODS[1:]}
+    assert not list(run.rglob("*.npz"))
+    assert any("away" not in line and line.strip().endswith(" bpd") for line in output.splitlines())
+
+
+def test_the_run_is_known_by_the_foreign_data(cfg, folders, tmp_path, cache):
+    def name(*overrides):
+        chosen = config(cache, *real(folders), *overrides)
+        return app.experiment_run(chosen, app.build_data(chosen)).path.name
+
+    before = name()
+    path = folders / "away/sub-far0/anat/sub-far0_T1w.nii.gz"
+    content = path.read_bytes()
+    try:
+        image = nibabel.load(path)
+        save(path, 2 * np.asarray(image.dataobj), image.affine)
+        assert name() != before
+        path.write_bytes(content)
+        assert name() == before
+    finally:
+        path.write_bytes(content)
+    assert name("data.real.away.paired=true") != before
+    assert name("data.query=[away]") != before
+    (tmp_path / "moved").symlink_to(folders / "away")
+    assert name(f"data.real.away.source.root={tmp_path}/moved") == before
+    assert name("data.query=[exp]") == config_name(cache)
+
+
+def config_name(cache):
+    chosen = config(cache, "data.query=[exp]")
+    return app.experiment_run(chosen, app.build_data(chosen)).path.name
+
+
+def test_the_source_is_the_references_with_its_own_settings_over_it(cache):
+    cfg = config(cache, "+data.real.b={source: {subjects: 3}, paired: true}")
+    assert [scan.subject for scan in app.real_scans(cfg, "b")] == ["sub-0000", "sub-0001", "sub-0002"]
+    assert cfg.data.source.subjects == 14
+    with pytest.raises(ConfigKeyError, match="subjcts"):
+        app.real_scans(config(cache, "+data.real.b={source: {subjcts: 3}, paired: true}"), "b")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["data.query=[awway]"], r"data\.query=.*awway.*exp.*away"),
+        (["evaluation.adapt_on=val"], r"adapt_on=val.*data\.real\.away.*adapt_on=test"),
+        (["+data.real.exp={source: {}, paired: true}"], r"data\.real\.exp.*of this name"),
+        (["+data.real.reference={source: {}, paired: true}"], r"data\.real\.reference.*of this name"),
+        (["+data.real.c={source: {}}"], r"data\.real\.c: needs source.*paired"),
+        (["+data.real.c={source: {}, paired: perhaps}"], r"data\.real\.c: needs source.*paired"),
+    ],
+)
+def test_a_mistake_in_a_real_domain_is_one_clear_error(cache, folders, overrides, words):
+    with pytest.raises(ConfigError, match=words):
+        app.check(config(cache, *real(folders), *overrides))
+
+
+def test_a_foreign_source_may_build_data_and_nothing_else(cache):
+    cfg = config(cache, "+data.real.c={source: {_target_: os.system, command: ls}, paired: false}")
+    with pytest.raises(ConfigError, match=r"data\.real\.c\.source\._target_=os\.system"):
+        app.refuse_foreign_targets(cfg)
+
+
+def test_a_missing_folder_and_a_domain_without_scans_are_one_clear_error(cache, folders, tmp_path):
+    nowhere = config(cache, *real(folders), f"data.real.away.source.root={tmp_path}/no")
+    with pytest.raises(DataError, match=r"no such folder -> .*data\.real\.away\.source\.root="):
+        app.real_scans(nowhere, "away")
+    strangers = config(cache, *real(folders), "data.query=[away]", "data.real.away.paired=true")
+    with pytest.raises(DataError, match=r"data\.real\.away: none of its 4 scans .*same ids"):
+        query_domains(strangers, app.build_data(strangers))
+    with initialize_config_dir(app.conf_folder(), version_base="1.3"):
+        unsaid = compose("config", overrides=["experiment=ixi_open_ms", "data.root=/nowhere"])
+    with pytest.raises(ConfigError, match=r"must say data\.real\.open_ms\.source\.root="):
+        app.check(unsaid)
+    itself = config(cache, "+data.real.b={source: {}, paired: true}", "data.query=[b]")
+    with pytest.raises(DataError, match=r"reference data itself.*data\.real\.b\.source"):
+        query_domains(itself, app.build_data(itself))
+
+
+def test_travelling_scans_must_lie_on_one_another(cfg, parts):
+    data = app.build_data(cfg)
+    one, moved = data.volumes("test")[0], data.volumes("test")[0]
+    assert torch.equal(on_grid_of(one, one).mask, one.mask)
+    assert torch.equal(on_grid_of(one, one).labels, one.labels)
+    affine = one.affine.copy()
+    affine[:3, 3] += 40  # mm
+    object.__setattr__(moved, "affine", one.affine)
+    with pytest.raises(DataError, match=r"overlaps .*Dice of 0\.\d+ only.*register"):
+        on_grid_of(type(one)(**vars(one) | {"affine": affine}), one)
