@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from math import isnan
 from statistics import mean
-from typing import Any, cast
+from typing import cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -19,27 +19,21 @@ from harmony.core.files import write_atomic
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder
 from harmony.data import SliceDataModule, watched
+from harmony.display import draw, draw_labels, log_results
 from harmony.domains import QueryDomain, Slices, query_domains
 from harmony.flows import ImageDensity
 from harmony.methods import AdaptiveMethod, Evidence, Method
 from harmony.metrics import jitter, lesion_contrast, psnr, ssim
 from harmony.reports import (
     AdaptationCurves,
-    Overlay,
-    Panel,
     ResultTable,
     adaptation_figure,
     biology,
     box_figure,
-    comparison_figure,
     keep,
-    overlay_figure,
     print_table,
-    read_brain,
-    read_panels,
     report_page,
     result_table,
-    trajectory_figure,
 )
 
 
@@ -222,70 +216,6 @@ def measure(image: torch.Tensor, slices: Slices, density: ImageDensity) -> Itera
         contrast = lesion_contrast(image[:, 0], slices.lesions, slices.white_matter)
         if not isnan(contrast):
             yield "lesion_contrast", contrast
-
-
-def draw(run: RunFolder, domain: str, slices: Slices, outcomes: dict[str, Harmonized], beside: Volume) -> None:
-    shown, subject = slices.shown, slices.known.name
-    panels = [Panel(name, outcome.image[shown, 0]) for name, outcome in outcomes.items()]
-    path = run.path / "figures" / f"{domain}-{subject}.png"
-    same_place = round(float(slices.query.position[shown]) * (len(beside.image) - 1))
-    comparison_figure(
-        path,
-        slices.query.image[shown, 0],
-        panels,
-        truth=None if slices.truth is None else slices.truth.image[shown, 0],
-        beside=Panel("a reference\nscan", beside.image[same_place]),
-        lesions=None if slices.lesions is None else slices.lesions[shown],
-        title=f"{domain}, {subject}",
-    )
-    traces = {name: outcome.trace for name, outcome in outcomes.items() if outcome.trace}
-    if traces:
-        trajectory_figure(path.with_stem(f"{path.stem}-trajectories"), traces, title=f"{domain}, {subject}")
-
-
-def draw_labels(
-    run: RunFolder, domain: str, slices: Slices, images: dict[str, torch.Tensor], jury: judging.Jury
-) -> None:
-    """The structures that the segmentation judge sees in the query and in each method's image, on one slice."""
-    given = {"query": slices.query.image} | {name: image for name, image in images.items() if name != "none"}
-    found, shown = jury.labels(given), slices.shown
-    if not found:
-        return
-    overlays = [Overlay(name, given[name][shown, 0], labels[shown]) for name, labels in found.items()]
-    path = run.path / "figures" / f"{domain}-{slices.known.name}-labels.png"
-    true, legend = (
-        (None, "found") if slices.known.labels is None else (slices.known.labels[shown], "found (thick), true (thin)")
-    )
-    overlay_figure(path, overlays, truth=true, title=f"{domain}, {slices.known.name}: {legend}")
-
-
-def log_results(cfg: DictConfig, run: RunFolder, rows: list[Row]) -> None:
-    """The table, its means and the figures into the experiment's log."""
-    logger = app.build_logger(cfg, run)
-    table = result_table(rows)
-    means = table.query_means() | table.flat_means()
-    logger.log_metrics({f"result/{key}": value for key, value in means.items()})
-    if hasattr(logger, "log_table"):
-        logger.log_table(
-            key="results", columns=list(Row.__annotations__), data=[list(vars(row).values()) for row in rows]
-        )
-        for figure in sorted((run.path / "figures").glob("*.png")):
-            logger.log_image(key=f"figures/{figure.stem}", images=[str(figure)])
-        log_panels(logger, run)
-    logger.finalize("success")
-
-
-def log_panels(logger: Any, run: RunFolder) -> None:
-    """Per domain the drawn slices as pictures side by side, with the brain mask to lay over them."""
-    for folder in sorted((run.path / "panels").iterdir()):
-        panels = [
-            (str(path), f"{name}, {subject}", {"brain": {"mask_data": brain, "class_labels": {1: "brain"}}})
-            for subject, pictures in read_panels(run.path, folder.name).items()
-            for brain in [read_brain(run.path, folder.name, subject)]
-            for name, path in pictures.items()
-        ]
-        images, captions, masks = (list(column) for column in zip(*panels, strict=True))
-        logger.log_image(key=f"panels/{folder.name}", images=images, caption=captions, masks=masks)
 
 
 def skipped(data: SliceDataModule, cfg: DictConfig) -> list[str]:

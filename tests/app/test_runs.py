@@ -92,7 +92,7 @@ def test_the_offline_wandb_run_holds_scalars_images_and_the_table(finished, logg
     )
     assert "flow/train_bpd" in logged
     assert {logged[f"flow/{name}/_type"] for name in ("slices", "reconstructions", "samples")} == {"images/separated"}
-    assert logged["results/nrows"] == 2 * 3 * (3 * 7 + 1)
+    assert logged["results/nrows"] == 2 * 3 * (3 * 9 + 1)
     summary = json.loads((finished.one("runs/quickstart/seed1-*") / "summary.json").read_text())
     expected = summary["means"]["exp"]["blindharmony"]["psnr"][0]
     assert logged["result/exp/blindharmony/psnr"] == pytest.approx(expected)
@@ -100,7 +100,8 @@ def test_the_offline_wandb_run_holds_scalars_images_and_the_table(finished, logg
     assert logged["result/mean/blindharmony/psnr"] == pytest.approx(sum(both) / 2)
     assert any(key.startswith("figures/") for key in logged)
     assert logged["panels/mix/captions"][0].startswith("query, ")
-    assert len(logged["panels/mix/all_masks"]) == logged["panels/mix/count"] == 2 + len(METHODS)
+    assert logged["panels/mix/captions"][-1].startswith("truth, ")
+    assert len(logged["panels/mix/all_masks"]) == logged["panels/mix/count"] == 1 + len(METHODS)  # `none` is the query
     assert f"wandb leet {finished.one('runs/quickstart/seed1-*').relative_to(finished.path)}/wandb" in finished.output
     assert finished.output.count("wandb sync") == 1
 
