@@ -35,7 +35,7 @@ def draw(run: RunFolder, domain: str, slices: Slices, outcomes: dict[str, Harmon
         truth=None if slices.truth is None else slices.truth.image[shown, 0],
         beside=Panel("a reference\nscan", beside.image[same_place]),
         lesions=None if slices.lesions is None else slices.lesions[shown],
-        title=f"{domain}, {subject}",
+        title=f"{domain}, {subject}" + (", lesions outlined" if slices.lesions is not None else ""),
     )
     traces = {name: outcome.trace for name, outcome in outcomes.items() if outcome.trace}
     if traces:
@@ -53,7 +53,9 @@ def draw_labels(
     overlays = [Overlay(name, given[name][shown, 0], labels[shown]) for name, labels in found.items()]
     path = run.path / "figures" / f"{domain}-{slices.known.name}-labels.png"
     true, legend = (
-        (None, "found") if slices.known.labels is None else (slices.known.labels[shown], "found (thick), true (thin)")
+        (None, "as segmented")
+        if slices.known.labels is None
+        else (slices.known.labels[shown], "as segmented (thick), true (thin)")
     )
     overlay_figure(path, overlays, truth=true, title=f"{domain}, {slices.known.name}: {legend}")
 

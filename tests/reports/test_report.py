@@ -18,7 +18,7 @@ from harmony.core.vocabulary import RESULTS
 from harmony.reports import report_page
 from harmony.reports.citations import CITED, REFERENCES, WORDS, cite, methods_text, words
 from harmony.reports.evaluated import Entry, EvaluatedRun, compare, find_runs
-from harmony.reports.kept import ABOVE, BELOW, difference, read_histograms, read_panels, read_traces
+from harmony.reports.kept import ABOVE, BELOW, difference, keep, read_brain, read_histograms, read_panels, read_traces
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +97,35 @@ def test_other_settings_stand_side_by_side_and_other_data_are_refused(sweep, tmp
         compare(find_runs([sweep, smaller]).runs)
     with pytest.raises(ConfigError, match="same seed twice"):
         compare(find_runs([sweep, run_folder(tmp_path, 1, name="seed1-again")]).runs)
+
+
+def test_the_page_of_a_domain_without_truth_compares_with_the_input(tmp_path):
+    rows = [Row(r.method, "ms", r.subject, r.metric, r.value) for r in made_up_rows(1)
+            if r.domain == "gamma_0.7" and r.metric in ("bpd", "seconds")]  # fmt: skip
+    real = "+data.real.ms={source: {subjects: 3}, paired: false}"
+    run = run_folder(tmp_path, 1, real, "data.query=[ms]", rows=rows)
+    query, _, outcomes = images(1)
+    keep(run, "ms", "sub-1", query, None, outcomes, shown=2, panels=True)
+    assert set(read_panels(run, "ms")["sub-1"]) == {"query", *METHODS[1:]}
+    assert read_brain(run, "ms", "sub-1").tolist() == query.mask[2, 0].T.flip(0).int().tolist()
+    assert set(read_histograms(run, "ms")) == {"query", *METHODS[1:]}
+    shown = imread(read_panels(run, "ms")["sub-1"]["query"])[..., 0]
+    np.testing.assert_allclose(shown, query.image[2, 0].T.flip(0), atol=1 / 255)
+    report_page([run], tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "minus input" in page
+    assert "minus truth" not in page
+    assert 'data-left="truth"' not in page
+    assert "PSNR dB" not in page.split("<h2>What was run</h2>")[0]
+    assert "ms is a real query scanner" in page
+    assert "without truth" in page
+    assert "were simulated" not in page
+
+
+def test_alike_is_not_best(tmp_path):
+    rows = [Row(method, "exp", "sub-1", "negatives", 0.0) for method in METHODS]
+    comparison = compare(find_runs([run_folder(tmp_path, rows=rows)]).runs)
+    assert comparison.best("exp", "negatives") == []
 
 
 def test_a_subject_that_one_seed_lacks_is_left_out_and_named(tmp_path):

@@ -167,10 +167,15 @@ def box_figure(path: Path, rows: Sequence[Row], metric: str, *, title: str) -> N
 
 def overlay_figure(path: Path, overlays: Sequence[Overlay], *, title: str, truth: Tensor | None = None) -> None:
     """Each image's slice with the borders of the structures found in it; the true ones (H, W) as thin white lines."""
-    figure = Figure(figsize=(2.6 * len(overlays), 3.2), layout="constrained")
+    columns = min(len(overlays), 6)
+    lines = -(-len(overlays) // columns)
+    figure = Figure(figsize=(2.6 * columns, 0.3 + 2.9 * lines), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
     maps = [truth] if truth is not None else [overlay.labels for overlay in overlays]
     structures = sorted({int(value) for labels in maps for value in labels.unique() if value > 0})
-    for axis, (name, image, labels) in zip(figure.subplots(1, len(overlays), squeeze=False)[0], overlays, strict=True):
+    for axis in axes:
+        axis.axis("off")
+    for axis, (name, image, labels) in zip(axes, overlays, strict=False):
         axis.imshow(upright(image), cmap="gray", vmin=0, vmax=1)
         for k, value in enumerate(structures):
             true = [] if truth is None else [(truth, "white", 0.4)]
@@ -179,7 +184,6 @@ def overlay_figure(path: Path, overlays: Sequence[Overlay], *, title: str, truth
                 if 0 < border.mean() < 1:
                     axis.contour(border, levels=[0.5], colors=color, linewidths=width)
         axis.set_title(name.replace("_", "\n"), fontsize=9)
-        axis.axis("off")
     figure.suptitle(title, fontsize=10)
     save(figure, path)
 
