@@ -14,12 +14,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError
 
-from harmony import app
-from harmony.core import ConfigError, DataError
+from harmony import app, judging
+from harmony.core import ConfigError, DataError, Stack
 from harmony.core.reference import Reference
 from harmony.data import on_grid_of
-from harmony.domains import query_domains
-from harmony.evaluate import evaluate
+from harmony.domains import Case, Slices, query_domains
+from harmony.downstream import Truth
+from harmony.evaluate import evaluate, measure
 from harmony.train import save_model
 
 METHODS = ["none", "histogram_matching", "harmonizing_flows"]
@@ -284,3 +285,31 @@ def test_travelling_scans_must_lie_on_one_another(cfg, parts):
     object.__setattr__(moved, "affine", one.affine)
     with pytest.raises(DataError, match=r"overlaps .*Dice of 0\.\d+ only.*register"):
         on_grid_of(type(one)(**vars(one) | {"affine": affine}), one)
+
+
+def test_a_broken_contract_is_counted_in_the_rows():
+    class Flat:
+        def bits_per_dim(self, image):
+            return torch.full((len(image),), 2.0)
+
+    mask = torch.zeros(3, 1, 4, 4, dtype=torch.bool)
+    mask[..., 1:3, 1:3] = True
+    query = Stack(torch.where(mask, 0.5, 0.0), mask, torch.linspace(0, 1, 3))
+    slices = Slices(query, None, Truth("sub-1", (1.0, 1.0, 1.0), None, None), None, None)
+    good = dict(measure(query.image, slices, Flat()))
+    assert good == {"jitter": 0, "bpd": 2, "negatives": 0, "background_changed": 0}
+    image = query.image.clone()
+    image[0, 0, 0, 0], image[1, 0, 3, 3], image[2, 0, 1, 1] = 0.1, -0.1, -0.2
+    bad = dict(measure(image, slices, Flat()))
+    assert (bad["negatives"], bad["background_changed"]) == (2, 2)
+    assert bad["jitter"] == pytest.approx(255 * 0.7 / 4 / 2, rel=1e-5)  # of the brain: one slice fell by 0.7 / 4
+
+
+def test_the_untouched_scored_scans_are_what_other_people_are_told_from(cfg):
+    data = app.build_data(cfg)
+    jury = judging.assemble(cfg, data, {stage: app.load_network(cfg, data, stage) for stage in app.models_wanted(cfg)})
+    volumes = data.volumes("test")[:3]
+    judging.examine(cfg, jury, data, volumes, [])
+    expected = [jury.probe.features(Case(volume, volume).cut(cfg).query) for volume in volumes]
+    assert [torch.equal(a, b) for a, b in zip(jury.reference, expected, strict=True)] == [True] * 3
+    assert jury.frozen == {}
