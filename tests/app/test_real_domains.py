@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -173,6 +174,13 @@ def test_the_subjects_of_validation_are_for_choosing_and_the_test_subjects_not(c
     assert [case.name for case in domain.cases] == [parts["val"][0].subject]
 
 
+def test_the_number_of_scored_scans_can_be_limited(cfg):
+    few = OmegaConf.merge(cfg, {"evaluation": {"subjects": 2}, "data": {"query": ["away"]}})
+    (domain,) = query_domains(few, app.build_data(few))
+    assert [case.name for case in domain.cases] == ["sub-far0", "sub-far1"]
+    assert domain.adapt_on == domain.cases
+
+
 def test_lesion_contrast_by_hand(cfg, first):
     run, _ = first
     away = next(domain for domain in query_domains(cfg, app.build_data(cfg)) if domain.name == "away")
@@ -275,16 +283,31 @@ def test_a_missing_folder_and_a_domain_without_scans_are_one_clear_error(cache, 
         query_domains(itself, app.build_data(itself))
 
 
+def test_a_travelling_scan_is_put_where_the_other_one_lies(cfg):
+    """The other's brain box begins 2 slices later, and its window 3 rows later."""
+    volume = app.build_data(cfg).volumes("test")[0]
+    cut = {name: getattr(volume, name)[2:].roll(-3, 1) for name in ("image", "mask", "labels")}
+    for values in cut.values():
+        values[:, -3:] = 0
+    affine = volume.affine.copy()
+    affine[:3, 3] = (volume.affine @ [2, 3, 0, 1])[:3]
+    other = replace(volume, **cut, affine=affine)
+    moved = on_grid_of(volume, other)
+    assert torch.allclose(moved.image, other.image, atol=1e-5)
+    assert torch.equal(moved.mask, other.mask)
+    assert torch.equal(moved.labels, other.labels)
+    assert moved.scan is volume.scan
+
+
 def test_travelling_scans_must_lie_on_one_another(cfg, parts):
     data = app.build_data(cfg)
-    one, moved = data.volumes("test")[0], data.volumes("test")[0]
+    one = data.volumes("test")[0]
     assert torch.equal(on_grid_of(one, one).mask, one.mask)
     assert torch.equal(on_grid_of(one, one).labels, one.labels)
     affine = one.affine.copy()
     affine[:3, 3] += 40  # mm
-    object.__setattr__(moved, "affine", one.affine)
     with pytest.raises(DataError, match=r"overlaps .*Dice of 0\.\d+ only.*register"):
-        on_grid_of(type(one)(**vars(one) | {"affine": affine}), one)
+        on_grid_of(replace(one, affine=affine), one)
 
 
 def test_a_broken_contract_is_counted_in_the_rows():
