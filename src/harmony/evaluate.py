@@ -71,6 +71,7 @@ def evaluate_run(cfg: DictConfig, data: SliceDataModule, run: RunFolder) -> None
     except interrupts.Interrupted:
         run.interrupt()
         raise
+    rows += jury.number_rows(rows)
     write_rows(run.path / "results.csv", rows)
     if any(row.metric == "dice" for row in rows):
         box_figure(run.path / "figures" / "dice.png", rows, "dice", title=title(cfg))

@@ -22,7 +22,7 @@ from harmony.core.files import atomic_path
 from harmony.core.vocabulary import direction
 from harmony.data import QueryScanner, SliceDataModule, watched
 from harmony.domains import Case, QueryDomain
-from harmony.downstream import AdaptiveJudge, Judge, Segmentation, SiteProbe, Truth
+from harmony.downstream import AdaptiveJudge, FeatureComBat, Judge, Segmentation, SiteProbe, Truth
 from harmony.metrics import bootstrap_mean
 
 TRUTH = "truth"  # among the kept features: those of the untouched reference image
@@ -54,12 +54,14 @@ class Jury:
     """The judges of `evaluation.judges`. They are given images, and never the name of a method.
 
     harmonized: by name, asked of every method's image. query: asked of the unharmonized image, their rows carry their
-    own names in place of a method's. probe: the site probe; frozen: its classifiers by simulated query domain;
-    reference: its features of the untouched scored reference scans.
+    own names in place of a method's. numbers: likewise, asked of what the others measured on unharmonized images.
+    probe: the site probe; frozen: its classifiers by simulated query domain; reference: its features of the untouched
+    scored reference scans.
     """
 
     harmonized: dict[str, Judge] = field(default_factory=dict)
     query: dict[str, Judge] = field(default_factory=dict)
+    numbers: dict[str, FeatureComBat] = field(default_factory=dict)
     probe: SiteProbe | None = None
     frozen: dict[str, Pipeline] = field(default_factory=dict)
     reference: list[Tensor] = field(default_factory=list)
@@ -125,6 +127,11 @@ class Jury:
                 rows += [Row(method, domain, subject, metric, v) for subject, v in zip(kept, values, strict=True)]
         return rows
 
+    def number_rows(self, rows: Sequence[Row]) -> list[Row]:
+        """What the rivals make of the numbers, when all subjects of all domains are there."""
+        measured = [row for row in rows if row.method == "none"]
+        return [each for name, rival in self.numbers.items() for each in rival.rows(name, measured)]
+
 
 def assemble(cfg: DictConfig, data: SliceDataModule, networks: Mapping[str, torch.nn.Module]) -> Jury:
     """The judges that the config names. `models` in a judge's config names the stages whose networks it gets."""
@@ -135,10 +142,18 @@ def assemble(cfg: DictConfig, data: SliceDataModule, networks: Mapping[str, torc
         if sees is None:
             jury.probe = app.build(node)
             continue
-        if sees not in ("harmonized", "query"):
-            raise ConfigError(f"judge.{name}.sees={sees}: a judge sees the harmonized image or the query")
-        if sees == "query" and name in cfg.methods:
+        if sees not in ("harmonized", "query", "numbers"):
+            raise ConfigError(f"judge.{name}.sees={sees}: a judge sees the harmonized image, the query or the numbers")
+        if sees != "harmonized" and name in cfg.methods:
             raise ConfigError(f"judge.{name}: there is a method of this name -> name the judge otherwise")
+        if sees == "numbers":
+            if "none" not in cfg.methods or not cfg.evaluation.include_reference:
+                raise ConfigError(
+                    f"evaluation.judges: {name} compares unharmonized with reference scans -> "
+                    "add none to methods, and evaluation.include_reference=true"
+                )
+            jury.numbers[name] = app.build(node)
+            continue
         partial = app.build(node)
         at_hand: dict[str, Any] = {argument: networks[stage] for argument, stage in models.items()}
         if "mean_age" in inspect.signature(partial.func).parameters:

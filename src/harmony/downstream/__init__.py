@@ -2,6 +2,7 @@
 
 from harmony.downstream.brain_age import BrainAge
 from harmony.downstream.combat import ComBat, fit_combat
+from harmony.downstream.feature_combat import FeatureComBat
 from harmony.downstream.judge import AdaptiveJudge, Judge, Truth
 from harmony.downstream.segmentation import Segmentation, entropy
 from harmony.downstream.site_probe import SiteProbe
@@ -11,6 +12,7 @@ __all__ = [
     "AdaptiveJudge",
     "BrainAge",
     "ComBat",
+    "FeatureComBat",
     "Judge",
     "Segmentation",
     "SiteProbe",

@@ -88,6 +88,8 @@ WORDS = {
     "harmony.downstream.BrainAge": "the age that a network trained on the reference scanner sees",
     "harmony.downstream.SiteProbe": "the balanced accuracy of a logistic probe that tells the scanners apart, once "
     "frozen on unharmonized scans and once fitted again, over {{ folds }} folds of subjects",
+    "harmony.downstream.FeatureComBat": "ComBat [@fortin2018] on the volumes and ages that the judges measured on "
+    "unharmonized scans",
     "harmony.downstream.Tent": "TENT [@wang2021], a segmenter adapted to the unharmonized scans ({{ passes }} pass"
     "{{ 'es' if passes > 1 }})",
     "torch.optim.AdamW": "AdamW [@loshchilov2019] at learning rate {{ lr | num }}",
@@ -125,6 +127,8 @@ REFERENCES = {
     "efron1993": "Efron B., Tibshirani R. J. An Introduction to the Bootstrap. Chapman & Hall, 1993.",
     "fonov2011": "Fonov V. et al. Unbiased average age-appropriate atlases for pediatric studies. NeuroImage "
     "54(1):313-327, 2011.",
+    "fortin2018": "Fortin J.-P. et al. Harmonization of cortical thickness measurements across scanners and sites. "
+    "NeuroImage 167:104-120, 2018.",
     "guan2022": "Guan H. et al. Fast image-level MRI harmonization via spectrum analysis. MLMI 2022.",
     "gudbjartsson1995": "Gudbjartsson H., Patz S. The Rician distribution of noisy MRI data. Magnetic Resonance in "
     "Medicine 34(6):910-914, 1995.",
