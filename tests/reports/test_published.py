@@ -57,7 +57,7 @@ def test_a_published_table_has_a_source_and_known_names(path):
     assert table.source
     for methods in table.rows.values():
         for means in methods.values():
-            assert set(means) <= {"psnr", "ssim", "iou_white_matter"}
+            assert set(means) <= {"psnr", "ssim", "iou_wm"}
             assert all(0 < value <= 1 for metric, value in means.items() if metric != "psnr")
 
 
