@@ -57,7 +57,7 @@ _ALLOWED = re.compile(
 
 # ${without:${data.real},${data.sites}}: every query site but the reference's own.
 OmegaConf.register_new_resolver(
-    "without", lambda names, left_out: [name for name in names if name not in (left_out or ())], replace=True
+    "without", lambda names, left_out: ListConfig([n for n in names if n not in (left_out or ())]), replace=True
 )
 
 # Arguments that would read a config from outside the config folder.

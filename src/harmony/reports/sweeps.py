@@ -47,7 +47,9 @@ def settings(jobs: Sequence[SweepJob]) -> list[str]:
     keys = [key for job in jobs for key in job.overrides if key != "seed"]
     varied = [key for key in dict.fromkeys(keys) if len({job.overrides.get(key) for job in jobs}) > 1]
     said = {key: WORDS.get(key, key) for key in varied}
-    return [" ".join(f"{word}={job.overrides[key]}" for key, word in said.items() if key in job.overrides) for job in jobs]
+    return [
+        " ".join(f"{word}={job.overrides[key]}" for key, word in said.items() if key in job.overrides) for job in jobs
+    ]
 
 
 def over_seeds(jobs: Sequence[SweepJob]) -> dict[Cell, Spread]:

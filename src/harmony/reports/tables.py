@@ -19,8 +19,8 @@ from harmony.metrics import Against, Interval, against, bootstrap_mean, recovere
 
 # What the printed table shows, in this order; results.csv holds everything.
 SHOWN = (
-    "psnr", "psnr_brain", "ssim", "bpd", "jitter", "dice", "hd95", "iou_wm", "age_error", "site_retrained", "lesion_contrast",
-    "seconds",
+    "psnr", "psnr_brain", "ssim", "bpd", "jitter", "dice", "hd95", "iou_wm", "age_error", "site_retrained",
+    "lesion_contrast", "seconds",
 )  # fmt: skip
 WITHOUT_JUDGES = ("psnr_brain", "jitter", "seconds")  # they give their place to what the judges say
 JUDGED = ("dice", "age_error", "site_retrained")
