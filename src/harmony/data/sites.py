@@ -6,6 +6,7 @@ pipeline works; no conclusion about scanners or people may be drawn from it.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -83,7 +84,7 @@ class SimulatedSites:
         visits = [self._visit(site, k) for k in range(self.subjects)]
         missing = [visit for visit in visits if not all(path.exists() for path in self._files(site, visit))]
         if missing:
-            template = Template(self.resolution)
+            template = _template(self.resolution)
             for visit in watched(missing, f"simulated scans of site {site}"):
                 self._write(site, visit, template.subject(self.seed, visit.index))
         self._describe(site)
@@ -140,6 +141,12 @@ class SimulatedSites:
         write_changed(root / "participants.tsv", "\n".join(rows) + "\n")
         about = {"Name": f"harmony simulated site {site}", "BIDSVersion": "1.9.0", "DatasetType": "raw"}
         write_changed(root / "dataset_description.json", json.dumps(about, indent=2) + "\n")
+
+
+@functools.lru_cache(maxsize=1)
+def _template(resolution: int) -> Template:
+    """Loaded once for all sites of an experiment."""
+    return Template(resolution)
 
 
 def _number(site: str) -> int:
