@@ -55,6 +55,11 @@ _ALLOWED = re.compile(
     r"|torch\.optim\.[A-Z]\w*|lightning\.pytorch\.Trainer|lightning\.pytorch\.loggers\.(WandbLogger|CSVLogger)"
 )
 
+# ${without:${data.real},${data.sites}}: every query site but the reference's own.
+OmegaConf.register_new_resolver(
+    "without", lambda names, left_out: ListConfig([n for n in names if n not in (left_out or ())]), replace=True
+)
+
 # Arguments that would read a config from outside the config folder.
 _ELSEWHERE = re.compile(
     r"[+~]*(experiment|data|flow|task|method|judge|corruption|trainer|logger|published|stop)(@[\w.]*)?=(/|.*\.\.)"

@@ -18,7 +18,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from harmony.core import HarmonyError, read_rows
 from harmony.core.files import write_atomic
@@ -72,7 +72,7 @@ class Summary(Callback):
         records = read_records(folder)
         jobs = [finished(record) for record in records if record["state"] == "done"]
         if jobs:
-            print_sweep(jobs, title=f"{config.name}, {len(jobs)} of {len(records)} jobs")
+            print_sweep(jobs, title=f"{config.name}: {data_of(records)}, {len(jobs)} of {len(records)} jobs")
         for record in records:
             where = [record["problem"]] if record["problem"] else list(record["runs"].values())[-1:]
             print(" ", f"{record['state']}:", words(record, records), "", *where)
@@ -95,6 +95,12 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     """The records of a sweep's jobs, in the order of their overrides."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / "jobs").glob("*.json")]
     return sorted(found, key=lambda record: [natural(word) for word in record["overrides"]])
+
+
+def data_of(records: list[dict[str, Any]]) -> str:
+    """The titles of the data of the done jobs."""
+    folders = [Path(list(each["runs"].values())[-1]) for each in records if each["state"] == "done"]
+    return "; ".join(dict.fromkeys(str(OmegaConf.load(folder / "config.yaml").data.title) for folder in folders))
 
 
 def finished(record: dict[str, Any]) -> SweepJob:

@@ -26,7 +26,7 @@ def config(*overrides):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_composes_and_instantiates(name):
-    cfg = config(f"experiment={name}", "+data.root=/nowhere" if name == "quickstart" else "data.root=/nowhere")
+    cfg = config(f"experiment={name}", "++data.root=/nowhere")
     assert cfg.name == name
     app.refuse_foreign_targets(cfg)
     app.build(cfg.data.source)

@@ -23,6 +23,7 @@ from harmony.data.oasis3 import Oasis3
 from harmony.data.preprocess import Preprocess, brain_mask
 from harmony.data.progress import watched
 from harmony.data.shifts import QueryScanner, query_scanner
+from harmony.data.sites import SimulatedSites
 from harmony.data.travelling import on_grid_of
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Oasis3",
     "Preprocess",
     "QueryScanner",
+    "SimulatedSites",
     "SliceDataModule",
     "VolumeCache",
     "brain_mask",

@@ -14,7 +14,7 @@ from pathlib import Path
 import nibabel
 
 from harmony.core import DataError, Scan
-from harmony.core.files import atomic_path, write_atomic
+from harmony.core.files import atomic_path, write_changed
 from harmony.data.bids import BidsFolder
 from harmony.data.progress import watched
 from harmony.data.template import AtlasSubject, Template, person
@@ -69,15 +69,10 @@ class Atlas:
         for k in range(max(count, self.subjects)):
             who = person(self.seed, k)
             rows.append(f"{_name(k)}\t{who.age:.1f}\t{who.sex}\tatlas\tatlas")
-        _write_changed(self.folder / "participants.tsv", "\n".join(rows) + "\n")
+        write_changed(self.folder / "participants.tsv", "\n".join(rows) + "\n")
         about = {"Name": "harmony atlas subjects (synthetic)", "BIDSVersion": "1.9.0", "DatasetType": "raw"}
-        _write_changed(self.folder / "dataset_description.json", json.dumps(about, indent=2) + "\n")
+        write_changed(self.folder / "dataset_description.json", json.dumps(about, indent=2) + "\n")
 
 
 def _name(index: int) -> str:
     return f"sub-{index:04d}"
-
-
-def _write_changed(path: Path, text: str) -> None:
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        write_atomic(path, text)

@@ -36,6 +36,9 @@ class Spread(NamedTuple):
         return f"{self.mean:.{digits}f}" + (f" ±{self.deviation:.{digits}f}" if self.seeds > 1 else "")
 
 
+REFERENCE_SITE = "reference"  # what `data.sites` is: jobs of other reference sites were scored on other truths
+WORDS = {"data.sites": REFERENCE_SITE}
+
 Cell = tuple[str, str, str, str]  # domain, settings, method, metric
 
 
@@ -43,7 +46,10 @@ def settings(jobs: Sequence[SweepJob]) -> list[str]:
     """What a job has that another has not, the seed aside: jobs with the same text differ by the seed alone."""
     keys = [key for job in jobs for key in job.overrides if key != "seed"]
     varied = [key for key in dict.fromkeys(keys) if len({job.overrides.get(key) for job in jobs}) > 1]
-    return [" ".join(f"{key}={job.overrides[key]}" for key in varied if key in job.overrides) for job in jobs]
+    said = {key: WORDS.get(key, key) for key in varied}
+    return [
+        " ".join(f"{word}={job.overrides[key]}" for key, word in said.items() if key in job.overrides) for job in jobs
+    ]
 
 
 def over_seeds(jobs: Sequence[SweepJob]) -> dict[Cell, Spread]:
@@ -56,12 +62,14 @@ def over_seeds(jobs: Sequence[SweepJob]) -> dict[Cell, Spread]:
 
 
 def best(cells: dict[Cell, Spread]) -> set[Cell]:
-    """Per domain and metric, where a direction is better: the cells with the best mean."""
-    winners: dict[tuple[str, str], Cell] = {}
+    """Per reference site, domain and metric, where a direction is better: the cells with the best mean."""
+    winners: dict[tuple[str, str, str], Cell] = {}
     for key, spread in cells.items():
-        former, sign = winners.get((key[0], key[3])), direction(key[3])
+        domain, text, _, metric = key
+        site = next((word for word in text.split() if word.startswith(f"{REFERENCE_SITE}=")), "")
+        former, sign = winners.get((site, domain, metric)), direction(metric)
         if sign and (former is None or sign * spread.mean > sign * cells[former].mean):
-            winners[key[0], key[3]] = key
+            winners[site, domain, metric] = key
     return set(winners.values())
 
 

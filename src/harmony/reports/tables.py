@@ -19,8 +19,8 @@ from harmony.metrics import Against, Interval, against, bootstrap_mean, recovere
 
 # What the printed table shows, in this order; results.csv holds everything.
 SHOWN = (
-    "psnr", "psnr_brain", "ssim", "bpd", "jitter", "dice", "hd95", "age_error", "site_retrained", "lesion_contrast",
-    "seconds",
+    "psnr", "psnr_brain", "ssim", "bpd", "jitter", "dice", "hd95", "iou_wm", "age_error", "site_retrained",
+    "lesion_contrast", "seconds",
 )  # fmt: skip
 WITHOUT_JUDGES = ("psnr_brain", "jitter", "seconds")  # they give their place to what the judges say
 JUDGED = ("dice", "age_error", "site_retrained")
@@ -58,6 +58,7 @@ class ResultTable:
         """With a paper's rows (domain -> method -> metric -> mean), each below ours of the same method.
 
         Methods and domains that only the paper has come last. A published mean has no interval and counts no subjects.
+        Where the paper has a `mean` over the query domains, ours is added.
         """
         theirs = {
             (domain, method, metric): Interval(mean, nan, nan, 0)
@@ -65,11 +66,16 @@ class ResultTable:
             for method, means in methods.items()
             for metric, mean in means.items()
         }
-        keys = [*self.cells, *theirs]
+        ours = dict(self.cells)
+        if MEAN in published:
+            means = {tuple(key.split("/")): mean for key, mean in self.query_means().items()}
+            ours |= {(domain, method, metric): Interval(mean, nan, nan, 0)
+                     for (domain, method, metric), mean in means.items()}  # fmt: skip
+        keys = [*ours, *theirs]
         cells: dict[Key, Interval] = {}
         for domain in dict.fromkeys(key[0] for key in keys):
             for method in dict.fromkeys(key[1] for key in keys if key[0] == domain):
-                for source, name in ((self.cells, method), (theirs, f"{method} (published)")):
+                for source, name in ((ours, method), (theirs, f"{method} (published)")):
                     found = [key for key in source if key[:2] == (domain, method)]
                     cells |= {(domain, name, key[2]): source[key] for key in found}
         return ResultTable(self.values, cells)
