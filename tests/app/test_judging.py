@@ -21,7 +21,7 @@ from harmony.downstream import AdaptiveJudge, Judge, SiteProbe, Truth
 from harmony.evaluate import evaluate
 from harmony.train import save_model
 
-JUDGES = ["tissue", "age", "site", "bigaug", "tent"]
+JUDGES = ["tissue", "age", "site", "bigaug", "tent", "combat"]
 SMALL = [
     *TINY,
     "logger=csv",
@@ -164,15 +164,17 @@ def test_every_judge_has_its_rows(first):
     methods, domains = ("none", "histogram_matching"), ("reference", "exp")
     images = {(method, domain) for method in methods for domain in domains}
     rivals = {(rival, domain) for rival in ("bigaug", "tent") for domain in domains}
-    for metric in ("age_predicted", "age_error", "age_signed_error", "psnr"):
-        assert by_metric[metric] == images, metric
-    for metric in ("dice", "iou", "hd95", "dice_csf", "hd95_gm", "iou_wm", "volume_gm_ml", "missed", "invented"):
+    assert by_metric["psnr"] == images
+    for metric in ("age_predicted", "age_error", "age_signed_error"):
+        assert by_metric[metric] == images | {("combat", "exp")}, metric
+    for metric in ("dice", "iou", "hd95", "dice_csf", "hd95_gm", "iou_wm", "missed", "invented"):
         assert by_metric[metric] == images | rivals, metric
+    assert by_metric["volume_gm_ml"] == images | rivals | {("combat", "exp")}
     for metric in ("site_frozen", "site_retrained"):
         assert by_metric[metric] == {(method, "exp") for method in methods}, metric
     summary = json.loads((first[0] / "summary.json").read_text())
     assert [each["judge"] for each in summary["judges"]] == ["tissue", "age", "bigaug", "tent", "site exp"]
-    assert set(summary["against_none"]["exp"]) == {"histogram_matching", "bigaug", "tent"}
+    assert set(summary["against_none"]["exp"]) == {"histogram_matching", "bigaug", "tent", "combat"}
     assert "gm_ml_per_year" in summary["biology"]["exp"]["none"]
 
 
