@@ -40,7 +40,7 @@ from harmony.core.locks import claim
 from harmony.core.reference import VERSION as REFERENCE_VERSION
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder, content_key, fingerprint, stages_of
-from harmony.core.vocabulary import TRAINING
+from harmony.core.vocabulary import MEAN, TRAINING
 from harmony.data import QueryScanner, SliceDataModule, query_scanner
 from harmony.downstream import entropy
 from harmony.methods import Method
@@ -193,12 +193,13 @@ def check_real(cfg: DictConfig) -> None:
     """Refuse real query domains that are not said clearly, or would be adapted to but for the scans that are scored."""
     for name, node in cfg.data.real.items():
         where = f"data.real.{name}"
-        if name == REFERENCE or name in cfg.data.scanners:
-            raise ConfigError(f"{where}: there is a simulated or reference domain of this name -> name it otherwise")
-        if set(node) != {"source", "paired"} or not isinstance(node.paired, bool):
+        if name in (REFERENCE, MEAN) or name in cfg.data.scanners:
+            raise ConfigError(f"{where}: there is another domain of this name -> name it otherwise")
+        said = isinstance(node, DictConfig) and set(node) == {"source", "paired"}
+        if not said or not isinstance(node.source, DictConfig) or not isinstance(node.paired, bool):
             raise ConfigError(f"{where}: needs source: {{...}} and paired: true or false, and nothing else")
         missing = OmegaConf.missing_keys(node)  # merged over data.source they would quietly be the reference's
-        if name in cfg.data.query and missing:
+        if missing:
             raise ConfigError(f"{where}: the command must say {', '.join(f'{key}=' for key in sorted(missing))}")
         asked = cfg.evaluation
         if name in cfg.data.query and asked.adapt_on != asked.part:
@@ -267,6 +268,10 @@ def real_scans(cfg: DictConfig, name: str) -> list[Scan]:
     except DataError as error:
         cure = error.cure.replace("data.", f"data.real.{name}.source.")  # the settings that it names
         raise DataError(error.problem, cure=cure, path=error.path, subject=error.subject) from error
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ConfigError):
+            raise ConfigError(f"data.real.{name}.source: {error.__cause__}") from error
+        raise
     return scans
 
 

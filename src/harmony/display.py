@@ -78,7 +78,7 @@ def log_results(cfg: DictConfig, run: RunFolder, rows: list[Row]) -> None:
 
 def log_panels(logger: Any, run: RunFolder) -> None:
     """Per domain the drawn slices as pictures side by side, with the brain mask to lay over them."""
-    for folder in sorted((run.path / "panels").iterdir()):
+    for folder in sorted((run.path / "panels").glob("*")):
         panels = [
             (str(path), f"{name}, {subject}", {"brain": {"mask_data": brain, "class_labels": {1: "brain"}}})
             for subject, pictures in read_panels(run.path, folder.name).items()

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
+from math import inf
 
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
 from harmony import app
-from harmony.core import REFERENCE, DataError, Stack, Volume
-from harmony.data import QueryScanner, SliceDataModule, load_volumes, on_grid_of
+from harmony.core import REFERENCE, DataError, Scan, Stack, Volume
+from harmony.data import QueryScanner, SliceDataModule, load_volumes, on_grid_of, on_one_lattice
 from harmony.downstream import Truth
 from harmony.metrics import white_surroundings
 
+log = logging.getLogger(__name__)
 NAMED = 5  # subjects that a message names before "..."
 
 
@@ -52,7 +55,7 @@ class Case:
         return self.scan.scan.name
 
     def cut(self, cfg: DictConfig) -> Slices:
-        """The slices of `data.count` and `data.step`. Labels and age are the truth's; without one, the query's own."""
+        """The slices of `data.count` and `data.step`. Labels are the truth's; without one, the query's."""
         query = self.scanner(self.scan) if self.scanner else self.scan
         index = query.select(cfg.data.count, cfg.data.step)
         stack, spacing = query.stack(index), query.spacing(index)
@@ -62,10 +65,12 @@ class Case:
             lesions = query.lesions[index]
             ring = {"spacing": spacing, "ring_mm": cfg.evaluation.lesion_ring}
             white = torch.from_numpy(white_surroundings(stack.image[:, 0], lesions, stack.mask[:, 0], **ring))
+        age = known.scan.age if query.scan.age is None else query.scan.age
+        labels = None if known.labels is None else known.labels[index]
         return Slices(
             query=stack,
             truth=None if self.truth is None else self.truth.stack(index),
-            known=Truth(self.name, spacing, None if known.labels is None else known.labels[index], known.scan.age),
+            known=Truth(self.name, spacing, labels, age),
             lesions=lesions,
             white_matter=white,
         )
@@ -121,11 +126,16 @@ def real_domain(cfg: DictConfig, data: SliceDataModule, name: str, scored: list[
     chosen = [scan for scan in scans if scan.subject not in elsewhere]
     truths: dict[str, Volume] = {}
     if cfg.data.real[name].paired:
-        truths = {volume.scan.subject: volume for volume in reversed(scored)}
-        chosen = [scan for scan in chosen if scan.subject in truths]
-        alone = [subject for subject in reversed(truths) if subject not in {scan.subject for scan in chosen}]
+        found = {scan.subject for scan in chosen}
+        pairs = closest_pairs(scored, chosen)
+        truths = {scan.subject: volume for volume, scan in pairs}
+        alone = [volume.scan.subject for volume in scored if volume.scan.subject not in found]
         if alone:
             left_out.append(f"{_subjects(alone)} scored on the reference scanner, without a scan here")
+        others = [scan.subject for scan in chosen if scan.subject not in truths]
+        if others:
+            left_out.append(f"{_subjects(others)} here, not scored on the reference scanner")
+        chosen = [scan for _, scan in pairs]
     else:
         chosen = chosen[: cfg.evaluation.subjects]
     if not chosen:
@@ -136,8 +146,31 @@ def real_domain(cfg: DictConfig, data: SliceDataModule, name: str, scored: list[
     volumes = load_volumes(chosen, data.cache, f"scans of {name}", skip_bad=data.skip_bad)
     used = {volume.scan.name for volume in volumes}
     left_out += [f"{scan.name} could not be used" for scan in chosen if scan.name not in used]
+    off = [v.scan.subject for v in volumes if truths and not on_one_lattice(truths[v.scan.subject], v)]
+    if off:
+        log.warning(
+            "%s: the truth of %s is interpolated, which smooths it: put registered scans onto one voxel grid",
+            name,
+            _subjects(off),
+        )
     cases = [Case(volume, on_grid_of(truths[volume.scan.subject], volume) if truths else None) for volume in volumes]
     return QueryDomain(name, cases, cases, left_out=[f"{name}: {why}" for why in left_out])
+
+
+def closest_pairs(scored: list[Volume], scans: list[Scan]) -> list[tuple[Volume, Scan]]:
+    """For each person with both, the reference volume and the scan that are closest in age; the first where it is not
+    known."""
+
+    def apart(pair: tuple[Volume, Scan]) -> float:
+        ages = pair[0].scan.age, pair[1].age
+        return inf if ages[0] is None or ages[1] is None else abs(ages[0] - ages[1])
+
+    best: dict[str, tuple[Volume, Scan]] = {}
+    for pair in ((volume, scan) for volume in scored for scan in scans if scan.subject == volume.scan.subject):
+        former = best.get(pair[1].subject)
+        if former is None or apart(pair) < apart(former):
+            best[pair[1].subject] = pair
+    return list(best.values())
 
 
 def _subjects(names: list[str]) -> str:

@@ -78,7 +78,11 @@ def evaluate_run(cfg: DictConfig, data: SliceDataModule, run: RunFolder) -> None
     log_results(cfg, run, rows)
     table = result_table(rows)
     models = {stage: each.path.name for stage, each in runs.items()}
-    asked = {"subjects": len(volumes), "skipped": skipped(data, cfg), "left_out": left_out}
+    asked = {
+        "subjects": {domain.name: len(domain.cases) for domain in domains},
+        "skipped": skipped(data, cfg),
+        "left_out": left_out,
+    }
     asked["adapt_on"] = cfg.evaluation.adapt_on
     trained = {stage: each.summary() for stage, each in runs.items()}
     judged = {"judges": [asdict(each) for each in qualities], "biology": biology(rows)}
@@ -211,7 +215,7 @@ def measure(image: torch.Tensor, slices: Slices, density: ImageDensity) -> Itera
     with torch.no_grad():
         bpd = torch.cat([density.bits_per_dim(part.to(app.device())) for part in image.split(16)])
     yield "bpd", float(bpd.mean())
-    yield "negatives", float(((image < 0) & (query.image >= 0)).sum())
+    yield "negatives", float((image < 0).sum())  # a query has none
     yield "background_changed", float(((image != query.image) & ~query.mask).sum())
     if slices.lesions is not None and slices.white_matter is not None:
         contrast = lesion_contrast(image[:, 0], slices.lesions, slices.white_matter)

@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline
 from torch import Tensor
 
 from harmony import app
-from harmony.core import REFERENCE, ConfigError, Row, Stack, Volume
+from harmony.core import REFERENCE, ConfigError, DataError, Row, Stack, Volume
 from harmony.core.files import atomic_path
 from harmony.core.vocabulary import direction
 from harmony.data import QueryScanner, SliceDataModule, watched
@@ -130,7 +130,15 @@ class Jury:
     def number_rows(self, rows: Sequence[Row]) -> list[Row]:
         """What the rivals make of the numbers, when all subjects of all domains are there."""
         measured = [row for row in rows if row.method == "none"]
-        return [each for name, rival in self.numbers.items() for each in rival.rows(name, measured)]
+        domains = [domain for domain in dict.fromkeys(row.domain for row in measured) if domain != REFERENCE]
+        made: list[Row] = []
+        for name, rival in self.numbers.items():
+            for domain in domains:
+                try:
+                    made += rival.rows(name, domain, measured)
+                except DataError as error:  # everything else is scored by now
+                    print(f"  {name} says nothing of {domain}: {error}", flush=True)
+        return made
 
 
 def assemble(cfg: DictConfig, data: SliceDataModule, networks: Mapping[str, torch.nn.Module]) -> Jury:
@@ -160,6 +168,10 @@ def assemble(cfg: DictConfig, data: SliceDataModule, networks: Mapping[str, torc
             at_hand["mean_age"] = mean_age(name, data)
         group = jury.harmonized if sees == "harmonized" else jury.query
         group[name] = partial(**at_hand)
+    if jury.numbers and not jury.harmonized:
+        raise ConfigError(
+            f"evaluation.judges: {', '.join(jury.numbers)} needs what others measure -> add tissue or age"
+        )
     return jury
 
 
@@ -207,12 +219,12 @@ def fit_probes(
         return [probe.features(Case(volume, None, scanner).cut(cfg).query) for volume in of]
 
     found = []
-    reference = {part: features(of, None) for part, of in (("train", train), ("asked", volumes))}
-    jury.reference = reference["asked"]
+    jury.reference = features(volumes, None)
     simulated = [(domain.name, domain.scanner) for domain in domains if domain.scanner is not None]
+    known = features(train, None) if simulated else []
     for domain, scanner in watched(simulated, "fitting site probes"):
-        jury.frozen[domain] = probe.fit(reference["train"], features(train, scanner))
-        answers = probe.ask(jury.frozen[domain], reference["asked"], features(volumes, scanner))
+        jury.frozen[domain] = probe.fit(known, features(train, scanner))
+        answers = probe.ask(jury.frozen[domain], jury.reference, features(volumes, scanner))
         pairs = [(answer, 0.5) for answer in answers]
         found.append(quality(f"site {domain}", probe.metric, probe.baseline, pairs, sign=1))
     return found

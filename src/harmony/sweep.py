@@ -99,7 +99,7 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
 
 def data_of(records: list[dict[str, Any]]) -> str:
     """The titles of the data of the done jobs."""
-    folders = [Path(list(each["runs"].values())[-1]) for each in records if each["state"] == "done"]
+    folders = [Path(run) for each in records if each["state"] == "done" for run in list(each["runs"].values())[-1:]]
     return "; ".join(dict.fromkeys(str(OmegaConf.load(folder / "config.yaml").data.title) for folder in folders))
 
 

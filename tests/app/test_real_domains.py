@@ -18,8 +18,8 @@ from omegaconf.errors import ConfigKeyError
 from harmony import app, judging
 from harmony.core import ConfigError, DataError, Stack
 from harmony.core.reference import Reference
-from harmony.data import on_grid_of
-from harmony.domains import Case, Slices, query_domains
+from harmony.data import on_grid_of, on_one_lattice
+from harmony.domains import Case, Slices, closest_pairs, query_domains
 from harmony.downstream import Truth
 from harmony.evaluate import evaluate, measure
 from harmony.train import save_model
@@ -203,7 +203,7 @@ def test_figures_and_page_of_a_domain_without_truth(first):
     page = (run / "report.html").read_text()
     assert "minus input" in page
     assert "minus truth" in page  # of the other domain
-    assert "away is a real query scanner" in page
+    assert "away is a scanner of its own" in page
     assert "the truth is the same subject" in page
     assert (run / "panels" / "away" / "sub-far0-brain.png").exists()
     assert {path.stem for path in (run / "panels/away/sub-far0").iterdir()} == {"query", *METHODS[1:]}
@@ -344,3 +344,28 @@ def test_the_untouched_scored_scans_are_what_other_people_are_told_from(cfg):
     expected = [jury.probe.features(Case(volume, volume).cut(cfg).query) for volume in volumes]
     assert [torch.equal(a, b) for a, b in zip(jury.reference, expected, strict=True)] == [True] * 3
     assert jury.frozen == {}
+
+
+def test_a_truth_between_the_voxels_keeps_its_brain_to_the_rim(cfg):
+    """A brain of one grey level stays one: the zeros outside are not mixed in."""
+    volume = app.build_data(cfg).volumes("test")[0]
+    flat = replace(volume, image=torch.where(volume.mask, 0.6, 0.0))
+    affine = volume.affine.copy()
+    affine[:3, 3] = (volume.affine @ [0.5, 0.5, 0.5, 1])[:3]
+    moved = on_grid_of(flat, replace(volume, affine=affine))
+    assert not on_one_lattice(flat, replace(volume, affine=affine))
+    assert on_one_lattice(flat, flat)
+    torch.testing.assert_close(moved.image[moved.mask], torch.full((int(moved.mask.sum()),), 0.6))
+    assert not moved.image[~moved.mask].any()
+
+
+def test_of_several_sessions_the_two_closest_in_age_are_compared(cfg):
+    volume = app.build_data(cfg).volumes("test")[0]
+    scan = volume.scan
+    scored = [replace(volume, scan=replace(scan, session=f"ses-{age}", age=age)) for age in (50.0, 60.0)]
+    scans = [replace(scan, session=f"ses-q{age}", age=age) for age in (54.0, 61.0, 70.0)]
+    stranger = replace(scan, subject="sub-stranger", age=60.0)
+    [(one, other)] = closest_pairs(scored, [*scans, stranger])
+    assert (one.scan.age, other.age) == (60.0, 61.0)
+    unknown = [replace(each, age=None) for each in scans]
+    assert closest_pairs(scored, unknown) == [(scored[0], unknown[0])]

@@ -33,7 +33,7 @@ def values(rows, metric):
 
 def test_a_shifted_scanner_comes_back_to_the_reference():
     rows = measured(REFERENCE, range(30)) + measured("far", range(30), shift=40.0)
-    found = FeatureComBat(empirical_bayes=False).rows("combat", rows)
+    found = FeatureComBat(empirical_bayes=False).rows("combat", "far", rows)
     assert {(row.method, row.domain) for row in found} == {("combat", "far")}
     for name, true in VOLUMES.items():
         np.testing.assert_allclose(values(found, name), true, atol=0.5)
@@ -47,8 +47,8 @@ def test_another_age_mix_is_no_shift_of_volumes():
     order = np.argsort(AGES)
     young, old = order[:15], order[15:]
     combat = FeatureComBat(empirical_bayes=False)
-    kept = combat.rows("combat", measured(REFERENCE, young) + measured("same", old))
-    lost = combat.rows("combat", measured(REFERENCE, young, ages=None) + measured("same", old, ages=None))
+    kept = combat.rows("combat", "same", measured(REFERENCE, young) + measured("same", old))
+    lost = combat.rows("combat", "same", measured(REFERENCE, young, ages=None) + measured("same", old, ages=None))
     true, reference = VOLUMES["volume_gm_ml"][old].mean(), VOLUMES["volume_gm_ml"][young].mean()
     assert abs(values(kept, "volume_gm_ml").mean() - true) < 0.2 * abs(true - reference)
     assert values(lost, "volume_gm_ml").mean() == pytest.approx(reference)
@@ -57,12 +57,20 @@ def test_another_age_mix_is_no_shift_of_volumes():
 
 def test_a_true_age_does_not_help_to_predict_itself():
     combat = FeatureComBat(empirical_bayes=True)
-    first = combat.rows("combat", measured(REFERENCE, range(15)) + measured("b", range(15, 30), 1.1, 5.0))
+    first = combat.rows("combat", "b", measured(REFERENCE, range(15)) + measured("b", range(15, 30), 1.1, 5.0))
     other = measured(REFERENCE, range(15)) + measured("b", range(15, 30), 1.1, 5.0, ages=AGES[::-1])
-    second = combat.rows("combat", other)
+    second = combat.rows("combat", "b", other)
     np.testing.assert_array_equal(values(first, "age_predicted"), values(second, "age_predicted"))
 
 
 def test_too_few_subjects_are_an_error():
     with pytest.raises(DataError, match="fewer than 2 subjects of site b"):
-        FeatureComBat(empirical_bayes=True).rows("combat", measured(REFERENCE, range(5)) + measured("b", [1]))
+        FeatureComBat(empirical_bayes=True).rows("combat", "b", measured(REFERENCE, range(5)) + measured("b", [1]))
+
+
+def test_a_number_that_does_not_vary_is_left_out():
+    flat = [Row("none", domain, f"s{k}", "volume_wm_ml", 0.0) for domain in (REFERENCE, "b") for k in range(5)]
+    rows = measured(REFERENCE, range(5)) + measured("b", range(5), shift=10.0) + flat
+    found = FeatureComBat(empirical_bayes=True).rows("combat", "b", rows)
+    assert {"volume_gm_ml", "volume_csf_ml", "age_predicted"} <= {row.metric for row in found}
+    assert "volume_wm_ml" not in {row.metric for row in found}

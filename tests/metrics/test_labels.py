@@ -132,6 +132,18 @@ def test_lesion_contrast_by_hand() -> None:
     assert np.flatnonzero(near).tolist() == [5]  # a voxel is 2 mm now
 
 
+def test_noise_in_the_query_does_not_choose_its_own_brightest_voxels() -> None:
+    """Lesions of 0.8 in white matter of 1.0: without the median the contrast is -0.225."""
+    true = np.full((20, 64, 64), 1.0)
+    lesions = np.zeros(true.shape, bool)
+    lesions[8:12, 20:44, 30:34] = True
+    true[lesions] = 0.8
+    noisy = true + np.random.default_rng(0).normal(0, 0.04, true.shape)
+    white = white_surroundings(noisy, lesions, np.ones(true.shape, bool), spacing=(1, 1, 1), ring_mm=4)
+    assert lesion_contrast(true, lesions, white) == pytest.approx(-0.2, abs=0.002)
+    assert lesion_contrast(noisy, lesions, white) == pytest.approx(-0.2, abs=0.012)
+
+
 def test_lesion_contrast_without_lesion_or_surroundings() -> None:
     image, none, all_ = np.ones((1, 1, 4)), np.zeros((1, 1, 4), bool), np.ones((1, 1, 4), bool)
     for lesions in (none, all_):

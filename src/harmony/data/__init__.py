@@ -24,7 +24,7 @@ from harmony.data.preprocess import Preprocess, brain_mask
 from harmony.data.progress import watched
 from harmony.data.shifts import QueryScanner, query_scanner
 from harmony.data.sites import SimulatedSites
-from harmony.data.travelling import on_grid_of
+from harmony.data.travelling import on_grid_of, on_one_lattice
 
 __all__ = [
     "LABEL_MAPS",
@@ -55,6 +55,7 @@ __all__ = [
     "map_labels",
     "n4",
     "on_grid_of",
+    "on_one_lattice",
     "query_scanner",
     "read_labels",
     "read_nifti",

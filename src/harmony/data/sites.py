@@ -21,6 +21,7 @@ from harmony.core import ConfigError, DataError, Scan, Volume
 from harmony.core.files import atomic_path, write_changed
 from harmony.core.runs import fingerprint
 from harmony.data.atlas import LABELS
+from harmony.data.atlas import VERSION as ATLAS_VERSION
 from harmony.data.bids import BidsFolder
 from harmony.data.progress import watched
 from harmony.data.shifts import query_scanner
@@ -63,11 +64,12 @@ class SimulatedSites:
         resolution: int,
     ) -> None:
         unknown = [site for site in sites or () if site not in scanners]
-        unfit = [site for site in scanners if not site.isalnum()]
-        if unknown or unfit:
-            cure = f"there are {', '.join(scanners)}" if unknown else "a name is letters and digits"
-            raise ConfigError(f"data.sites: {', '.join(unknown or unfit)}: no such site -> {cure}")
-        self.folder = Path(folder).expanduser() / f"sites-v{VERSION}-{resolution}mm-seed{seed}"
+        unfit = [site for site in scanners if not (site.isascii() and site.isalnum())]
+        if unfit:
+            raise ConfigError(f"scanners: {', '.join(unfit)}: not a name -> a site's name is letters and digits")
+        if unknown:
+            raise ConfigError(f"sites: {', '.join(unknown)}: no such site -> there are {', '.join(scanners)}")
+        self.folder = Path(folder).expanduser() / f"sites-v{VERSION}.{ATLAS_VERSION}-{resolution}mm-seed{seed}"
         self.sites = list(scanners if sites is None else sites)
         self.scanners = {site: dict(strengths) for site, strengths in scanners.items()}
         self.variation, self.travelling = variation, travelling

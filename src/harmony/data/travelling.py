@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import SpatialResample
@@ -12,12 +13,21 @@ from torch import Tensor
 from harmony.core import DataError, Volume
 
 REGISTERED = 0.8  # least Dice of two brain masks of one person
+LATTICE = 0.05  # voxels: what is off by less is on the same lattice
+
+
+def on_one_lattice(volume: Volume, other: Volume) -> bool:
+    """Whether the voxels of the one fall on voxels of the other, so that resampling makes no value up."""
+    across = np.linalg.solve(volume.affine, other.affine)
+    return bool(np.allclose(across, np.round(across), atol=LATTICE))
 
 
 def on_grid_of(volume: Volume, other: Volume) -> Volume:
     """The volume, resampled to the slices and pixels of `other` by their world coordinates.
 
-    Linear for the image, nearest for masks and labels. Raises DataError where the brains do not lie on one another.
+    Linear for the image, divided by the mask resampled alike (the zeros outside the brain do not darken its rim);
+    nearest for masks and labels. Off one lattice the image becomes smoother than it was (`on_one_lattice`). Raises
+    DataError where the brains do not lie on one another.
     """
 
     def moved(values: Tensor, mode: str) -> Tensor:
@@ -38,7 +48,9 @@ def on_grid_of(volume: Volume, other: Volume) -> Volume:
             path=other.scan.path,
             subject=other.scan.subject,
         )
-    image = torch.where(mask, moved(volume.image, "bilinear").clamp(0, 1), 0).float()
+    weight = moved(volume.mask, "bilinear")
+    image = (moved(volume.image, "bilinear") / weight.clamp(min=0.05)).clamp(0, 1)
+    image = torch.where(mask, image, 0).float()
     return replace(
         volume,
         image=image,

@@ -24,27 +24,30 @@ class FeatureComBat:
 
     empirical_bayes: bool
 
-    def rows(self, name: str, rows: Sequence[Row]) -> list[Row]:
-        """rows: of unharmonized scans, the reference's among them. Returns `name`'s rows for each query domain.
+    def rows(self, name: str, domain: str, rows: Sequence[Row]) -> list[Row]:
+        """rows: of unharmonized scans, the reference's and this domain's among them. Returns `name`'s for the domain.
 
-        Raises DataError where a domain has fewer than two subjects or the numbers do not vary (`fit_combat`).
+        Raises DataError for fewer than two subjects, or ages that the sites explain (`fit_combat`). A number that is
+        the same in all subjects of a site is left out.
         """
-        measured: dict[str, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+        measured: dict[str, dict[str, dict[str, float]]] = {REFERENCE: defaultdict(dict), domain: defaultdict(dict)}
         for row in rows:
-            measured[row.domain][row.subject][row.metric] = row.value
-        reference = measured.pop(REFERENCE, {})
-        return [each for domain, query in measured.items() for each in self._domain(name, domain, reference, query)]
-
-    def _domain(
-        self, name: str, domain: str, reference: dict[str, dict[str, float]], query: dict[str, dict[str, float]]
-    ) -> list[Row]:
+            if row.domain in measured:
+                measured[row.domain][row.subject][row.metric] = row.value
+        reference, query = measured[REFERENCE], measured[domain]
         everyone = [*reference.values(), *query.values()]
         site = [REFERENCE] * len(reference) + [domain] * len(query)
-        volumes = sorted(set.intersection(*({m for m in found if m.startswith("volume_")} for found in everyone)))
+        common = set.intersection(*(set(found) for found in everyone)) if everyone else set()
+        volumes = sorted(
+            metric
+            for metric in common
+            if metric.startswith("volume_")
+            and all(len({found[metric] for found in group.values()}) > 1 for group in (reference, query))
+        )
         ages = [found[AGE] - found["age_signed_error"] for found in everyone if "age_signed_error" in found]
         known = np.array(ages)[:, None] if len(ages) == len(everyone) else None
         made = [(volumes, self._fitted(everyone, site, volumes, known))] if volumes else []
-        if all(AGE in found for found in everyone):
+        if AGE in common:
             features = [*volumes, AGE]
             made.append(([AGE], self._fitted(everyone, site, features, None)[:, -1:]))
         out = [

@@ -71,7 +71,8 @@ class SiteProbe:
         """The same for query subjects who are others than the reference subjects; two or more of each.
 
         The folds are of both. Half of an answer is the subject's own; the other half is the share of all held-out
-        reference slices that were called reference. That the people differ, and not only the scanners, is in it.
+        reference slices that were called reference, so intervals over subjects leave out that half's spread. That the
+        people differ, and not only the scanners, is in it.
         """
         folds = min(self.folds, len(query), len(reference))
         parts = [np.array_split(np.arange(len(group)), folds) for group in (reference, query)]

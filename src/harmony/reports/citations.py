@@ -21,6 +21,10 @@ WORDS = {
     "harmony.data.Atlas": "{{ subjects }} synthetic subjects, random smooth deformations of the MNI152 template "
     "[@fonov2011] that nilearn [@abraham2014] ships, with random contrast, shading and grain (no conclusion about "
     "people may be drawn from them)",
+    "harmony.data.SimulatedSites": "{{ subjects }} {% if travelling %}travelling {% endif %}subjects of each "
+    "simulated site {{ sites | join(', ') }}: deformations of the MNI152 template [@fonov2011] that nilearn "
+    "[@abraham2014] ships, with that site's made-up contrast, shading, blur and noise (no conclusion about scanners or "
+    "people may be drawn)",
     "harmony.data.BidsFolder": "the T1-weighted scans of the BIDS folder {{ root | name }}",
     "harmony.data.CsvManifest": "the T1-weighted scans listed in {{ path | name }}",
     "harmony.data.Ixi": "T1-weighted scans of IXI [@ixi]{% if sites %} ({{ sites | join(', ') }}){% endif %}",
@@ -188,7 +192,7 @@ def methods_text(comparison: Comparison) -> list[str]:
     simulated = "; ".join(f"{name} ({_scanner(data['scanners'][name])})" for name in data["query"] if name not in real)
     scanners = [
         f"Query scanners were simulated from the {part} scans, whose originals are the truth: {simulated}."
-    ] * bool(simulated) + [f"{name} is a real query scanner: {_real(data, name)}." for name in real]
+    ] * bool(simulated) + [f"{name} is a scanner of its own: {_real(data, name)}." for name in real]
     paragraphs = [
         f"Data. We used {words(data['source'])}, split by subject into {shares['train']:.0%} for training, "
         f"{shares['val']:.0%} for validation and {shares['test']:.0%} for test; {len(comparison.subjects)} {part} "

@@ -115,8 +115,13 @@ class ResultTable:
         return any(key[2] == metric for key in self.cells)
 
     @property
-    def subjects(self) -> int:
-        return max(cell.subjects for cell in self.cells.values())
+    def subjects(self) -> str:
+        """`5`, or `5 to 12` where the domains differ."""
+        counts = {domain: 0 for domain, _, _ in self.values}
+        for (domain, _, _), by_subject in self.values.items():
+            counts[domain] = max(counts[domain], len(by_subject))
+        low, high = min(counts.values()), max(counts.values())
+        return f"{low}" if low == high else f"{low} to {high}"
 
 
 def result_table(rows: Iterable[Row]) -> ResultTable:
