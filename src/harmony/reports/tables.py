@@ -24,6 +24,7 @@ SHOWN = (
 )  # fmt: skip
 WITHOUT_JUDGES = ("psnr_brain", "jitter", "seconds")  # they give their place to what the judges say
 JUDGED = ("dice", "age_error", "site_retrained")
+PUBLISHED = " (published)"  # behind a method's name: the row of a paper
 BASELINE = "none"  # the method that the others are compared with
 
 Key = tuple[str, str, str]  # domain, method, metric
@@ -75,7 +76,7 @@ class ResultTable:
         cells: dict[Key, Interval] = {}
         for domain in dict.fromkeys(key[0] for key in keys):
             for method in dict.fromkeys(key[1] for key in keys if key[0] == domain):
-                for source, name in ((ours, method), (theirs, f"{method} (published)")):
+                for source, name in ((ours, method), (theirs, method + PUBLISHED)):
                     found = [key for key in source if key[:2] == (domain, method)]
                     cells |= {(domain, name, key[2]): source[key] for key in found}
         return ResultTable(self.values, cells)
@@ -132,11 +133,14 @@ def result_table(rows: Iterable[Row]) -> ResultTable:
 
 
 def print_table(table: ResultTable, *, title: str, caption: str | None = None) -> None:
-    """Domain by domain, a method a line; mean and 95 % interval of the PSNR, means of the rest.
+    """Domain by domain, a method a line, means; without judges, whose columns take the place, the PSNR's 95 % interval.
 
     The last column is the share of subjects that the method made worse, in Dice where a judge gave it, or else in PSNR.
     """
-    left_out = WITHOUT_JUDGES if any(map(table.has, JUDGED)) else ()
+    judged = any(map(table.has, JUDGED))
+    left_out = [*WITHOUT_JUDGES] if judged else []
+    if not any(metric == "iou_wm" and method.endswith(PUBLISHED) for _, method, metric in table.cells):
+        left_out.append("iou_wm")
     shown = {metric: describe(metric).label for metric in SHOWN if table.has(metric) and metric not in left_out}
     harm = next((metric for metric in ("dice", "psnr") if table.has(metric)), None)
     worse = ["worse"] if harm else []
@@ -148,7 +152,8 @@ def print_table(table: ResultTable, *, title: str, caption: str | None = None) -
     for domain, method in dict.fromkeys(key[:2] for key in table.cells):
         if former not in (None, domain):
             grid.add_section()
-        cells = [_cell(table.cells.get((domain, method, metric)), metric) for metric in shown]
+        wide = None if judged else "psnr"
+        cells = [_cell(table.cells.get((domain, method, m)), m, interval=m == wide) for m in shown]
         if harm:
             harmed = table.against(domain, method, harm)
             cells.append("-" if harmed is None else f"{harmed.worse:.0%}")
@@ -161,11 +166,9 @@ def print_table(table: ResultTable, *, title: str, caption: str | None = None) -
     Console(width=None if sys.stdout.isatty() else 120).print(grid)
 
 
-def _cell(interval: Interval | None, metric: str) -> str:
-    if interval is None:
+def _cell(cell: Interval | None, metric: str, *, interval: bool) -> str:
+    if cell is None:
         return "-"
     digits = describe(metric).digits
-    spread = (
-        f" [{interval.low:.{digits}f}, {interval.high:.{digits}f}]" if metric == "psnr" and interval.subjects else ""
-    )
-    return f"{interval.mean:.{digits}f}{spread}"
+    spread = f" [{cell.low:.{digits}f}, {cell.high:.{digits}f}]" if interval and cell.subjects else ""
+    return f"{cell.mean:.{digits}f}{spread}"
