@@ -14,6 +14,7 @@ from torch import Tensor
 from harmony.core import Row
 from harmony.core.curves import Curves
 from harmony.core.files import atomic_path
+from harmony.core.vocabulary import describe
 
 
 class Panel(NamedTuple):
@@ -146,21 +147,24 @@ def box_figure(path: Path, rows: Sequence[Row], metric: str, *, title: str) -> N
     for row in rows:
         if row.metric == metric:
             values.setdefault(row.domain, {}).setdefault(row.method, []).append(row.value)
-    columns = min(len(values), 3)
+    names = list(dict.fromkeys(name for methods in values.values() for name in methods))
+    columns = min(len(values), 5)
     lines = -(-len(values) // columns)
-    figure = Figure(figsize=(4.2 * columns, 2.9 * lines), layout="constrained")
-    axes = figure.subplots(lines, columns, squeeze=False, sharey=True)
+    figure = Figure(figsize=(2 + 2.4 * columns, (0.8 + 0.2 * len(names)) * lines), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     for axis, (domain, methods) in zip(axes.flat, values.items(), strict=False):
-        axis.boxplot(list(methods.values()), whis=(0, 100), tick_labels=[name.replace("_", "\n") for name in methods])
-        for k, points in enumerate(methods.values(), start=1):
-            axis.plot([k] * len(points), points, ".", color="C0", alpha=0.5, markersize=4)
+        drawn = [methods.get(name, []) for name in names]
+        axis.boxplot(drawn, whis=(0, 100), orientation="horizontal", manage_ticks=False)
+        for k, points in enumerate(drawn, start=1):
+            axis.plot(points, [k] * len(points), ".", color="C0", alpha=0.5, markersize=4)
         axis.set_title(domain, fontsize=9)
-        axis.tick_params(labelsize=7)
-        axis.grid(axis="y", alpha=0.3)
+        axis.tick_params(labelsize=7, labelbottom=True)
+        axis.grid(axis="x", alpha=0.3)
+    axes[0, 0].set_yticks(range(1, len(names) + 1), [name.replace("_", " ") for name in names])
+    axes[0, 0].set_ylim(len(names) + 0.6, 0.4)  # the first method at the top, in all of them
     for axis in axes.flat[len(values) :]:
         axis.axis("off")
-    for axis in axes[:, 0]:
-        axis.set_ylabel(metric, fontsize=8)
+    figure.supxlabel(describe(metric).label, fontsize=9)
     figure.suptitle(title, fontsize=10)
     save(figure, path)
 
