@@ -34,6 +34,8 @@ def test_the_shading_goes_and_the_background_stays(shaded):
     assert spread(image, tissue) > 0.08
     assert spread(corrected, tissue) < 0.5 * spread(image, tissue)
     np.testing.assert_array_equal(corrected[~mask], image[~mask])
+    coarse = n4(image, mask, np.array([2.0, 2.0, 2.0]), levels=1)
+    assert spread(corrected, tissue) < spread(coarse, tissue)
 
 
 def test_the_identity_after_n4_gives_back_the_corrected_scan(shaded, tmp_path):

@@ -9,9 +9,10 @@ from harmony.core import ConfigError
 SHRINK = 3  # the field is smooth: fitted on every third voxel, as the N4 authors' own scripts do
 
 
-def n4(data: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+def n4(data: np.ndarray, mask: np.ndarray, spacing: np.ndarray, levels: int = 4) -> np.ndarray:
     """The image divided by its estimated shading: (X, Y, Z) float32, bool, voxel size in mm -> (X, Y, Z) float32.
 
+    levels: the mesh of the field starts with one spline an axis, and each further level doubles it; 4 is N4's default.
     An axis of one voxel is no axis: its image is corrected in two dimensions. Outside the mask the voxels stay what
     they are. Raises ConfigError where SimpleITK is not installed.
     """
@@ -27,6 +28,7 @@ def n4(data: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     # Never shrunk below 20 voxels an axis: the spline mesh needs something to hold on to.
     factors = [max(1, min(SHRINK, n // 20)) for n in image.GetSize()]
     corrector = sitk.N4BiasFieldCorrectionImageFilter()
+    corrector.SetMaximumNumberOfIterations([50] * levels)
     corrector.Execute(sitk.Shrink(image, factors), sitk.Shrink(inside, factors))
     field = sitk.GetArrayFromImage(sitk.Exp(corrector.GetLogBiasFieldAsImage(image))).reshape(data.shape)
     return np.where(mask, data / np.maximum(field, 1e-3), data).astype(np.float32)

@@ -139,7 +139,8 @@ def print_table(table: ResultTable, *, title: str, caption: str | None = None) -
     """
     judged = any(map(table.has, JUDGED))
     left_out = [*WITHOUT_JUDGES] if judged else []
-    if not any(metric == "iou_wm" and method.endswith(PUBLISHED) for _, method, metric in table.cells):
+    published = {metric for _, method, metric in table.cells if method.endswith(PUBLISHED)}
+    if "iou_wm" not in published:
         left_out.append("iou_wm")
     shown = {metric: describe(metric).label for metric in SHOWN if table.has(metric) and metric not in left_out}
     harm = next((metric for metric in ("dice", "psnr") if table.has(metric)), None)
@@ -152,7 +153,7 @@ def print_table(table: ResultTable, *, title: str, caption: str | None = None) -
     for domain, method in dict.fromkeys(key[:2] for key in table.cells):
         if former not in (None, domain):
             grid.add_section()
-        wide = None if judged else "psnr"
+        wide = None if judged or published else "psnr"
         cells = [_cell(table.cells.get((domain, method, m)), m, interval=m == wide) for m in shown]
         if harm:
             harmed = table.against(domain, method, harm)
