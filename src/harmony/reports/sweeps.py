@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harmony.core.vocabulary import describe, direction
-from harmony.reports.tables import SHOWN, ResultTable
+from harmony.reports.tables import JUDGED, SHOWN, WITHOUT_JUDGES, ResultTable
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,12 @@ def print_sweep(jobs: Sequence[SweepJob], *, title: str) -> None:
     cells = over_seeds(jobs)
     if not cells:
         return
-    shown = {m: describe(m).label for m in SHOWN if direction(m) and any(key[3] == m for key in cells)}
-    grid = _grid(f"{title}: mean ± deviation over seeds", ["query", "settings", "method"], [*shown.values(), "runs"])
+    found = {key[3] for key in cells}
+    left_out = {"iou_wm", *(WITHOUT_JUDGES if found & {*JUDGED} else ())}
+    shown = {m: describe(m).label for m in SHOWN if m in found - left_out and direction(m)}
+    varied = any(key[1] for key in cells)
+    names = ["query", *(["settings"] if varied else []), "method"]
+    grid = _grid(f"{title}: mean ± deviation over seeds", names, [*shown.values(), "runs"])
     winners, former = best(cells), None
     domains = list(dict.fromkeys(key[0] for key in cells))
     for domain, text, method in sorted(dict.fromkeys(key[:3] for key in cells), key=lambda key: domains.index(key[0])):
@@ -90,7 +94,8 @@ def print_sweep(jobs: Sequence[SweepJob], *, title: str) -> None:
         row = [key for metric in shown if (key := (domain, text, method, metric)) in cells]
         texts = {key[3]: cells[key].text(describe(key[3]).digits) + ("*" if key in winners else "") for key in row}
         runs = max(cells[key].seeds for key in row)
-        grid.add_row("" if domain == former else domain, text, method, *(texts.get(m, "-") for m in shown), str(runs))
+        named = ["" if domain == former else domain, *([text] if varied else []), method]
+        grid.add_row(*named, *(texts.get(m, "-") for m in shown), str(runs))
         former = domain
     console.print(grid)
 
