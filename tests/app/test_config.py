@@ -50,7 +50,16 @@ def test_every_method_of_the_config_can_be_built(name):
     assert list(app.build_methods(cfg, networks, reference, 3.0)) == [name]
 
 
-@pytest.mark.parametrize("name", sorted(config().judge))
+def test_combat_needs_the_numbers_of_another_judge():
+    cfg = config("evaluation.judges=[combat]")
+    with pytest.raises(ConfigError, match="add tissue or age"):
+        judging.assemble(cfg, SimpleNamespace(), {})
+    cfg = config("evaluation.judges=[tissue,combat]")
+    networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)}
+    assert list(judging.assemble(cfg, SimpleNamespace(), networks).numbers) == ["combat"]
+
+
+@pytest.mark.parametrize("name", sorted(set(config().judge) - {"combat"}))
 def test_every_judge_of_the_config_can_be_built(name):
     cfg = config(f"evaluation.judges=[{name}]")
     networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)}
