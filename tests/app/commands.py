@@ -4,6 +4,13 @@ import os
 import subprocess
 import sys
 
+import torch
+from omegaconf import OmegaConf
+
+from harmony import app
+from harmony.core.reference import Reference
+from harmony.train import save_model
+
 TINY = [
     "experiment=quickstart",
     "stages=[flow,evaluate]",
@@ -63,3 +70,16 @@ class Folder:
         found = sorted(self.path.glob(pattern))
         assert len(found) == 1, found
         return found[0]
+
+
+def untrained(cfg):
+    """The networks of an experiment, as training would leave them, with random weights."""
+    data = app.build_data(cfg)
+    torch.manual_seed(0)
+    for stage in app.models_wanted(cfg):
+        run = app.model_run(cfg, data, stage)
+        run.begin(OmegaConf.to_yaml(cfg, resolve=True))
+        save_model(run.path / "model.safetensors", app.build(cfg.tasks[stage].network))
+        run.finish({"score": 3.0})
+    flow = app.model_run(cfg, data, "flow").path
+    Reference.of(data.volumes("train"), **app.plain(cfg.reference)).save(flow / "reference.safetensors")

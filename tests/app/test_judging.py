@@ -9,17 +9,14 @@ import json
 
 import pytest
 import torch
-from commands import TINY
+from commands import TINY, untrained
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from harmony import app, judging
 from harmony.core import ConfigError, DataError, Row, Stack
 from harmony.core.interrupts import Interrupted
-from harmony.core.reference import Reference
 from harmony.downstream import AdaptiveJudge, Judge, SiteProbe, Truth
 from harmony.evaluate import evaluate
-from harmony.train import save_model
 
 JUDGES = ["tissue", "age", "site", "bigaug", "tent", "combat"]
 SMALL = [
@@ -130,15 +127,7 @@ def cfg(tmp_path_factory, cache):
     """A tiny experiment whose networks are there, as training would leave them, with random weights."""
     runs = tmp_path_factory.mktemp("judging")
     cfg = config(f"runs={runs}", f"cache={cache}")
-    data = app.build_data(cfg)
-    torch.manual_seed(0)
-    for stage in app.models_wanted(cfg):
-        run = app.model_run(cfg, data, stage)
-        run.begin(OmegaConf.to_yaml(cfg, resolve=True))
-        save_model(run.path / "model.safetensors", app.build(cfg.tasks[stage].network))
-        run.finish({"score": 3.0})
-    flow = app.model_run(cfg, data, "flow").path
-    Reference.of(data.volumes("train"), **app.plain(cfg.reference)).save(flow / "reference.safetensors")
+    untrained(cfg)
     return cfg
 
 

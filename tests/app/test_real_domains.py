@@ -10,19 +10,17 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from commands import TINY
+from commands import TINY, untrained
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError
 
 from harmony import app, judging
 from harmony.core import ConfigError, DataError, Stack
-from harmony.core.reference import Reference
 from harmony.data import on_grid_of, on_one_lattice
 from harmony.domains import Case, Slices, closest_pairs, query_domains
 from harmony.downstream import Truth
 from harmony.evaluate import evaluate, measure
-from harmony.train import save_model
 
 METHODS = ["none", "histogram_matching", "harmonizing_flows"]
 SMALL = [
@@ -93,15 +91,7 @@ def cfg(tmp_path_factory, cache, folders):
     """A tiny experiment whose networks are there, as training would leave them, with random weights."""
     cfg = config(cache, f"runs={tmp_path_factory.mktemp('real')}", *real(folders))
     app.check(cfg)
-    data = app.build_data(cfg)
-    torch.manual_seed(0)
-    for stage in app.models_wanted(cfg):
-        run = app.model_run(cfg, data, stage)
-        run.begin(OmegaConf.to_yaml(cfg, resolve=True))
-        save_model(run.path / "model.safetensors", app.build(cfg.tasks[stage].network))
-        run.finish({"score": 3.0})
-    flow = app.model_run(cfg, data, "flow").path
-    Reference.of(data.volumes("train"), **app.plain(cfg.reference)).save(flow / "reference.safetensors")
+    untrained(cfg)
     return cfg
 
 

@@ -44,6 +44,13 @@ def test_harm_is_in_psnr_without_a_judge(capsys):
     assert "less PSNR than" in output
 
 
+def test_the_title_counts_the_subjects_of_each_domain():
+    found = [Row("none", "exp", f"s{k}", "psnr", 20.0) for k in range(5)]
+    assert result_table(found).subjects == "5"
+    more = [Row("none", "B", f"t{k}", "psnr", 20.0) for k in range(12)]
+    assert result_table(found + more).subjects == "5 to 12"
+
+
 def test_it_is_readable_at_120_columns(capsys):
     def long(*metrics):
         large = {"psnr": 41.0, "psnr_brain": 41.0, "jitter": 12.0, "hd95": 12.0, "age_error": 12.0, "seconds": 120.0}

@@ -105,10 +105,6 @@ PICTURES = ("flow/slices", "flow/reconstructions", "flow/samples", "panels/*", "
 MEAN = "mean"  # in the place of a domain: over the query domains
 
 
-def result_key(domain: str, method: str, metric: str) -> str:
-    return f"result/{domain}/{method}/{metric}"
-
-
 def result_metric(name: str) -> Metric | None:
     """None for a metric that is not in the vocabulary."""
     family, _, member = name.partition("_")
