@@ -13,8 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harmony import app
-from harmony.data.findings import as_json, summary
-from harmony.data.inspection import Inspection, Problem, inspect
+from harmony.data.inspection import Inspection, Problem, as_json, inspect, summary
 
 FLAG = "--json"
 SHOWN = 6  # values of a kind, and files with one and the same problem, before "more"; --json has them all

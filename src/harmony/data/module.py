@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from harmony.core import DataError, Scan, Source, Volume, split_by_subject
-from harmony.data.cache import VolumeCache, load_volumes
-from harmony.data.preprocess import Preprocess
 from harmony.data.progress import watched
-from harmony.data.shifts import QueryScanner
+from harmony.data.simulation.shifts import QueryScanner
+from harmony.data.volumes.cache import VolumeCache, load_volumes
+from harmony.data.volumes.preprocess import Preprocess
 
 Batch = dict[str, Tensor]
 

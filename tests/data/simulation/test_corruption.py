@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from harmony.data.corruption import (
+from harmony.data.simulation.corruption import (
     BroadCorruption,
     CurveCorruption,
     Curves,
@@ -18,7 +18,7 @@ from harmony.data.corruption import (
     rician_noise,
     smooth_field,
 )
-from harmony.data.negatives import candidate_negatives, forced_negatives, visibly_differs
+from harmony.data.simulation.negatives import candidate_negatives, forced_negatives, visibly_differs
 
 CURVES = {
     "shares": (0.4, 0.4, 0.2),

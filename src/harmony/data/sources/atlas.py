@@ -15,9 +15,9 @@ import nibabel
 
 from harmony.core import DataError, Scan
 from harmony.core.files import atomic_path, write_changed
-from harmony.data.bids import BidsFolder
 from harmony.data.progress import watched
-from harmony.data.template import AtlasSubject, Template, person
+from harmony.data.sources.bids import BidsFolder
+from harmony.data.sources.template import AtlasSubject, Template, person
 
 log = logging.getLogger(__name__)
 VERSION = 1  # raise it when the same parameters give other voxels

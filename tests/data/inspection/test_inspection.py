@@ -14,9 +14,8 @@ from scipy import stats
 
 from harmony.core import DataError, Scan
 from harmony.data import BidsFolder, Preprocess, SliceDataModule
-from harmony.data.confounding import confounded, correlation_ratio, cramers_v
-from harmony.data.findings import as_json, summary
-from harmony.data.inspection import Inspection, Problem, inspect
+from harmony.data.inspection import Inspection, Problem, as_json, inspect, summary
+from harmony.data.inspection.confounding import confounded, correlation_ratio, cramers_v
 
 
 class Listed:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from harmony.core import DataError, Scan, Volume
 from harmony.core.files import atomic_path
-from harmony.data.preprocess import Preprocess
 from harmony.data.progress import watched
+from harmony.data.volumes.preprocess import Preprocess
 
 log = logging.getLogger(__name__)
 LAYOUT_VERSION = 1  # of the file below, not of the voxels: those have preprocess.VERSION

@@ -12,10 +12,10 @@ from monai.transforms import Compose, Orientation, Spacing, SpatialResample
 from torch import Tensor
 
 from harmony.core import DataError, Scan, Volume
-from harmony.data.bias import n4
-from harmony.data.labels import LABEL_MAPS, UnknownLabelsError, map_labels
-from harmony.data.nifti import Nifti, read_labels, read_nifti
-from harmony.data.transforms import LowPass, RobustScale, foreground, voxel_size
+from harmony.data.volumes.bias import n4
+from harmony.data.volumes.labels import LABEL_MAPS, UnknownLabelsError, map_labels
+from harmony.data.volumes.nifti import Nifti, read_labels, read_nifti
+from harmony.data.volumes.transforms import LowPass, RobustScale, foreground, voxel_size
 
 Axis = Literal["axial", "coronal", "sagittal"]
 # The RAS axes (0 = left-right, 1 = posterior-anterior, 2 = inferior-superior) that become (slice, row, column).

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from harmony.core import DataError, Scan
-from harmony.data.folders import checked_root, image_in, one_each, path_or_none
-from harmony.data.tables import Record, by_key, read_table
+from harmony.data.sources.folders import checked_root, image_in, one_each, path_or_none
+from harmony.data.sources.tables import Record, by_key, read_table
 
 HINT = "copy the tables of the release into data.root="
 

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from harmony.core import DataError, Scan
-from harmony.data.folders import one_each, path_or_none
-from harmony.data.tables import Record, read_table
+from harmony.data.sources.folders import one_each, path_or_none
+from harmony.data.sources.tables import Record, read_table
 
 COLUMNS = ("path", "subject", "session", "site", "scanner", "age", "sex", "mask", "labels", "split")
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # becomes part of file names

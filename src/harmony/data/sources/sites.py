@@ -20,13 +20,13 @@ import torch
 from harmony.core import ConfigError, DataError, Scan, Volume
 from harmony.core.files import atomic_path, write_changed
 from harmony.core.runs import fingerprint
-from harmony.data.atlas import LABELS
-from harmony.data.atlas import VERSION as ATLAS_VERSION
-from harmony.data.bids import BidsFolder
 from harmony.data.progress import watched
-from harmony.data.shifts import query_scanner
-from harmony.data.template import AtlasSubject, Template, person
-from harmony.data.transforms import RobustScale
+from harmony.data.simulation.shifts import query_scanner
+from harmony.data.sources.atlas import LABELS
+from harmony.data.sources.atlas import VERSION as ATLAS_VERSION
+from harmony.data.sources.bids import BidsFolder
+from harmony.data.sources.template import AtlasSubject, Template, person
+from harmony.data.volumes.transforms import RobustScale
 
 VERSION = 1  # raise it when the same parameters give other voxels
 PERCENTILE = 99.5  # of the brain: what is brighter saturates

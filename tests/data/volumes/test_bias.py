@@ -6,7 +6,7 @@ import pytest
 
 from harmony.core import Scan
 from harmony.data import Preprocess, read_nifti
-from harmony.data.bias import n4
+from harmony.data.volumes.bias import n4
 
 pytest.importorskip("SimpleITK")
 

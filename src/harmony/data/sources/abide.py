@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from harmony.core import DataError, Scan
-from harmony.data.folders import NIFTI, checked_root, image_in, one_each, path_or_none
-from harmony.data.tables import CODED_SEXES, Record, read_table
+from harmony.data.sources.folders import NIFTI, checked_root, image_in, one_each, path_or_none
+from harmony.data.sources.tables import CODED_SEXES, Record, read_table
 
 log = logging.getLogger(__name__)
 PHENOTYPE = "Phenotypic_V1_0b_preprocessed1.csv"

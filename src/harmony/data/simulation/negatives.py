@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from harmony.data.corruption import GREY_LEVELS, CurveCorruption, per_image
+from harmony.data.simulation.corruption import GREY_LEVELS, CurveCorruption, per_image
 
 
 class Labelled(NamedTuple):

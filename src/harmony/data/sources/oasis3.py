@@ -11,8 +11,8 @@ from itertools import combinations, groupby
 from pathlib import Path
 
 from harmony.core import DataError, Scan
-from harmony.data.folders import NIFTI, checked_root, companion, natural, path_or_none
-from harmony.data.tables import CODED_SEXES, SEXES, Record, by_key, read_table
+from harmony.data.sources.folders import NIFTI, checked_root, companion, natural, path_or_none
+from harmony.data.sources.tables import CODED_SEXES, SEXES, Record, by_key, read_table
 
 log = logging.getLogger(__name__)
 XNAT = re.compile(r"(?P<subject>OAS3\d{4})_MR_d(?P<day>\d{4,5})")

@@ -13,7 +13,7 @@ from phantoms import AFFINE, SHAPE, phantom, preprocess, save, scan_of, world
 
 from harmony.core import DataError, Scan
 from harmony.data import BidsFolder, Preprocess, brain_mask, read_nifti
-from harmony.data.transforms import LowPass, foreground
+from harmony.data.volumes.transforms import LowPass, foreground
 
 
 @pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal"])

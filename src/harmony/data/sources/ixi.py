@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harmony.core import DataError, Scan
-from harmony.data.folders import checked_root, companion, one_each, path_or_none
-from harmony.data.tables import CODED_SEXES, Record, read_table
+from harmony.data.sources.folders import checked_root, companion, one_each, path_or_none
+from harmony.data.sources.tables import CODED_SEXES, Record, read_table
 
 log = logging.getLogger(__name__)
 NAME = re.compile(r"(?P<id>IXI\d{3})-(?P<site>[A-Za-z]+)-\d+-T1\.nii(\.gz)?")

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from harmony.core import DataError, Scan
-from harmony.data.folders import checked_root, companion
-from harmony.data.tables import SEXES, UNKNOWN
+from harmony.data.sources.folders import checked_root, companion
+from harmony.data.sources.tables import SEXES, UNKNOWN
 
 NAME = re.compile(r"(?P<subject>sub-[A-Za-z0-9]+)(_(?P<session>ses-[A-Za-z0-9]+))?(_[a-z]+-[A-Za-z0-9]+)*")
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from harmony.core import Scan
 from harmony.core.files import write_atomic
-from harmony.data.nifti import Nifti, write_nifti
+from harmony.data.volumes.nifti import Nifti, write_nifti
 
 
 @dataclass(frozen=True)

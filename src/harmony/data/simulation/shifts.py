@@ -18,7 +18,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from harmony.core import DataError, Volume
-from harmony.data.transforms import FWHM_PER_SIGMA, RobustScale
+from harmony.data.volumes.transforms import FWHM_PER_SIGMA, RobustScale
 
 Strength = float | Mapping[str, float] | None
 TISSUES = (1, 2, 3)  # CSF, grey matter, white matter

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from harmony.data.inspection import Inspection, Problem
+from harmony.data.inspection.dataset import Inspection, Problem
 
 UNKNOWN = "unknown"
 

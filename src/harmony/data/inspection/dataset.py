@@ -12,12 +12,12 @@ import nibabel
 import numpy as np
 
 from harmony.core import DataError, Scan, Source, interrupts
-from harmony.data.confounding import confounded
-from harmony.data.derivatives import single_scan
+from harmony.data.inspection.confounding import confounded
 from harmony.data.module import SliceDataModule
-from harmony.data.nifti import Nifti, read_labels, read_nifti
-from harmony.data.preprocess import Preprocess, brain_mask
 from harmony.data.progress import watched
+from harmony.data.volumes.derivatives import single_scan
+from harmony.data.volumes.nifti import Nifti, read_labels, read_nifti
+from harmony.data.volumes.preprocess import Preprocess, brain_mask
 
 SKULL_ML = 2200  # of voxels inside: the largest skulls hold about 1900 ml, a head is more than 3000 ml
 OLDEST = 120

@@ -1,0 +1,1 @@
+"""Data sets: each lists its scans (`core.Source`), from folders and tables, or makes them of an atlas."""
