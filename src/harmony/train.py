@@ -19,6 +19,7 @@ from harmony import __version__, app
 from harmony.core import ConfigError
 from harmony.core.curves import read_curves
 from harmony.core.files import atomic_path
+from harmony.core.group import share_batch_statistics
 from harmony.core.interrupts import Interrupted
 from harmony.core.model_card import ModelCard, domain, sha256
 from harmony.core.reference import Reference
@@ -26,7 +27,6 @@ from harmony.core.runs import RunFolder
 from harmony.data import SliceDataModule
 from harmony.evaluate import evaluate
 from harmony.flows import ImageDensity
-from harmony.networks import share_batch_statistics
 from harmony.reports import curves_figure
 from harmony.tasks import CurveFile, ProgressLines, StopOnSignal
 

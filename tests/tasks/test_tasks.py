@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from harmony.core import DataError, Stack
+from harmony.core.batch import draws
 from harmony.core.reference import Reference
 from harmony.data import BroadCorruption, CurveCorruption
 from harmony.networks import AgeNet, Harmonizer, segmentation_unet
@@ -37,6 +38,13 @@ def batch():
         "age": torch.tensor([30.0, 30.0, 60.0, 60.0]),
         "labels": torch.zeros(4, 1, 16, 16, dtype=torch.int16),
     }
+
+
+def recorded(task):
+    """Name -> the last value, or the metric, that the task logs."""
+    logged = {}
+    task.log = lambda name, value, **_: logged.update({name: value})
+    return logged
 
 
 def guidance(**changes):
@@ -83,10 +91,10 @@ def test_harmonizer_loss_is_the_mse_in_grey_levels(batch):
     """An identity corruption and a harmonizer with bias 0.1: 25.5 grey levels everywhere."""
     nothing = CurveCorruption(**(CURVES | {"shares": (0.0, 1.0, 0.0)}), probability=0.0)
     task = harmonizer_task(corruption=nothing)
-    assert task.loss(batch, 0).item() == pytest.approx(0, abs=1e-6)
+    assert task.loss(batch, draws(0, 0)).item() == pytest.approx(0, abs=1e-6)
     with torch.no_grad():
         task.harmonizer.beta_head.bias.fill_(0.1)
-    assert task.loss(batch, 0).item() == pytest.approx(25.5**2, rel=1e-4)
+    assert task.loss(batch, draws(0, 0)).item() == pytest.approx(25.5**2, rel=1e-4)
 
 
 def test_a_harmonizer_with_context_starts_from_volumes_matched_to_the_reference(batch):
@@ -95,15 +103,15 @@ def test_a_harmonizer_with_context_starts_from_volumes_matched_to_the_reference(
     image = batch["image"] * torch.tensor([0.5, 0.5, 1.0, 1.0]).view(4, 1, 1, 1)  # the two volumes differ in scale
     matched = [REFERENCE.match(Stack(*(batch[k][i : i + 2] for k in ("image", "mask", "position")))) for i in (0, 2)]
     wanted = 255**2 * (torch.cat(matched) - image).square().mean()
-    assert task.loss(batch | {"image": image}, 0).item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert task.loss(batch | {"image": image}, draws(0, 0)).item() == pytest.approx(wanted.item(), rel=1e-5)
     turned = {name: values.flip(0) for name, values in (batch | {"image": image}).items()}
-    assert task.loss(turned, 0).item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert task.loss(turned, draws(0, 0)).item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
 def test_harmonizer_validation_is_deterministic_and_training_is_not_frozen(batch):
     task = harmonizer_task()
-    assert task.loss(batch, 5).item() == task.loss(batch, 5).item()
-    assert task.loss(batch, 5).item() != task.loss(batch, 6).item()
+    assert task.loss(batch, draws(0, 5)).item() == task.loss(batch, draws(0, 5)).item()
+    assert task.loss(batch, draws(0, 5)).item() != task.loss(batch, draws(0, 6)).item()
 
 
 def test_slices_of_a_volume_share_their_corruption_when_asked(batch):
@@ -114,8 +122,8 @@ def test_slices_of_a_volume_share_their_corruption_when_asked(batch):
     drawn = []
     corruption_draw = corruption.draw
     corruption.draw = lambda *args: drawn.append(corruption_draw(*args)) or drawn[-1]
-    harmonizer_task(True, corruption).loss(same, 0)
-    harmonizer_task(False, corruption).loss(same, 0)
+    harmonizer_task(True, corruption).loss(same, draws(0, 0))
+    harmonizer_task(False, corruption).loss(same, draws(0, 0))
     shared, own = (parameters.blur for parameters in drawn)
     assert shared[0] == shared[1] != shared[2] == shared[3]
     assert len(own.unique()) == 4
@@ -127,17 +135,23 @@ def test_age_errors_by_hand_and_unknown_ages_are_left_out(batch):
         network.head.weight.zero_()
         network.head.bias.zero_()
     task = AgeTask(network=network, optimizer=ADAM, max_steps=10, mirror=True, shift=2, seed=0)
-    torch.testing.assert_close(task.errors(batch), torch.tensor([20.0, 10.0]))
-    unknown = batch | {"age": torch.tensor([torch.nan, torch.nan, 60.0, 60.0])}
-    torch.testing.assert_close(task.errors(unknown), torch.tensor([10.0]))
-    assert len(task.errors(batch | {"age": torch.full((4,), torch.nan)})) == 0
+    some, nobody = ({"age": torch.tensor(ages)} for ages in ([torch.nan, torch.nan, 60.0, 60.0], 4 * [torch.nan]))
+    for of_batch, true in ((batch, [30.0, 60.0]), (batch | some, [60.0])):
+        predicted, known = task.ages(of_batch)
+        torch.testing.assert_close(known, torch.tensor(true))
+        torch.testing.assert_close(predicted, torch.full((len(true),), 50.0))
+    logged = recorded(task)
+    task.validation_step(batch | nobody, 0)
+    assert logged == {}
+    for of_batch in (batch, batch | some):  # errors of 20 and 10 years, then of 10
+        task.validation_step(of_batch, 0)
+    assert logged["age/val_mae"].compute().item() == pytest.approx((20 + 10 + 10) / 3)
 
 
 def segmenter_task(network, optimizer=ADAM, **changes):
     settings = {"max_steps": 100, "augment": {}, "mirror": False, "shift": 0, "seed": 0}
     task = SegmenterTask(network=network, optimizer=optimizer, **(settings | changes))
-    task.logged = {}
-    task.log = lambda name, value, **_: task.logged.__setitem__(name, torch.as_tensor(value).item())
+    task.logged = recorded(task)
     return task
 
 
@@ -180,13 +194,14 @@ def test_a_segmenter_is_validated_by_dice_on_the_same_corrupted_slices_every_tim
     batch = batch | {"labels": (batch["image"] > 0.5).to(torch.int16)}
     task = segmenter_task(GreyLevel())
     task.validation_step(batch, 0)
-    assert task.logged == {"segmenter/val_dice_error": 0}
+    assert task.logged["segmenter/val_dice_error"].compute() == 0
     curves = CurveCorruption(**CURVES, probability=1.0)
     task = segmenter_task(GreyLevel(), augment={"curve": curves, "again": curves}, mirror=True, shift=3)
     errors = []
     for index in (0, 1, 0):
         task.validation_step(batch, index)
-        errors.append(task.logged["segmenter/val_dice_error"])
+        errors.append(task.val_dice_error.compute().item())
+        task.val_dice_error.reset()
     assert errors[0] == errors[2] > 0
     assert errors[0] != errors[1]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import ENOLCK, ENOSYS, ENOTSUP
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from harmony.core import interrupts
 
@@ -21,22 +22,30 @@ def claim(path: Path, *, wait: bool) -> Iterator[bool]:
     without, yields False. A file system that has no locks yields True to everybody.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        mine = _try(file.fileno())
-        if not mine and wait:
-            print(f"waiting for another process that works in {path.parent}", flush=True)
-            while not _try(file.fileno()):
-                interrupts.check()
-                time.sleep(_SECONDS)
-            mine = True
-        yield mine
-
-
-def _try(descriptor: int) -> bool:
+    lock = FileLock(path, fallback_to_soft=False)  # a soft lock would outlive a killed process
+    mine = _taken(lock)
+    if not mine and wait:
+        print(f"waiting for another process that works in {path.parent}", flush=True)
+        lock.acquire(poll_interval=_SECONDS, cancel_check=_interrupted)
+        mine = True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        yield mine
+    finally:
+        lock.release()
+
+
+def _taken(lock: FileLock) -> bool:
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
         return False
-    except OSError:  # no locks on this file system
-        return True
+    except OSError as error:
+        if error.errno not in (ENOLCK, ENOSYS, ENOTSUP):
+            raise
     return True
+
+
+def _interrupted() -> bool:
+    """Between two tries: a signal ends the waiting."""
+    interrupts.check()
+    return False

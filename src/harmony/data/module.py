@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from harmony.core import DataError, Scan, Source, Volume, split_by_subject
+from harmony.core import DataError, Scan, Source, Volume, group, split_by_subject
+from harmony.core.batch import Batch, each
 from harmony.data.progress import watched
 from harmony.data.simulation.shifts import QueryScanner
 from harmony.data.volumes.cache import VolumeCache, load_volumes
 from harmony.data.volumes.preprocess import Preprocess
-
-Batch = dict[str, Tensor]
 
 
 class SliceDataModule(lightning.LightningDataModule):
@@ -27,11 +26,9 @@ class SliceDataModule(lightning.LightningDataModule):
     shares: part ("train", "val", "test") -> share of the subjects, dealt with `split_seed`. count, step: slices per
     volume and their distance (Volume.select). The batch at a global step is a function of (seed, step) alone.
 
-    A batch: image (B, 1, H, W) float32 in [0, 1]; mask (B, 1, H, W) bool; position (B,) in the brain box; age (B,)
-    years, nan where unknown; subject (B,) index into the part's volumes; labels (B, 1, H, W) int16 if all volumes have
-    them. With a query scanner also query (B, 1, H, W) and query_mask (B, 1, H, W): what that scanner makes of the same
-    slices of the same subjects or, where training is unpaired, slices of others: the train subjects are dealt in two
-    halves, one for each scanner. Validation batches are pairs either way.
+    A batch is a `core.batch.Batch`. With a query scanner its query is what that scanner makes of the same slices of the
+    same subjects or, where training is unpaired, slices of others: the train subjects are dealt in two halves, one for
+    each scanner. Validation batches are pairs either way.
 
     batch_size: slices, or, with `whole_volumes`, volumes, each with all its slices, one volume after the other.
     skip_bad: leave out, and name, scans that cannot be used; by default they are one error that lists them.
@@ -133,14 +130,13 @@ class SliceDataModule(lightning.LightningDataModule):
         queried = [subjects[self.slices("train")["subject"][unit[0]]] in seconds for unit in units]
         return [[unit for unit, is_query in zip(units, queried, strict=True) if is_query == role] for role in (0, 1)]
 
-    def _done(self) -> tuple[int, int, int]:
-        """Batches already trained on (a resumed run's are restored by now), this process and their number."""
+    def _done(self) -> int:
+        """Batches already trained on (a resumed run's are restored by now)."""
         trainer = self.trainer
         if trainer is None:
-            return 0, 0, 1
+            return 0
         # global_step counts optimizer steps: several per batch with several optimizers, fewer with accumulation.
-        done = trainer.global_step * trainer.accumulate_grad_batches // max(len(trainer.optimizers), 1)
-        return done, trainer.global_rank, trainer.world_size
+        return trainer.global_step * trainer.accumulate_grad_batches // max(len(trainer.optimizers), 1)
 
 
 class EndlessBatches(IterableDataset):
@@ -155,14 +151,13 @@ class EndlessBatches(IterableDataset):
         units: Sequence[Tensor],
         batch_size: int,
         seed: tuple[int, int],
-        done: Callable[[], tuple[int, int, int]],
+        done: Callable[[], int],
     ) -> None:
         self.slices, self.units, self.batch_size, self.seed, self.done = slices, units, batch_size, seed, done
 
     def __iter__(self) -> Iterator[Batch]:
-        first, rank, world = self.done()
-        for step in itertools.count(first):
-            yield _pick(self.slices, torch.cat([self.units[k] for k in self.index(step)[rank::world]]))
+        for step in itertools.count(self.done()):
+            yield _pick(self.slices, torch.cat([self.units[k] for k in self.index(step)[group.share()]]))
 
     def index(self, step: int) -> Tensor:
         """(batch_size,) the units of batch `step`."""
@@ -180,7 +175,7 @@ class UnpairedBatches(IterableDataset):
 
     def __iter__(self) -> Iterator[Batch]:
         for reference, query in zip(self.reference, self.query, strict=True):
-            yield reference | {name: query[name] for name in ("query", "query_mask")}
+            yield reference | {"query": query["query"], "query_mask": query["query_mask"]}
 
 
 class OrderedBatches(Dataset):
@@ -203,7 +198,7 @@ def gather(volumes: Sequence[Volume], count: int | None, step: int) -> Batch:
     stacks = [volume.stack(index) for volume, index in zip(volumes, chosen, strict=True)]
     sizes = torch.tensor([len(stack) for stack in stacks])
     ages = torch.tensor([float("nan") if v.scan.age is None else v.scan.age for v in volumes])
-    batch = {
+    batch: Batch = {
         "image": torch.cat([stack.image for stack in stacks]),
         "mask": torch.cat([stack.mask for stack in stacks]),
         "position": torch.cat([stack.position for stack in stacks]),
@@ -217,4 +212,4 @@ def gather(volumes: Sequence[Volume], count: int | None, step: int) -> Batch:
 
 
 def _pick(slices: Batch, index: Tensor) -> Batch:
-    return {name: values[index] for name, values in slices.items()}
+    return each(slices, lambda values: values[index])

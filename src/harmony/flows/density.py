@@ -9,8 +9,8 @@ import torch
 from nflows.transforms import Transform
 from torch import Tensor, nn
 
+from harmony.core.group import rows_of_batch
 from harmony.flows.dequantization import Dequantization, UniformDequantization, draw_noise
-from harmony.networks.global_batch import rows_of_batch
 
 
 class Encoded(NamedTuple):

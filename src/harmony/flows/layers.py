@@ -15,9 +15,9 @@ from nflows.transforms import RandomPermutation, Transform
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from harmony.core.group import global_moments
 from harmony.flows.conditioner import Conditioner
 from harmony.flows.splines import SplineParameters, SplineSettings, spline_forward, spline_inverse
-from harmony.networks.global_batch import global_moments
 
 
 class Squeeze(Transform):

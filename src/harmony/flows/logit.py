@@ -22,9 +22,8 @@ class Logit(Transform):
     def __init__(self, *, margin: float) -> None:
         super().__init__()
         self.margin = margin
-        edge = margin / 2
-        self.least, self.most = edge, 1 - edge
-        self.bound = math.log1p(-edge) - math.log(edge)
+        self.least = margin / 2
+        self.bound = math.log1p(-self.least) - math.log(self.least)
 
     def forward(self, inputs: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         inside = inputs.clamp(-0.5, 0.5)

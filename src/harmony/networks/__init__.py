@@ -2,7 +2,6 @@
 
 from harmony.networks.age_net import AgeNet
 from harmony.networks.coupling_unet import CouplingUNet
-from harmony.networks.global_batch import share_batch_statistics
 from harmony.networks.harmonizer import Affine, Harmonizer
 from harmony.networks.translator import PatchCritic, Translator
 from harmony.networks.unet import AnySizeUNet, segmentation_unet
@@ -16,5 +15,4 @@ __all__ = [
     "PatchCritic",
     "Translator",
     "segmentation_unet",
-    "share_batch_statistics",
 ]

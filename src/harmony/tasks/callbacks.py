@@ -9,7 +9,8 @@ import lightning
 import torch
 from torch import Tensor
 
-from harmony.core import interrupts
+from harmony.core import group, interrupts
+from harmony.core.batch import Batch
 from harmony.core.curves import add_to_curves
 from harmony.tasks.flow import FlowTask
 
@@ -30,10 +31,7 @@ class StopOnSignal(lightning.Callback):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: object) -> None:
         validation_due = self.every > 1 and trainer.global_step % self.every == 0
-        signum = interrupts.received()
-        if trainer.world_size > 1:
-            everywhere = torch.tensor(signum, device=trainer.strategy.root_device)
-            signum = int(trainer.strategy.reduce(everywhere, reduce_op="max"))
+        signum = group.greatest(interrupts.received(), trainer.strategy.root_device)
         if signum and not validation_due:
             trainer.save_checkpoint(self.checkpoint)
             raise interrupts.Interrupted(signum)
@@ -72,7 +70,12 @@ class FlowPictures(lightning.Callback):
         self.shown: Tensor | None = None
 
     def on_validation_batch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: object, batch: dict, *_: object
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: object,
+        batch: Batch,
+        *_: object,
     ) -> None:
         if self.shown is None:
             self.shown = batch["image"][: self.count]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import cast
 
 import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.nn import Parameter
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MeanMetric
 
+from harmony.core.batch import Batch, draws
 from harmony.networks import PatchCritic, Translator
 from harmony.tasks.image_buffer import ImageBuffer
+from harmony.tasks.optimization import BuildOptimizer, stepwise
 
-Batch = dict[str, Tensor]
+TERMS = ("adversarial", "cycle", "identity", "critics", "loss")
 
 
 class CycleGanTask(lightning.LightningModule):
@@ -42,7 +44,7 @@ class CycleGanTask(lightning.LightningModule):
         network: Translator,
         inverse: Translator,
         critic: Callable[[], PatchCritic],
-        optimizer: Callable[[Iterable[Parameter]], Optimizer],
+        optimizer: BuildOptimizer,
         cycle: float,
         identity: float,
         buffer: int,
@@ -55,10 +57,11 @@ class CycleGanTask(lightning.LightningModule):
         self.past = nn.ModuleDict({"reference": ImageBuffer(buffer), "query": ImageBuffer(buffer)})
         self.optimizer, self.cycle, self.identity = optimizer, cycle, identity
         self.max_steps, self.seed = max_steps, seed
+        self.val = nn.ModuleDict({term: MeanMetric() for term in TERMS})
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """L(G, F) + L(D_r) + L(D_q). Neither reaches the other's weights, so one Adam over all is the paper's two."""
-        draw = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
+        draw = draws(self.seed, self.global_step)
         self.critics.requires_grad_(False)
         made, losses = self.generator_losses(batch)
         self.critics.requires_grad_(True)
@@ -72,7 +75,9 @@ class CycleGanTask(lightning.LightningModule):
         made, losses = self.generator_losses(batch)
         losses |= {"critics": self.critics_loss(batch, made), "loss": self.weighted(losses)}
         for name, loss in losses.items():
-            self.log(f"cyclegan/val_{name}", loss, batch_size=len(batch["image"]), on_epoch=True)
+            metric = cast(MeanMetric, self.val[name])
+            metric.update(loss, len(batch["image"]))
+            self.log(f"cyclegan/val_{name}", metric, on_epoch=True)
 
     def generator_losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The generated images of each scanner; the terms of L(G, F), not yet weighted."""
@@ -98,8 +103,7 @@ class CycleGanTask(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self.optimizer(self.parameters())
-        schedule = LambdaLR(optimizer, lambda step: min(1.0, 2 * (1 - step / self.max_steps)))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return stepwise(LambdaLR(optimizer, lambda step: min(1.0, 2 * (1 - step / self.max_steps))))
 
 
 def _squared(x: Tensor) -> Tensor:

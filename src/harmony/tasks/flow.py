@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
 import lightning
-import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
-from torch.nn import Parameter
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from torchmetrics import MeanMetric
 
+from harmony.core import group
+from harmony.core.batch import Batch, draws
 from harmony.flows import ImageDensity
 from harmony.tasks.guided import Guidance
-
-Batch = dict[str, Tensor]
-PROCESS = 1 << 40  # apart: the seeds of the processes that train together
+from harmony.tasks.optimization import BuildOptimizer, falling
 
 
 class FlowTask(lightning.LightningModule):
@@ -34,30 +29,25 @@ class FlowTask(lightning.LightningModule):
         self,
         *,
         network: ImageDensity,
-        optimizer: Callable[[Iterable[Parameter]], Optimizer],
+        optimizer: BuildOptimizer,
         max_steps: int,
         guided: Guidance | None,
         compile: bool,
         seed: int,
     ) -> None:
         super().__init__()
-        self.density, self.optimizer, self.max_steps, self.guided, self.seed = (
-            network,
-            optimizer,
-            max_steps,
-            guided,
-            seed,
-        )
+        self.density, self.optimizer, self.max_steps = network, optimizer, max_steps
+        self.guided, self.seed = guided, seed
+        self.val_bpd, self.val_bpd_altered = MeanMetric(), MeanMetric()
         if compile:
             self.density.transform.compile()
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        draw = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
-        if self.guided is None:
-            bpd = self.density.bits_per_dim(batch["image"], draw).mean()
+        if self.guided is None:  # the noise of the whole batch, of which the flow takes its rows
+            bpd = self.density.bits_per_dim(batch["image"], draws(self.seed, self.global_step)).mean()
             self.log("flow/train_bpd", bpd, prog_bar=True, sync_dist=True)
             return bpd
-        draw.manual_seed(draw.initial_seed() + self.global_rank * PROCESS)
+        draw = draws(self.seed, self.global_step, group.rank())
         image, label = self.guided.training(batch["image"], batch["mask"], draw)
         bpd = self.density.bits_per_dim(image, draw)
         self.log("flow/train_bpd", bpd[label > 0].mean(), prog_bar=True, sync_dist=True)
@@ -66,14 +56,14 @@ class FlowTask(lightning.LightningModule):
     def validation_step(self, batch: Batch, index: int) -> None:
         """The bits per dimension of clean slices decides; of altered ones (guided) is for the record."""
         bpd = self.density.bits_per_dim(batch["image"])
-        self.log("flow/val_bpd", bpd.mean(), prog_bar=True, batch_size=len(bpd), on_epoch=True)
+        self.val_bpd.update(bpd.mean(), len(bpd))
+        self.log(self.monitor, self.val_bpd, prog_bar=True, on_epoch=True)
         if self.guided is not None:
             image, label = self.guided.validation(batch["image"], batch["mask"], index)
             if (label < 0).any():
                 altered = self.density.bits_per_dim(image[label < 0])
-                self.log("flow/val_bpd_altered", altered.mean(), batch_size=len(altered), on_epoch=True)
+                self.val_bpd_altered.update(altered.mean(), len(altered))
+                self.log("flow/val_bpd_altered", self.val_bpd_altered, on_epoch=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        optimizer = self.optimizer(self.density.parameters())
-        schedule = CosineAnnealingLR(optimizer, T_max=self.max_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return falling(self.optimizer(self.density.parameters()), self.max_steps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from harmony.core.batch import draws
 from harmony.data import CurveCorruption, candidate_negatives, forced_negatives
 
 
@@ -41,6 +42,5 @@ class Guidance:
     def validation(self, image: Tensor, mask: Tensor, index: int) -> tuple[Tensor, Tensor]:
         """Images and labels of validation batch `index`, the same every time."""
         forced = torch.arange(len(image)) % self.every == self.every - 1
-        generator = torch.Generator().manual_seed(index)
-        made = forced_negatives(image, mask, self.corruption, forced=forced, generator=generator)
+        made = forced_negatives(image, mask, self.corruption, forced=forced, generator=draws(0, index))
         return made.image, made.label

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
 import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
-from torch.nn import Parameter
-from torch.optim import Optimizer
+from torch import Generator, Tensor
 from torch.optim.lr_scheduler import StepLR
+from torchmetrics import MeanMetric
 
-from harmony.core import Stack
+from harmony.core import Stack, group
+from harmony.core.batch import Batch, draws
 from harmony.core.reference import Reference
 from harmony.data import Corruption
 from harmony.networks import Harmonizer
-from harmony.tasks.flow import PROCESS
-
-Batch = dict[str, Tensor]
+from harmony.tasks.optimization import BuildOptimizer, stepwise
 
 
 class HarmonizerTask(lightning.LightningModule):
@@ -38,7 +34,7 @@ class HarmonizerTask(lightning.LightningModule):
         *,
         network: Harmonizer,
         corruption: Corruption,
-        optimizer: Callable[[Iterable[Parameter]], Optimizer],
+        optimizer: BuildOptimizer,
         per_volume: bool,
         halve_every: int,
         seed: int,
@@ -47,22 +43,22 @@ class HarmonizerTask(lightning.LightningModule):
         super().__init__()
         self.harmonizer, self.corruption, self.optimizer = network, corruption, optimizer
         self.per_volume, self.halve_every, self.seed, self.reference = per_volume, halve_every, seed, reference
+        self.val_mse = MeanMetric()
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        mse = self.loss(batch, self.seed * 1_000_003 + self.global_step + self.global_rank * PROCESS)
+        mse = self.loss(batch, draws(self.seed, self.global_step, group.rank()))
         self.log("harmonizer/train_mse", mse, prog_bar=True, sync_dist=True)
         return mse
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        count = len(batch["image"])
-        self.log("harmonizer/val_mse", self.loss(batch, index), prog_bar=True, batch_size=count, on_epoch=True)
+        self.val_mse.update(self.loss(batch, draws(0, index)), len(batch["image"]))
+        self.log(self.monitor, self.val_mse, prog_bar=True, on_epoch=True)
 
-    def loss(self, batch: Batch, seed: int) -> Tensor:
+    def loss(self, batch: Batch, draw: Generator) -> Tensor:
         """255^2 mean over the brain of (alpha x + beta - truth)^2, x the corrupted slice; unclamped: gradients live."""
         truth, mask = batch["image"], batch["mask"]
-        generator = torch.Generator().manual_seed(seed)
         volume = batch["subject"].cpu() if self.per_volume else torch.arange(len(truth))
-        drawn = self.corruption.draw(batch["position"].cpu(), volume, generator)
+        drawn = self.corruption.draw(batch["position"].cpu(), volume, draw)
         x = self.corruption.replay(truth, mask, drawn)
         if self.harmonizer.context:
             base = self._matched(x, batch)
@@ -81,5 +77,4 @@ class HarmonizerTask(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self.optimizer(self.harmonizer.parameters())
-        schedule = StepLR(optimizer, self.halve_every, gamma=0.5)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return stepwise(StepLR(optimizer, self.halve_every, gamma=0.5))

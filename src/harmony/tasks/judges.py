@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import lightning
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Generator, Tensor
-from torch.nn import Parameter
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from torchmetrics import MeanAbsoluteError, MeanMetric
 
 from harmony.core import DataError
+from harmony.core.batch import Batch, draws, each
 from harmony.data import Corruption
 from harmony.metrics.labels import mean_dice
 from harmony.networks import AgeNet, AnySizeUNet
-
-Batch = dict[str, Tensor]
-BuildOptimizer = Callable[[Iterable[Parameter]], Optimizer]
+from harmony.tasks.optimization import BuildOptimizer, falling
 
 
 class SegmenterTask(lightning.LightningModule):
@@ -49,19 +47,21 @@ class SegmenterTask(lightning.LightningModule):
         super().__init__()
         self.network, self.optimizer, self.max_steps = network, optimizer, max_steps
         self.augment, self.mirror, self.shift, self.seed = dict(augment), mirror, shift, seed
+        self.val_dice_error = MeanMetric()
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        draw = Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
+        draw = draws(self.seed, self.global_step)
         batch = moved(batch, mirror=self.mirror, shift=self.shift, draw=draw)
         loss = segmentation_loss(self.network(self.seen(batch, draw)), labels_of(batch))
         self.log("segmenter/train_loss", loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        logits, truth = self.network(self.seen(batch, Generator().manual_seed(index))), labels_of(batch)
+        logits, truth = self.network(self.seen(batch, draws(0, index))), labels_of(batch)
         dice = mean_dice(truth.cpu(), logits.argmax(1).cpu(), classes=range(1, logits.shape[1]))
         if not math.isnan(dice):  # slices without any structure
-            self.log(self.monitor, 1 - dice, prog_bar=True, batch_size=len(truth), on_epoch=True)
+            self.val_dice_error.update(1 - dice, len(truth))
+            self.log(self.monitor, self.val_dice_error, prog_bar=True, on_epoch=True)
 
     def seen(self, batch: Batch, draw: Generator) -> Tensor:
         """What the network sees of the batch: each slice with corruptions of its own."""
@@ -73,6 +73,13 @@ class SegmenterTask(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         return falling(self.optimizer(self.network.parameters()), self.max_steps)
+
+
+class Ages(NamedTuple):
+    """Years, (V,) each: of V subjects."""
+
+    predicted: Tensor
+    true: Tensor
 
 
 class AgeTask(lightning.LightningModule):
@@ -89,28 +96,31 @@ class AgeTask(lightning.LightningModule):
         super().__init__()
         self.network, self.optimizer, self.max_steps = network, optimizer, max_steps
         self.mirror, self.shift, self.seed = mirror, shift, seed
+        self.val_mae = MeanAbsoluteError()
 
     def training_step(self, batch: Batch, _: int) -> Tensor | None:
-        draw = Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
-        error = self.errors(moved(batch, mirror=self.mirror, shift=self.shift, draw=draw))
-        if len(error) == 0:  # nobody's age is known: Lightning skips the step
+        draw = draws(self.seed, self.global_step)
+        ages = self.ages(moved(batch, mirror=self.mirror, shift=self.shift, draw=draw))
+        if len(ages.true) == 0:  # nobody's age is known: Lightning skips the step
             return None
-        self.log("age/train_mae", error.mean(), prog_bar=True)
-        return error.mean()
+        error = (ages.predicted - ages.true).abs().mean()
+        self.log("age/train_mae", error, prog_bar=True)
+        return error
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        error = self.errors(batch)
-        if len(error):
-            self.log(self.monitor, error.mean(), prog_bar=True, batch_size=len(error), on_epoch=True)
+        ages = self.ages(batch)
+        if len(ages.true):
+            self.val_mae.update(ages.predicted, ages.true)
+            self.log(self.monitor, self.val_mae, prog_bar=True, on_epoch=True)
 
-    def errors(self, batch: Batch) -> Tensor:
-        """(V,) |predicted - true age| of the V subjects of the batch whose age is known."""
+    def ages(self, batch: Batch) -> Ages:
+        """Of the subjects of the batch whose age is known."""
         known = batch["age"].isfinite()
         if not known.any():
-            return batch["age"][:0]
+            return Ages(batch["age"][:0], batch["age"][:0])
         _, volume = batch["subject"][known].unique(return_inverse=True)
         truth = torch.zeros(int(volume.max()) + 1).to(batch["age"]).index_copy(0, volume, batch["age"][known])
-        return (self.network(batch["image"][known], volume) - truth).abs()
+        return Ages(self.network(batch["image"][known], volume), truth)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         return falling(self.optimizer(self.network.parameters()), self.max_steps)
@@ -128,7 +138,7 @@ def moved(batch: Batch, *, mirror: bool, shift: int, draw: Generator) -> Batch:
     def move(x: Tensor) -> Tensor:
         return (x.flip(2) if turned else x).roll((rows, columns), (2, 3))
 
-    return {name: move(values) if values.dim() == 4 else values for name, values in batch.items()}
+    return each(batch, lambda values: move(values) if values.dim() == 4 else values)
 
 
 def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
@@ -139,11 +149,6 @@ def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:
     present = t.any(3).any(2).any(0)
     soft = (2 * both / sizes)[present].mean() if present.any() else torch.ones(()).to(logits)
     return F.cross_entropy(logits, truth) + 1 - soft
-
-
-def falling(optimizer: Optimizer, max_steps: int) -> OptimizerLRSchedulerConfig:
-    schedule = CosineAnnealingLR(optimizer, T_max=max_steps)
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def labels_of(batch: Batch) -> Tensor:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-
 import lightning
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
-from torch.nn import Parameter
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from torchmetrics import MeanMetric
 
+from harmony.core.batch import Batch
 from harmony.networks import Translator
-
-Batch = dict[str, Tensor]
+from harmony.tasks.optimization import BuildOptimizer, falling
 
 
 class PairedTask(lightning.LightningModule):
@@ -24,11 +20,10 @@ class PairedTask(lightning.LightningModule):
 
     monitor = "unet/val_error"
 
-    def __init__(
-        self, *, network: Translator, optimizer: Callable[[Iterable[Parameter]], Optimizer], max_steps: int
-    ) -> None:
+    def __init__(self, *, network: Translator, optimizer: BuildOptimizer, max_steps: int) -> None:
         super().__init__()
         self.network, self.optimizer, self.max_steps = network, optimizer, max_steps
+        self.val_error = MeanMetric()
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         error = self.error(batch)
@@ -36,8 +31,8 @@ class PairedTask(lightning.LightningModule):
         return error
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        count = len(batch["image"])
-        self.log(self.monitor, 255 * self.error(batch), prog_bar=True, batch_size=count, on_epoch=True)
+        self.val_error.update(255 * self.error(batch), len(batch["image"]))
+        self.log(self.monitor, self.val_error, prog_bar=True, on_epoch=True)
 
     def error(self, batch: Batch) -> Tensor:
         """A scalar, in units of the image."""
@@ -45,6 +40,4 @@ class PairedTask(lightning.LightningModule):
         return (output - batch["image"])[batch["mask"]].abs().mean()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        optimizer = self.optimizer(self.network.parameters())
-        schedule = CosineAnnealingLR(optimizer, T_max=self.max_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return falling(self.optimizer(self.network.parameters()), self.max_steps)

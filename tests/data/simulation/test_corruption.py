@@ -97,15 +97,6 @@ def test_slices_of_a_volume_share_parameters_wherever_they_stand_in_the_batch(co
     assert len(rows.unique(dim=0)) == 6
 
 
-@pytest.mark.parametrize("corruption", ALL)
-def test_as_a_monai_transform_it_follows_its_random_state(corruption):
-    image, mask = slices()
-    first, second = (corruption.set_random_state(3)(image, mask) for _ in range(2))
-    assert torch.equal(first, second)
-    assert not torch.equal(corruption(image, mask), first)
-    assert corruption(image[0], mask[0]).shape == image[0].shape
-
-
 # ---- curves -------------------------------------------------------------------------------------------------------
 
 

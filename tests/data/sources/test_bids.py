@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -63,8 +64,23 @@ def test_works_without_participants(root):
 def test_ages_as_tables_write_them(root):
     (root / "participants.tsv").write_text("participant_id\tage\nsub-A1\t89+\n")
     assert BidsFolder(root).scans()[0].age == 89
-    (root / "participants.tsv").write_text("participant_id\tage\nsub-A1\told\n")
-    with pytest.raises(DataError, match=r"'old' is not a number"):
+    for wrong in ("old", "-5", "inf", "nan+"):
+        (root / "participants.tsv").write_text(f"participant_id\tage\nsub-A1\t{wrong}\n")
+        with pytest.raises(DataError, match=rf"line 2: age '{re.escape(wrong)}' is not a number of at least 0"):
+            BidsFolder(root).scans()
+
+
+def test_people_as_tables_write_them(root):
+    (root / "participants.tsv").write_text("participant_id\tsex\nA1\tO\nC3\tMale\n")
+    assert [scan.sex for scan in BidsFolder(root).scans()] == [None, None, None, "M"]
+    (root / "participants.tsv").write_text("participant_id\tsex\nA1\tW\n")
+    with pytest.raises(DataError, match=r"line 2: sex 'W' is not one of"):
+        BidsFolder(root).scans()
+    (root / "participants.tsv").write_text("participant_id\tage\nA1\t31\nsub-A1\t77\n")
+    with pytest.raises(DataError, match=r"line 3: participant_id 'sub-A1' was already on line 2"):
+        BidsFolder(root).scans()
+    (root / "participants.tsv").write_text("subject\tage\nA1\t31\n")
+    with pytest.raises(DataError, match=r"'participant_id' is there 0 times"):
         BidsFolder(root).scans()
 
 

@@ -108,19 +108,6 @@ def test_oasis3_as_bids_with_participants(tmp_path):
     assert ages == [None, None, 62, None]  # one age for two sessions is the age of neither
 
 
-def test_oasis3_travelling_subjects(tmp_path):
-    root = miniatures.oasis_xnat(tmp_path)
-    pairs = Oasis3(root).travelling_pairs(100)
-    assert [(a.session, b.session) for a, b in pairs] == [("ses-d2430", "ses-d2500")]
-    turned = Oasis3(root, scanner="Biograph").travelling_pairs(100)
-    assert [(a.session, b.session) for a, b in turned] == [("ses-d2500", "ses-d2430")]
-    assert Oasis3(root, scanner=None).travelling_pairs(5000) == pairs  # the closest two, the earlier first
-    assert Oasis3(root).travelling_pairs(69) == []
-    assert len(Oasis3(root).travelling_pairs(70)) == 1
-    (root / "OAS30001_MR_d2500/anat1/NIFTI/sub-OAS30001_ses-d2500_T1w.json").unlink()
-    assert Oasis3(root).travelling_pairs(70) == []  # an unknown scanner is not another scanner
-
-
 def test_oasis3_mistakes(tmp_path):
     root = miniatures.oasis_xnat(tmp_path)
     with pytest.raises(DataError, match=r"'Prisma'.*Siemens Biograph_mMR, Siemens TrioTim"):

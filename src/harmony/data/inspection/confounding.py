@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 from scipy import stats
+from scipy.stats.contingency import association
 
 from harmony.core import Scan
 
@@ -46,19 +47,17 @@ def confounded(scans: Iterable[Scan]) -> Iterator[str]:
 def correlation_ratio(groups: list[np.ndarray]) -> tuple[float, float]:
     """eta^2 in [0, 1] and the p-value of the F-test that the groups have one mean; (0, 1) where nothing varies."""
     values = np.concatenate(groups)
-    total = float(((values - values.mean()) ** 2).sum())
-    if total == 0:
+    if np.ptp(values) == 0:
         return 0.0, 1.0
-    within = float(sum(((group - group.mean()) ** 2).sum() for group in groups))
-    if within == 0:
+    if all(np.ptp(group) == 0 for group in groups):
         return 1.0, 0.0
-    between, free = total - within, (len(groups) - 1, len(values) - len(groups))
-    return between / total, float(stats.f.sf((between / free[0]) / (within / free[1]), *free))
+    f, p = stats.f_oneway(*groups)
+    between, within = f * (len(groups) - 1), len(values) - len(groups)  # shares of the sum of squares, times one number
+    return float(between / (between + within)), float(p)
 
 
 def cramers_v(counts: np.ndarray) -> tuple[float, float]:
     """V in [0, 1] of a (sites, 2) table and the p-value of its chi^2 test; (0, 1) where one column is empty."""
     if (counts.sum(0) == 0).any():
         return 0.0, 1.0
-    chi2 = stats.chi2_contingency(counts, correction=False).statistic
-    return float(np.sqrt(chi2 / counts.sum())), float(stats.chi2_contingency(counts).pvalue)
+    return float(association(counts, method="cramer")), float(stats.chi2_contingency(counts).pvalue)

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
-from monai.transforms import Randomizable
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
@@ -22,19 +21,8 @@ Range = tuple[float, float]
 P = TypeVar("P")
 
 
-class Corruption(Randomizable, ABC, Generic[P]):
-    """`replay` of `draw`. Called as a MONAI random transform it draws from the state that `set_random_state` set."""
-
-    def __call__(
-        self, image: Tensor, mask: Tensor, position: Tensor | None = None, volume: Tensor | None = None
-    ) -> Tensor:
-        """image, mask: (B, 1, H, W) or (1, H, W). Without `volume` every slice gets parameters of its own."""
-        if image.dim() == 3:
-            return self(image[None], mask[None], position, volume)[0]
-        position = torch.full((len(image),), 0.5) if position is None else position
-        volume = torch.arange(len(image)) if volume is None else volume
-        generator = Generator().manual_seed(int(self.R.randint(2**31)))
-        return self.replay(image, mask, self.draw(position, volume, generator))
+class Corruption(ABC, Generic[P]):
+    """`replay` of `draw`."""
 
     @abstractmethod
     def draw(self, position: Tensor, volume: Tensor, generator: Generator) -> P:

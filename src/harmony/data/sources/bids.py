@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 
 from harmony.core import DataError, Scan
-from harmony.data.sources.folders import checked_root, companion
-from harmony.data.sources.tables import SEXES, UNKNOWN
+from harmony.data.sources.folders import checked_root, companion, path_or_none
+from harmony.data.sources.tables import BIDS_SEXES, Record, people_table
 
+HINT = "or delete it: ages and sexes are then unknown"
 NAME = re.compile(r"(?P<subject>sub-[A-Za-z0-9]+)(_(?P<session>ses-[A-Za-z0-9]+))?(_[a-z]+-[A-Za-z0-9]+)*")
 
 
@@ -31,13 +31,13 @@ class BidsFolder:
         lesions: str | None = None,
         suffix: str = "T1w",
     ) -> None:
-        self.root = None if root is None else Path(root).expanduser()
+        self.root = path_or_none(root)
         self.labels, self.mask, self.lesions, self.suffix = labels, mask, lesions, suffix
 
     def scans(self) -> list[Scan]:
         """All scans, ordered by name. Raises DataError for none, or more than one of a subject and session."""
         root = checked_root(self.root, "BIDS")
-        people = read_participants(root / "participants.tsv")
+        people = people_table(root / "participants.tsv", "participant_id", "sub-", hint=HINT)
         scans: dict[str, Scan] = {}
         for path in self._images(root):
             scan = self._scan(root, path, people)
@@ -57,21 +57,21 @@ class BidsFolder:
         ends = (f"_{self.suffix}.nii", f"_{self.suffix}.nii.gz")
         return sorted(path for folder in folders for path in folder.iterdir() if path.name.endswith(ends))
 
-    def _scan(self, root: Path, path: Path, people: dict[str, dict[str, str]]) -> Scan:
+    def _scan(self, root: Path, path: Path, people: dict[str, Record]) -> Scan:
         match = NAME.fullmatch(path.name.split(f"_{self.suffix}.nii")[0])
         if match is None or match["subject"] != path.relative_to(root).parts[0]:
             cure = "name it sub-X[_ses-Y]_T1w.nii.gz below sub-X[/ses-Y]/anat of data.root="
             raise DataError("not a BIDS file name", cure=cure, path=path)
         subject, session = match["subject"], match["session"]
-        row = people.get(subject, {})
+        who = people.get(subject)
         return Scan(
             path=path,
             subject=subject,
             session=session,
-            site=_text(row.get("site")),
-            scanner=_text(row.get("scanner")),
-            age=_age(row.get("age"), subject, root),
-            sex=SEXES.get((row.get("sex") or "").strip().lower()),
+            site=who.text("site") if who else None,
+            scanner=who.text("scanner") if who else None,
+            age=who.age("age") if who else None,
+            sex=who.sex("sex", codes=BIDS_SEXES) if who else None,
             mask=companion(root, self.mask, subject, session, "mask", needed=True),
             labels=companion(root, self.labels, subject, session, "labels", needed=False),
             lesions=companion(root, self.lesions, subject, session, "lesions", needed=False),
@@ -90,36 +90,3 @@ class BidsFolder:
         if self.lesions is not None and not any(scan.lesions for scan in scans):
             cure = "correct data.lesions=, or set data.lesions=null"
             raise DataError(f"no lesion mask matches {self.lesions!r}", cure=cure, path=root)
-
-
-def read_participants(path: Path) -> dict[str, dict[str, str]]:
-    """participants.tsv as subject (with `sub-`) -> column (lower case) -> text; empty where there is no such file."""
-    if not path.is_file():
-        return {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = [
-            {(k or "").strip().lower(): v or "" for k, v in row.items()} for row in csv.DictReader(file, delimiter="\t")
-        ]
-    if rows and "participant_id" not in rows[0]:
-        raise DataError(
-            "no column participant_id", cure="name the first column participant_id, tab-separated", path=path
-        )
-    return {"sub-" + row["participant_id"].strip().removeprefix("sub-"): row for row in rows}
-
-
-def _text(value: str | None) -> str | None:
-    return None if value is None or value.strip().lower() in UNKNOWN else value.strip()
-
-
-def _age(value: str | None, subject: str, root: Path) -> float | None:
-    """Years. `89+`, as de-identified tables write it, counts as 89."""
-    text = _text(value)
-    if text is None:
-        return None
-    try:
-        return float(text.removesuffix("+"))
-    except ValueError:
-        cure = "write years as a number, or n/a"
-        raise DataError(
-            f"age {text!r} is not a number", cure=cure, path=root / "participants.tsv", subject=subject
-        ) from None

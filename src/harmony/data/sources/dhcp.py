@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harmony.core import DataError, Scan
 from harmony.data.sources.folders import checked_root, image_in, one_each, path_or_none
-from harmony.data.sources.tables import Record, by_key, read_table
+from harmony.data.sources.tables import Record, people_table
 
 HINT = "copy the tables of the release into data.root="
 
@@ -21,7 +21,7 @@ class Dhcp:
 
     `Scan.age` is `scan_age`: **weeks** since the mother's last menstruation (postmenstrual age), not years.
     modality: the end of the image's name, "T1w", "T2w", or with a description: "desc-restore_T2w".
-    mask, labels: likewise, e.g. "desc-drawem9_dseg" (9 tissues and the outside, see `labels.NEONATAL_TISSUES`); None
+    mask, labels: likewise, e.g. "desc-drawem9_dseg" (9 tissues and the outside); None
     for none. An image without such a mask is an error; one without labels is not.
     """
 
@@ -41,10 +41,10 @@ class Dhcp:
     def scans(self) -> list[Scan]:
         """All scans, ordered by name. Raises DataError for none, a missing mask, a broken or repeated table row."""
         root = checked_root(self.root, "dHCP")
-        people = _rows(root / "participants.tsv", "participant_id", "sub-")
+        people = people_table(root / "participants.tsv", "participant_id", "sub-", hint=HINT)
         scans = []
         for folder in sorted(root.glob("sub-CC*")):
-            visits = _rows(folder / f"{folder.name}_sessions.tsv", "session_id", "ses-")
+            visits = people_table(folder / f"{folder.name}_sessions.tsv", "session_id", "ses-", hint=HINT)
             for anat in sorted(folder.glob("ses-*/anat")):
                 scan = self._scan(anat, folder.name, people.get(folder.name), visits.get(anat.parent.name))
                 scans += [scan] if scan else []
@@ -75,11 +75,3 @@ class Dhcp:
             mask=mask,
             labels=image_in(anat, stem + self.labels, subject=subject) if self.labels else None,
         )
-
-
-def _rows(path: Path, column: str, prefix: str) -> dict[str, Record]:
-    """Identifier (with prefix) -> row; empty where there is no such table: ages are then unknown."""
-    if not path.is_file():
-        return {}
-    found = by_key(read_table(path, needs=(column,), hint=HINT), column)
-    return {prefix + key.removeprefix(prefix): record for key, record in found.items()}

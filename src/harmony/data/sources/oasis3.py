@@ -7,12 +7,11 @@ import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations, groupby
 from pathlib import Path
 
 from harmony.core import DataError, Scan
 from harmony.data.sources.folders import NIFTI, checked_root, companion, natural, path_or_none
-from harmony.data.sources.tables import CODED_SEXES, SEXES, Record, by_key, read_table
+from harmony.data.sources.tables import CODED_SEXES, SEXES, Record, by_key, people_table, read_table
 
 log = logging.getLogger(__name__)
 XNAT = re.compile(r"(?P<subject>OAS3\d{4})_MR_d(?P<day>\d{4,5})")
@@ -80,28 +79,6 @@ class Oasis3:
             )
         return chosen
 
-    def travelling_pairs(self, window_days: int) -> list[tuple[Scan, Scan]]:
-        """The same subject on two scanners at most `window_days` apart: the closest two sessions per pair of scanners.
-
-        With `scanner` set, one of the two is of that scanner and comes first; else the earlier one does.
-        """
-        closest: dict[tuple[str, frozenset[str | None]], tuple[Scan, Scan]] = {}
-        known = sorted((scan for scan in self._all() if scan.scanner), key=lambda scan: (scan.subject, _day(scan)))
-        for subject, visits in groupby(known, key=lambda scan: scan.subject):
-            pairs = [pair for pair in combinations(visits, 2) if self._travelled(*pair)]
-            for first, second in sorted(pairs, key=_apart):
-                if _apart((first, second)) <= window_days:
-                    turn = self.scanner is not None and is_scanner(second, self.scanner)
-                    pair = (second, first) if turn else (first, second)
-                    closest.setdefault((subject, frozenset((first.scanner, second.scanner))), pair)
-        return list(closest.values())
-
-    def _travelled(self, first: Scan, second: Scan) -> bool:
-        """Two scanners; where there is a reference scanner, one of them is it."""
-        if self.scanner is None:
-            return first.scanner != second.scanner
-        return is_scanner(first, self.scanner) != is_scanner(second, self.scanner)
-
     def _all(self) -> list[Scan]:
         root = checked_root(self.root, "OASIS3")
         by_session, by_subject = self._tables(root)
@@ -146,11 +123,8 @@ class Oasis3:
         if self.demographics is not None:
             path = root / Path(self.demographics).expanduser()
             return by_session, by_key(read_table(path, needs=("oasisid",), hint=SHEETS), "oasisid")
-        if (root / "participants.tsv").is_file():
-            people = read_table(root / "participants.tsv", needs=("participant_id",), hint="")
-            by_subject = by_key(people, "participant_id")
-            return by_session, {key.removeprefix("sub-"): row for key, row in by_subject.items()}
-        return by_session, {}
+        by_subject = people_table(root / "participants.tsv", "participant_id", "sub-", hint=SHEETS)
+        return by_session, {name.removeprefix("sub-"): who for name, who in by_subject.items()}
 
 
 def is_scanner(scan: Scan, name: str) -> bool:
@@ -209,14 +183,6 @@ def _age(each: _Session, visit: Record | None, who: Record | None, *, only: bool
     if at_entry is not None:
         return round(at_entry + each.day / DAYS_PER_YEAR, 2)
     return who.age("age") if who and only else None
-
-
-def _apart(pair: tuple[Scan, Scan]) -> int:
-    return abs(_day(pair[1]) - _day(pair[0]))
-
-
-def _day(scan: Scan) -> int:
-    return int((scan.session or "ses-d0").removeprefix("ses-d"))
 
 
 def _plain(text: str) -> str:

@@ -12,6 +12,7 @@ from harmony.core import DataError
 
 UNKNOWN = {"", "n/a", "na", "nan", "none"}
 SEXES = {"f": "F", "female": "F", "m": "M", "male": "M"}
+BIDS_SEXES = SEXES | {"o": None, "other": None}  # its standard's third value: we compare the two
 CODED_SEXES = {"1": "M", "2": "F", "1.0": "M", "2.0": "F"}  # as ABIDE, IXI and OASIS-3 write it
 
 
@@ -50,7 +51,7 @@ class Record:
             raise self.error(f"age {text!r} is not a number of at least 0", "write a number, or n/a")
         return value
 
-    def sex(self, *columns: str, codes: Mapping[str, str] = SEXES) -> str | None:
+    def sex(self, *columns: str, codes: Mapping[str, str | None] = SEXES) -> str | None:
         text = self.text(*columns)
         if text is None:
             return None
@@ -96,11 +97,17 @@ def read_table(path: Path, *, needs: Sequence[str], hint: str) -> list[Record]:
     return records
 
 
-def by_key(records: Sequence[Record], column: str) -> dict[str, Record]:
-    """The records by the text of a column. Raises DataError where two rows have the same."""
+def people_table(path: Path, column: str, prefix: str, *, hint: str) -> dict[str, Record]:
+    """The rows by identifier (with its prefix); empty where there is no such table: ages are then unknown."""
+    return by_key(read_table(path, needs=(column,), hint=hint), column, prefix) if path.is_file() else {}
+
+
+def by_key(records: Sequence[Record], column: str, prefix: str = "") -> dict[str, Record]:
+    """The records by the text of a column, with or without `prefix` in the table. Raises DataError where two rows have
+    the same."""
     found: dict[str, Record] = {}
     for record in records:
-        key = record.needed(column)
+        key = prefix + record.needed(column).removeprefix(prefix)
         if key in found:
             raise record.error(f"{column} {key!r} was already on line {found[key].line}", "keep one line of the two")
         found[key] = record

@@ -25,19 +25,6 @@ STRUCTURES = (
     "accumbens",
     "ventral diencephalon",
 )
-# The tissue labels of the developing-brain pipeline (drawem9), with their own codes.
-NEONATAL_TISSUES = (
-    "outside the brain",
-    "cerebrospinal fluid",
-    "cortical grey matter",
-    "white matter",
-    "background",
-    "ventricles",
-    "cerebellum",
-    "deep grey matter",
-    "brain stem",
-    "hippocampus and amygdala",
-)
 
 _FREESURFER: dict[str, list[int]] = {
     # the choroid plexus, the inferior horn and the fifth ventricle lie within the lateral ventricles

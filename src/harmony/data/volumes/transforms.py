@@ -31,13 +31,6 @@ class LowPass(Transform):
         return MetaTensor(torch.from_numpy(smooth)[None], affine=image.affine)
 
 
-class Foreground(Transform):
-    """Brain mask of a skull-stripped image: the largest connected part of image > 0, with its holes filled. Bool."""
-
-    def __call__(self, image: MetaTensor) -> MetaTensor:
-        return MetaTensor(torch.from_numpy(foreground(image[0].numpy()))[None], affine=image.affine)
-
-
 class RobustScale(Transform):
     """Divide by the percentile of the intensities inside the mask, clip to [0, 1], zero outside."""
 

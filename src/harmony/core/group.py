@@ -1,11 +1,13 @@
-"""Batch statistics over all processes that train together (DDP): what a network computes is what one process would."""
+"""Processes that train together (DDP): what they compute is what one process would.
+
+Each holds every `world`-th row of a batch, beginning with its rank.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed import _functional_collectives as collectives
 
 
 def in_group() -> bool:
@@ -13,25 +15,45 @@ def in_group() -> bool:
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
-class _Total(torch.autograd.Function):
-    """y = sum over the processes of x; every process's y depends on every x, so dx = sum over the processes of dy."""
+def rank() -> int:
+    """This process's number in its group; 0 alone."""
+    return distributed.get_rank() if in_group() else 0
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        y = x.clone()
-        distributed.all_reduce(y)
-        return y
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        dx = gradients[0].clone()
-        distributed.all_reduce(dx)
-        return dx
+def share() -> slice:
+    """Which rows of a whole batch are this process's."""
+    return slice(rank(), None, distributed.get_world_size()) if in_group() else slice(None)
+
+
+def rows_of_batch(rows: int) -> tuple[int, slice]:
+    """For a batch of which this process holds `rows`: how many rows all hold, and which of them are this process's."""
+    return rows * (distributed.get_world_size() if in_group() else 1), share()
 
 
 def total(x: Tensor) -> Tensor:
-    """The sum of x over all processes, with its gradient."""
-    return _Total.apply(x)
+    """The sum of x over all processes, with its gradient: every process's sum depends on every x."""
+    # `torch.distributed.nn.functional.all_reduce` is deprecated in favour of this one, and fails under torch.compile.
+    everybody = distributed.group.WORLD
+    assert everybody is not None
+    return collectives.wait_tensor(collectives.all_reduce(x, "sum", everybody))
+
+
+def greatest(number: int, device: torch.device) -> int:
+    """The largest of the processes' numbers."""
+    if not in_group():
+        return number
+    everywhere = torch.tensor(number, device=device)
+    distributed.all_reduce(everywhere, distributed.ReduceOp.MAX)
+    return int(everywhere)
+
+
+def global_moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """(C, N) of this process -> mean (C,) and unbiased deviation (C,) over the values of all processes."""
+    if not in_group():
+        return values.mean(1), values.std(1)
+    count = total(values.new_tensor(values.shape[1]))
+    mean = total(values.sum(1)) / count
+    return mean, (total((values - mean[:, None]).square().sum(1)) / (count - 1)).sqrt()
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
@@ -69,20 +91,3 @@ def share_batch_statistics(module: nn.Module) -> None:
             setattr(module, name, shared)
         else:
             share_batch_statistics(child)
-
-
-def global_moments(values: Tensor) -> tuple[Tensor, Tensor]:
-    """(C, N) of this process -> mean (C,) and unbiased deviation (C,) over the values of all processes."""
-    if not in_group():
-        return values.mean(1), values.std(1)
-    count = total(values.new_tensor(values.shape[1]))
-    mean = total(values.sum(1)) / count
-    return mean, (total((values - mean[:, None]).square().sum(1)) / (count - 1)).sqrt()
-
-
-def rows_of_batch(rows: int) -> tuple[int, slice]:
-    """For a batch of which this process holds `rows`: how many rows all hold, and which of them are this process's."""
-    if not in_group():
-        return rows, slice(None)
-    world = distributed.get_world_size()
-    return rows * world, slice(distributed.get_rank(), None, world)
