@@ -16,6 +16,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from harmony.data.volumes.transforms import robust_maximum
+
 GREY_LEVELS = 255
 Range = tuple[float, float]
 P = TypeVar("P")
@@ -217,7 +219,7 @@ class BroadCorruption(Corruption[Scanner]):
         x = x.clone()
         for index in volume.unique():
             own = (volume == index).to(x.device)
-            before, after = (_percentile(v[own][mask[own]], self.percentile) for v in (image, x))
+            before, after = (robust_maximum(v[own], mask[own], self.percentile) for v in (image, x))
             x[own] *= before / after if after > 0 else 1.0
         return x
 
@@ -270,13 +272,6 @@ def rician_noise(image: Tensor, sigma: Tensor, seed: Tensor) -> Tensor:
     noise = torch.stack([torch.randn(size, generator=Generator().manual_seed(int(s))) for s in seed]).to(image)
     real, imaginary = (noise * per_image(sigma)).split(1, dim=1)
     return torch.hypot(image + real, imaginary)
-
-
-def _percentile(values: Tensor, percent: float) -> float:
-    """The nearest value below; 0 of nothing."""
-    if len(values) == 0:
-        return 0.0
-    return float(values.kthvalue(max(1, math.ceil(percent / 100 * len(values)))).values)
 
 
 def _groups(volume: Tensor) -> Tensor:

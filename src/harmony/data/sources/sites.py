@@ -29,7 +29,6 @@ from harmony.data.sources.template import AtlasSubject, Template, person
 from harmony.data.volumes.transforms import RobustScale
 
 VERSION = 1  # raise it when the same parameters give other voxels
-PERCENTILE = 99.5  # of the brain: what is brighter saturates
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,9 @@ class SimulatedSites:
     curve of the grey level). The scanner's contrast and shading come from (seed, site) and are the same in every scan;
     each scan has noise of its own, and strengths off by exp(variation * N(0, 1)).
     travelling: the same people at every site; else each site has its own. Visit k of a site has the same voxels
-    whatever the number of subjects and sites. Labels (0 background, 1 CSF, 2 grey matter, 3 white matter) and ages are
-    the anatomy's own: sulci and ventricles widen with age.
+    whatever the number of subjects and sites. percentile: of the brain, what is brighter saturates. Labels
+    (0 background, 1 CSF, 2 grey matter, 3 white matter) and ages are the anatomy's own: sulci and ventricles widen with
+    age.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class SimulatedSites:
         subjects: int,
         seed: int,
         resolution: int,
+        percentile: float,
     ) -> None:
         unknown = [site for site in sites or () if site not in scanners]
         unfit = [site for site in scanners if not (site.isascii() and site.isalnum())]
@@ -73,7 +74,7 @@ class SimulatedSites:
         self.sites = list(scanners if sites is None else sites)
         self.scanners = {site: dict(strengths) for site, strengths in scanners.items()}
         self.variation, self.travelling = variation, travelling
-        self.subjects, self.seed, self.resolution = subjects, seed, resolution
+        self.subjects, self.seed, self.resolution, self.percentile = subjects, seed, resolution, percentile
 
     def scans(self) -> list[Scan]:
         """The scans by site and subject; those that are not there yet are made first. Session and site are the same."""
@@ -101,7 +102,8 @@ class SimulatedSites:
 
     def _root(self, site: str) -> Path:
         """What decides the voxels is in the name: other settings are another folder."""
-        settings = {"strengths": self.scanners[site], "variation": self.variation, "travelling": self.travelling}
+        settings = {"strengths": self.scanners[site], "variation": self.variation, "percentile": self.percentile}
+        settings["travelling"] = self.travelling
         return self.folder / f"{site}-{fingerprint(settings)}"
 
     def _files(self, site: str, visit: Visit) -> tuple[Path, Path]:
@@ -123,9 +125,9 @@ class SimulatedSites:
             kind: strength * float(np.exp(self.variation * rng.normal()))
             for kind, strength in self.scanners[site].items()
         }
-        scanner = query_scanner(site, kind="mix", strength=strengths, seed=self.seed, percentile=PERCENTILE)
+        scanner = query_scanner(site, kind="mix", strength=strengths, seed=self.seed, percentile=self.percentile)
         labels = torch.from_numpy(subject.labels.astype(np.int16))
-        image, scale = RobustScale(PERCENTILE)(torch.from_numpy(subject.image.astype(np.float32)), labels > 0)
+        image, scale = RobustScale(self.percentile)(torch.from_numpy(subject.image.astype(np.float32)), labels > 0)
         scan = Scan(Path(), visit.name, session=f"ses-{site}")
         made = scanner(Volume(scan, image, labels > 0, labels, subject.affine, scale))
         level = 600 * np.exp(rng.normal(0, 0.2))  # the arbitrary unit of a T1 image

@@ -46,8 +46,9 @@ class RobustScale(Transform):
 
 
 def robust_maximum(image: Tensor, mask: Tensor, percentile: float) -> float:
-    """The intensity below which `percentile` % of the voxels inside the mask lie; 0 for an empty mask."""
-    inside = image[mask]
+    """The intensity below which `percentile` % of the voxels inside the mask lie, linear between two voxels; 0 for an
+    empty mask."""
+    inside = image[mask].float().cpu()  # torch's own quantile refuses more than 2^24 values
     return float(np.percentile(inside.numpy(), percentile)) if len(inside) else 0.0
 
 
