@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from flow_cases import SETTINGS, flow
+from flow_cases import FLOWS
 from nflows.transforms import IdentityTransform
 
-from harmony.flows import ImageDensity, spline_flow
+from harmony.flows import ImageDensity
 from harmony.flows.dequantization import Dequantization, Dequantized
 
 
@@ -25,25 +25,6 @@ def test_bits_per_dim_of_the_identity(bits, value):
     torch.testing.assert_close(
         identity(bits).log_prob(image), torch.full((2,), -expected * 24 * math.log(2)), atol=0.1, rtol=0
     )
-
-
-def test_log_prob_is_the_encoded_one_at_bin_centres(monkeypatch):
-    density, image = flow("2 levels, wide")
-    image = (image * 255).round() / 255
-    monkeypatch.setattr("harmony.flows.density.draw_noise", lambda shape, like, _: torch.full(shape, 0.5).to(like))
-    z, logabsdet = density.encode(image)
-    base = torch.distributions.Normal(0, 1).log_prob(z).flatten(1).sum(1)
-    # One grey level is 1 / 255 of the image's range.
-    expected = base + logabsdet - image[0].numel() * math.log(255)
-    torch.testing.assert_close(density.log_prob(image), expected)
-
-
-def test_value_does_not_depend_on_the_batch():
-    density, image = flow("3 levels")
-    together = density.bits_per_dim(image)
-    torch.testing.assert_close(density.bits_per_dim(image.flip(0)).flip(0), together)
-    torch.testing.assert_close(torch.cat([density.bits_per_dim(one[None]) for one in image]), together)
-    torch.testing.assert_close(density.bits_per_dim(image), together, atol=0, rtol=0)
 
 
 def test_seed_and_generator_choose_the_noise():
@@ -84,27 +65,9 @@ def test_float32_and_float64_see_the_same_noise():
     torch.testing.assert_close(low.double(), high, rtol=1e-6, atol=0)
 
 
-def test_autocast_leaves_the_flow_alone():
-    density, image = flow("2 levels, wide")
-    density, image = density.float(), image.float()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = density.encode(image).z
-    assert torch.equal(inside, density.encode(image).z)
-
-
-def test_samples_are_images_and_temperature_zero_is_the_mode():
-    density, _ = flow("2 levels, wide")
-    sample = density.sample(3, 8, 12, 1.0, torch.Generator().manual_seed(0))
-    assert sample.shape == (3, 1, 8, 12)
-    assert sample.min() >= 0
-    assert sample.max() <= 1
-    cold = density.sample(2, 8, 12, 0.0, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(cold, density.decode(torch.zeros_like(cold)).clamp(0, 1))
-
-
 @pytest.mark.parametrize("call", ["encode", "decode", "log_prob", "bits_per_dim"])
 def test_a_size_that_does_not_fit_is_refused_with_a_cure(call):
-    density = spline_flow(levels=3, **SETTINGS)
+    density = FLOWS["splines, 3 levels"].new()
     with pytest.raises(ValueError, match=r"divisible by 8, got 12x16: pad the slices to 16x16"):
         getattr(density, call)(torch.rand(1, 1, 12, 16))
     with pytest.raises(ValueError, match=r"expected \(B, 1, H, W\)"):
@@ -128,6 +91,21 @@ class SquaredNoise(Dequantization):
 
     def forward(self, image, noise):
         return Dequantized(noise**2, -(2 * noise).log().flatten(1).sum(1))
+
+
+class Dear(Dequantization):
+    """Uniform noise at a price."""
+
+    def forward(self, image, noise):
+        return Dequantized(noise, torch.arange(1.0, len(image) + 1))
+
+
+def test_the_noise_is_paid_for():
+    image = torch.rand(3, 1, 8, 8)
+    free, dear = (ImageDensity(IdentityTransform(), levels=1, bits=8, seed=0, dequantization=d) for d in (None, Dear()))
+    torch.testing.assert_close(
+        free.log_prob(image) - dear.log_prob(image), torch.tensor([1.0, 2.0, 3.0]), atol=1e-3, rtol=0
+    )
 
 
 def test_any_dequantization_gives_the_same_probability_on_average():

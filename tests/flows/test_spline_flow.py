@@ -1,32 +1,26 @@
-"""The paper's architecture: its size, its equality with a stock nflows build, its way through a checkpoint."""
+"""What only the spline flow has: its equality with a stock nflows build, its way through a checkpoint, its layers."""
 
 import io
 
 import pytest
 import torch
-from flow_cases import FLOWS, SETTINGS, flow, trained
+from flow_cases import FLOWS, flow
 from nflows.transforms import RandomPermutation
 from stock_flow import stock_flow
 
 from harmony.flows import spline_flow
 from harmony.flows.layers import ActNorm, InvertibleConv1x1
 
-PAPER = {**SETTINGS, "levels": 4, "steps": 7, "hidden_channels": 96, "blocks": 3, "bins": 8, "bits": 12}
+WIDE = "splines, 2 levels, wide"
+SPLINES = [name for name, case in FLOWS.items() if case.build is spline_flow]
 
 
-def test_paper_size():
-    with torch.device("meta"):
-        density = spline_flow(**PAPER)
-    assert sum(p.numel() for p in density.parameters()) == 14_486_534
-
-
-@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("name", SPLINES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
 def test_same_numbers_as_stock_nflows(name, dtype, tolerance):
     density, image = flow(name)
     density, image = density.to(dtype), image.to(dtype)
-    levels, height, width = FLOWS[name]
-    stock = stock_flow(density, height, width, **{**SETTINGS, "levels": levels})
+    stock = stock_flow(density, *image.shape[2:], **FLOWS[name].settings)
     ours, theirs = density.encode(image), stock.encode(image)
     close = {"atol": tolerance, "rtol": tolerance}
     torch.testing.assert_close(ours.z, theirs.z, **close)
@@ -37,8 +31,8 @@ def test_same_numbers_as_stock_nflows(name, dtype, tolerance):
 
 
 def test_training_gives_the_gradients_and_statistics_of_stock_nflows():
-    density, image = flow("2 levels, wide")
-    stock = stock_flow(density, 4, 8, **{**SETTINGS, "levels": 2})
+    density, image = flow(WIDE)
+    stock = stock_flow(density, 4, 8, **FLOWS[WIDE].settings)
     for one in (density, stock):
         one.train()
         one.bits_per_dim(image, torch.Generator().manual_seed(0)).mean().backward()
@@ -50,13 +44,13 @@ def test_training_gives_the_gradients_and_statistics_of_stock_nflows():
 
 def test_checkpoint_keeps_what_the_first_batch_taught():
     torch.manual_seed(0)
-    density, image = spline_flow(levels=2, **SETTINGS), torch.rand(4, 1, 8, 8)
+    density, image = FLOWS[WIDE].new(), torch.rand(4, 1, 8, 8)
     density.bits_per_dim(image)  # in training: sets every ActNorm
     file = io.BytesIO()
     torch.save(density.state_dict(), file)
     file.seek(0)
     torch.manual_seed(1)
-    twin = spline_flow(levels=2, **SETTINGS)
+    twin = FLOWS[WIDE].new()
     twin.load_state_dict(torch.load(file, weights_only=True))
     assert all(layer.initialized for layer in twin.modules() if isinstance(layer, ActNorm))
     before = [p.clone() for p in twin.parameters()]
@@ -85,21 +79,3 @@ def test_one_by_one_convolution_starts_as_its_permutation():
     conv, x = InvertibleConv1x1(6), torch.randn(2, 6, 3, 3)
     assert isinstance(conv.permutation, RandomPermutation)
     torch.testing.assert_close(conv(x)[0], conv.permutation(x)[0])
-
-
-def test_bfloat16_conditioners_stay_close():
-    density, image = flow("3 levels")
-    fast = spline_flow(levels=3, **SETTINGS, conditioner_dtype="bfloat16")
-    fast.load_state_dict(density.state_dict())
-    fast, density, image = fast.float().eval(), density.float(), image.float()
-    exact, rough = density.bits_per_dim(image), fast.bits_per_dim(image)
-    assert fast.encode(image).z.dtype == torch.float32
-    assert not torch.equal(exact, rough)
-    torch.testing.assert_close(exact, rough, atol=0.05, rtol=0)
-
-
-def test_any_size_with_one_set_of_weights():
-    density = trained(spline_flow(levels=2, **SETTINGS), 0)
-    for height, width in [(4, 4), (12, 20), (16, 4)]:
-        image = torch.rand(1, 1, height, width, dtype=torch.float64)
-        torch.testing.assert_close(density.decode(density.encode(image).z), image, atol=1e-8, rtol=0)

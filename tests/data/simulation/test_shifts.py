@@ -11,6 +11,7 @@ from phantoms import volume_of
 
 from harmony.core import DataError
 from harmony.data import query_scanner
+from harmony.data.simulation.shifts import FIELDS
 
 MIX = {"tissue": 0.08, "bias": 0.2, "blur": 3.0, "noise": 0.035}
 SHIFTS = {"exp": None, "log": None, "gamma": 0.7, "tissue": 0.08, "bias": 0.2, "blur": 4.0, "noise": 0.05, "mix": MIX}
@@ -129,6 +130,33 @@ def test_blur_keeps_a_flat_brain_flat_to_its_edge():
     flat = replace(volume, image=torch.where(volume.mask, 0.5, 0.0))
     out = scanner("blur", 6.0)(flat).image
     assert torch.allclose(out[volume.mask], torch.tensor(1.0), atol=1e-5)
+
+
+def test_blur_is_a_gaussian_of_so_many_millimetres_along_every_axis():
+    """A point in a brain that fills everything; voxels of 1, 2 and 4 mm."""
+    shape = (41, 31, 21)
+    image = torch.zeros(shape)
+    image[20, 15, 10] = 1
+    about = {"image": image, "mask": torch.ones(shape, dtype=torch.bool), "labels": None}
+    volume = replace(volume_of(), **about, affine=np.diag([1.0, 2.0, 4.0, 1.0]))
+    out = scanner("blur", 6.0, percentile=100.0)(volume).image
+    sigma = 6.0 / np.sqrt(8 * np.log(2))
+    for steps, mm in (((4, 0, 0), 4), ((0, 2, 0), 4), ((0, 0, 1), 4), ((2, 1, 1), np.sqrt(4 + 4 + 16))):
+        place = tuple(np.add((20, 15, 10), steps))
+        assert out[place].item() == pytest.approx(np.exp(-(mm**2) / (2 * sigma**2)), rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_tissue_gains_have_logs_of_mean_zero_and_the_given_deviation(seed):
+    """Three blocks of one tissue each, wide against the smoothing of their borders; before the scale is applied."""
+    labels = torch.ones(10, 10, 60, dtype=torch.int16)
+    labels[..., 20:40], labels[..., 40:] = 2, 3
+    about = {"image": torch.full(labels.shape, 0.5), "mask": labels > 0, "labels": labels}
+    volume = replace(volume_of(), **about)
+    out = FIELDS["tissue"](volume.image, volume, 0.3, np.random.default_rng(seed))
+    logs = np.log([out[5, 5, place].item() / 0.5 for place in (10, 30, 50)])
+    assert logs.mean() == pytest.approx(0, abs=1e-4)
+    assert logs.std() == pytest.approx(0.3, rel=1e-3)
 
 
 def test_tissue_shift_is_not_one_curve_and_needs_tissue_labels():

@@ -17,7 +17,14 @@ SCANNERS = {
 
 
 def site(folder, *sites, subjects=3, **other):
-    settings = {"scanners": SCANNERS, "variation": 0.15, "travelling": True, "seed": 2, "resolution": 4, "percentile": 99.5} | other
+    settings = {
+        "scanners": SCANNERS,
+        "variation": 0.15,
+        "travelling": True,
+        "seed": 2,
+        "resolution": 4,
+        "percentile": 99.5,
+    } | other
     return SimulatedSites(folder, sites=sites or None, subjects=subjects, **settings)
 
 

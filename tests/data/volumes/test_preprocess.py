@@ -114,6 +114,40 @@ def test_a_finer_file_is_low_passed_before_it_is_thinned_out():
     assert LowPass(1.15)(fine) is fine
 
 
+def test_the_low_pass_makes_a_voxel_as_wide_as_the_new_one():
+    """FWHM^2 = new^2 - native^2 along each axis, here of 0.5, 1 and 2 mm; none where the grid does not get coarser."""
+    point = torch.zeros(1, 61, 31, 15)
+    point[0, 30, 15, 7] = 1
+    fine = MetaTensor(point, affine=torch.diag(torch.tensor([0.5, 1.0, 2.0, 1.0], dtype=torch.float64)))
+    smooth = LowPass(2.0)(fine)[0]
+    centre = smooth[30, 15, 7].item()
+    for place, native, steps in (((34, 15, 7), 0.5, 4), ((30, 17, 7), 1.0, 2)):
+        sigma = np.sqrt(2.0**2 - native**2) / np.sqrt(8 * np.log(2))
+        expected = np.exp(-((steps * native) ** 2) / (2 * sigma**2))
+        assert smooth[place].item() / centre == pytest.approx(expected, rel=1e-3)
+    assert smooth[30, 15, 6] == smooth[30, 15, 8] == 0
+
+
+def test_a_negative_voxel_does_not_darken_its_neighbours(tmp_path):
+    """On a grid of 3 mm, new voxels are means of old ones."""
+    data, _ = phantom()
+    full, volumes = save(tmp_path / "m.nii.gz", data > 0, dtype=np.uint8), []
+    for level in (0, -5000):
+        data[15, 18, 14] = level
+        scan = Scan(path=save(tmp_path / f"{level}.nii.gz", data), subject="s", mask=full)
+        volumes.append(preprocess(spacing=3.0, size=(24, 24))(scan))
+    assert torch.equal(volumes[0].image, volumes[1].image)
+    assert volumes[0].scale == volumes[1].scale
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 31), (40, 35)])
+def test_the_brain_is_in_the_middle_of_the_slice(size, tmp_path):
+    """As much room before it as behind it, or one pixel more before it."""
+    where = preprocess(size=size)(scan_of(tmp_path)).mask.nonzero()
+    low, high = where.amin(0)[1:], where.amax(0)[1:]
+    assert set((low - (torch.tensor(size) - 1 - high)).tolist()) <= {0, 1}
+
+
 def test_preprocessing_low_passes_when_it_shrinks(tmp_path):
     data, _ = phantom()
     board = np.where(data > 0, 100 + 100 * (np.indices(SHAPE).sum(0) % 2), 0)
