@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from harmony.core import REFERENCE, DataError, Row
-from harmony.downstream import FeatureComBat
+from harmony.judges import FeatureComBat
 
 RNG = np.random.default_rng(0)
 AGES = RNG.uniform(20, 80, 30)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harmony.core import Stack
-from harmony.downstream import Segmentation, Tent, Truth, entropy
+from harmony.judges import Segmentation, Tent, Truth, entropy
 from harmony.networks import segmentation_unet
 
 STRUCTURES = {"csf": 1, "gm": 2}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harmony.core import Stack
-from harmony.downstream import SiteProbe
+from harmony.judges import SiteProbe
 
 
 def probe(**changes):

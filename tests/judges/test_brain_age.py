@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from harmony.core import Stack
-from harmony.downstream import BrainAge, Truth
+from harmony.judges import BrainAge, Truth
 from harmony.networks import AgeNet
 
 

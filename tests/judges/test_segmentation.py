@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from harmony.core import DataError, Scan, Stack, Volume
-from harmony.downstream import Segmentation, Truth, entropy
+from harmony.judges import Segmentation, Truth, entropy
 
 STRUCTURES = {"csf": 1, "gm": 2}
 SPACING = (4.0, 1.0, 2.0)
