@@ -80,8 +80,9 @@ class Case:
         lesions = white = None
         if query.lesions is not None:
             lesions = query.lesions[index]
-            ring = {"spacing": spacing, "ring_mm": cut.lesion_ring}
-            white = torch.from_numpy(white_surroundings(stack.image[:, 0], lesions, stack.mask[:, 0], **ring))
+            image, brain = stack.image[:, 0], stack.mask[:, 0]
+            around = white_surroundings(image, lesions, brain, spacing=spacing, ring_mm=cut.lesion_ring)
+            white = torch.from_numpy(around)
         age = known.scan.age if query.scan.age is None else query.scan.age
         labels = None if known.labels is None else known.labels[index]
         return ScoredSlices(
