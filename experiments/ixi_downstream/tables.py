@@ -9,7 +9,7 @@ from statistics import fmean
 
 from harmony.core import REFERENCE, read_rows
 from harmony.core.vocabulary import describe
-from harmony.downstream import FeatureComBat
+from harmony.judges import FeatureComBat
 from harmony.reports import result_table
 
 METRICS = ("psnr", "dice", "hd95", "iou", "age_error", "site_frozen", "site_retrained")

@@ -6,32 +6,28 @@ import json
 import resource
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 
 from harmony import __version__, app
-from harmony.core import CheckpointError, ConfigError, DataError, Scan, Stack, interrupts
-from harmony.core.model_card import ModelCard, sha256
-from harmony.core.reference import Reference
-from harmony.core.runs import fingerprint
-from harmony.data import BidsFolder, Derivatives, Preprocess, read_nifti, single_scan, watched
-from harmony.flows import ImageDensity
-from harmony.methods import AdaptiveMethod, Method
+from harmony.core import ConfigError, DataError, Scan, Stack, interrupts
+from harmony.core.machine import device
+from harmony.core.model_card import sha256
+from harmony.core.runs import fingerprint, without_words
+from harmony.data import BidsFolder, Derivatives, read_nifti, single_scan, watched
+from harmony.evaluation import mean_bits_per_dim
+from harmony.methods import AdaptiveMethod
 from harmony.reports import QualityEntry, before_after_figure, quality_page
 
 
 def harmonize(cfg: DictConfig) -> None:
     """Every scan of the input into the output folder, one at a time; a scan that is done is left alone."""
     scans = find_scans(cfg)
-    run = Path(cfg.model).expanduser()
-    card = ModelCard.load(run)
-    worker = Worker(
-        cfg, card, Derivatives(Path(cfg.output).expanduser()), *load(cfg, run, card), weights_used(cfg, run, card)
-    )
+    worker = Worker(cfg, app.load_applied(cfg), Derivatives(Path(cfg.output).expanduser()))
     worker.output.describe(version=__version__, source=Path(cfg.input).resolve())
     bad: list[str] = []
     for scan in watched(scans, "harmonizing"):
@@ -53,53 +49,44 @@ def harmonize(cfg: DictConfig) -> None:
         sys.exit(1)
 
 
+@dataclass
 class Worker:
-    """What harmonizes one scan after the other."""
+    """What harmonizes one scan after the other; how many it made, and how many were there."""
 
-    def __init__(
-        self,
-        cfg: DictConfig,
-        card: ModelCard,
-        output: Derivatives,
-        method: Method,
-        density: ImageDensity,
-        weights: str,
-    ) -> None:
-        self.cfg, self.card, self.output, self.method, self.density = cfg, card, output, method, density
-        self.weights = weights
-        settings = {key: value for key, value in card.preprocess.items() if key not in ("orientation", "version")}
-        self.preprocess = Preprocess(**settings)
-        if self.preprocess.settings()["version"] != card.preprocess["version"]:
-            raise CheckpointError(f"{cfg.model}: made with another version of the preprocessing -> train it again")
-        self.made = self.kept = 0
+    cfg: DictConfig
+    applied: app.Applied
+    output: Derivatives
+    made: int = 0
+    kept: int = 0
 
     def one(self, scan: Scan) -> None:
         """Harmonize, write image, sidecar and figure. Raises DataError for a scan that cannot be used."""
+        cfg, preprocess, density = self.cfg, self.applied.preprocess, self.applied.density
         made_from = self.made_from(scan)
         done = self.output.provenance(scan)
-        if self.cfg.skip_done and done is not None and done.get("MadeFrom") == made_from:
+        if cfg.skip_done and done is not None and done.get("MadeFrom") == made_from:
             self.kept += 1
             return
         begin = time.perf_counter()
         native = read_nifti(scan.path, subject=scan.subject)
-        volume = self.preprocess(scan)
+        volume = preprocess(scan)
         stack = volume.stack(volume.select(None, 1))
         image, iterations = self.apply(stack)
-        data = self.preprocess.restore(volume, image[:, 0], native)
-        if not self.cfg.original_scale:
+        data = preprocess.restore(volume, image[:, 0], native)
+        if not cfg.original_scale:
             data = data / volume.scale
-        before, after = self.bits_per_dim(stack.image), self.bits_per_dim(image)
+        before, after = (round(mean_bits_per_dim(density, each), 4) for each in (stack.image, image))
         provenance = {
             "Sources": [scan.path.name],
             "SkullStripped": True,
             "MadeFrom": made_from,
-            "Method": self.cfg.method_name,
-            "MethodSettings": app.plain(self.cfg.method),
-            "Model": self.card.name,
-            "Reference": self.card.reference,
+            "Method": cfg.method_name,
+            "MethodSettings": without_words(app.plain(cfg.method)),
+            "Model": self.applied.card.name,
+            "Reference": self.applied.card.reference,
             "Iterations": iterations,
             "BitsPerDimension": {"before": before, "after": after, "worse": after > before},
-            "Intensity": "as the scan" if self.cfg.original_scale else "1 is the robust maximum of the scan",
+            "Intensity": "as the scan" if cfg.original_scale else "1 is the robust maximum of the scan",
             "RobustMaximum": volume.scale,
             "Seconds": round(time.perf_counter() - begin, 2),
             "HarmonyVersion": __version__,
@@ -111,20 +98,12 @@ class Worker:
 
     def apply(self, stack: Stack) -> tuple[Tensor, int]:
         """The harmonized slices (S, 1, H, W), on the CPU, and how many iterations or passes it took."""
-        target = app.device()
-        moved = stack.to(target)
-        passes = 0
-        if isinstance(self.method, AdaptiveMethod):
-            self.method.reset()
-            passes = self.method.adapt([moved]).kept
-        harmonized = self.method.harmonize(moved)
+        method, moved, passes = self.applied.method, stack.to(device()), 0
+        if isinstance(method, AdaptiveMethod):
+            method.reset()
+            passes = method.adapt([moved]).kept
+        harmonized = method.harmonize(moved)
         return harmonized.image.cpu(), passes or max((len(t) for t in harmonized.trace.values()), default=0)
-
-    @torch.no_grad()
-    def bits_per_dim(self, image: Tensor) -> float:
-        """Mean over the slices, under the reference flow."""
-        parts = [self.density.bits_per_dim(part.to(app.device())) for part in image.split(16)]
-        return round(float(torch.cat(parts).mean()), 4)
 
     def made_from(self, scan: Scan) -> dict[str, Any]:
         """What decides the result: the files' bytes, the weights, the settings."""
@@ -133,8 +112,9 @@ class Worker:
         except OSError as error:
             read_nifti(scan.path, subject=scan.subject)  # says what is wrong with the scan, if it is the scan
             raise DataError("cannot be read", cure="check the file", path=scan.path, subject=scan.subject) from error
-        settings = [app.plain(self.cfg.method), self.card.preprocess, bool(self.cfg.original_scale), __version__]
-        return files | {"weights": self.weights, "settings": fingerprint({"settings": settings})}
+        constants = [self.applied.card.preprocess, bool(self.cfg.original_scale), __version__]
+        settings = fingerprint({"settings": [app.plain(self.cfg.method), *constants]})
+        return files | {"weights": self.applied.weights, "settings": settings}
 
 
 def find_scans(cfg: DictConfig) -> list[Scan]:
@@ -147,27 +127,6 @@ def find_scans(cfg: DictConfig) -> list[Scan]:
     if not path.exists():
         raise DataError("no such file or folder", cure="say which scan or BIDS folder to harmonize: input=", path=path)
     return [single_scan(path, Path(cfg.mask) if cfg.mask else None)]
-
-
-def load(cfg: DictConfig, run: Path, card: ModelCard) -> tuple[Method, ImageDensity]:
-    """The method and the reference flow, from run folders alone."""
-    density = cast("ImageDensity", app.load_run(run, "flow"))
-    networks: dict[str, torch.nn.Module] = {"flow": density}
-    name = cfg.method_name
-    chosen = OmegaConf.create({"methods": [name], "method": {name: app.plain(cfg.method)}})
-    for stage in app.models_wanted(chosen)[1:]:
-        if cfg.models.get(stage) is None:
-            raise ConfigError(f"method={name} needs a trained {stage} -> models.{stage}=runs/models/{stage}-...")
-        networks[stage] = app.load_run(Path(cfg.models[stage]), stage)
-    reference = Reference.load(run / "reference.safetensors")
-    return app.build_methods(chosen, networks, reference, card.score["flow/val_bpd"])[name], density
-
-
-def weights_used(cfg: DictConfig, run: Path, card: ModelCard) -> str:
-    """Changes with any learned file that a result may depend on."""
-    others = [Path(path).expanduser() / "model.safetensors" for path in cfg.models.values() if path is not None]
-    files = [run / "reference.safetensors", *others]
-    return fingerprint({"weights": [card.weights, *(sha256(path) for path in files)]})
 
 
 def entry(output: Derivatives, scan: Scan) -> QualityEntry:

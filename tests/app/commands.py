@@ -9,7 +9,6 @@ from omegaconf import OmegaConf
 
 from harmony import app
 from harmony.core.reference import Reference
-from harmony.train import save_model
 
 TINY = [
     "experiment=quickstart",
@@ -79,7 +78,7 @@ def untrained(cfg):
     for stage in app.models_wanted(cfg):
         run = app.model_run(cfg, data, stage)
         run.begin(OmegaConf.to_yaml(cfg, resolve=True))
-        save_model(run.path / "model.safetensors", app.build(cfg.tasks[stage].network))
+        app.save_weights(app.build(cfg.tasks[stage].network), run.path / "model.safetensors")
         run.finish({"score": 3.0})
     flow = app.model_run(cfg, data, "flow").path
     Reference.of(data.volumes("train"), **app.plain(cfg.reference)).save(flow / "reference.safetensors")

@@ -9,10 +9,11 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from harmony import app, judging
-from harmony.core import ConfigError, Scan
+from harmony import app
+from harmony.core import REFERENCE, ConfigError
 from harmony.core.reference import Reference
 from harmony.data import STRUCTURES
+from harmony.judges import Examples
 from harmony.methods import AdaptiveMethod
 
 ROOT = Path(__file__).parents[2]
@@ -50,23 +51,78 @@ def test_every_method_of_the_config_can_be_built(name):
     assert list(app.build_methods(cfg, networks, reference, 3.0)) == [name]
 
 
-def test_combat_needs_the_numbers_of_another_judge():
-    cfg = config("evaluation.judges=[combat]")
-    with pytest.raises(ConfigError, match="add tissue or age"):
-        judging.assemble(cfg, SimpleNamespace(), {})
-    cfg = config("evaluation.judges=[tissue,combat]")
+def judges(cfg):
+    """With nothing at hand but networks, ages and no examples of any scanner."""
     networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)}
-    assert list(judging.assemble(cfg, SimpleNamespace(), networks).numbers) == ["combat"]
+    return app.build_judges(cfg, networks, {"training_ages": [30.0], "examples": {REFERENCE: Examples([], [])}})
+
+
+def test_combat_needs_the_numbers_of_another_judge():
+    with pytest.raises(ConfigError, match="add tissue or age"):
+        judges(config("evaluation.judges=[combat]"))
+    with pytest.raises(ConfigError, match="add none to methods"):
+        judges(config("evaluation.judges=[tissue,combat]", "methods=[nyul]"))
+    assert list(judges(config("evaluation.judges=[tissue,combat]")).rivals) == ["combat"]
+
+
+def test_a_judge_that_adapts_sees_the_query():
+    with pytest.raises(ConfigError, match=r"judge\.tent\.sees=query"):
+        judges(config("evaluation.judges=[tent]", "judge.tent.sees=harmonized"))
 
 
 @pytest.mark.parametrize("name", sorted(set(config().judge) - {"combat"}))
 def test_every_judge_of_the_config_can_be_built(name):
     cfg = config(f"evaluation.judges=[{name}]")
-    networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)}
-    data = SimpleNamespace(split=lambda: {"train": [Scan(Path("x"), "sub-1", age=30.0)]})
-    jury = judging.assemble(cfg, data, networks)
-    assert ([*jury.harmonized, *jury.query] == [name]) != (jury.probe is not None)
+    built = judges(cfg)
+    assert [*built.judges, *built.rivals] == [name]
+    assert (name in built.rivals) == (cfg.judge[name].sees == "query")
     assert set(app.models_wanted(cfg)) == {"flow", *cfg.judge[name].get("models", {}).values()}
+
+
+@pytest.mark.parametrize(("family", "key"), [("task", "tasks"), ("method", "method"), ("judge", "judge")])
+def test_every_file_of_a_family_is_a_member_and_no_list_names_it(family, key):
+    found = app.members(family)
+    assert set(found) <= set(config()[key])
+    for page in ("config.yaml", "harmonize.yaml"):
+        assert f"{family}@" not in (ROOT / "conf" / page).read_text()
+
+
+def test_harmonize_may_be_given_a_model_of_every_stage():
+    with initialize_config_dir(app.conf_folder(), version_base="1.3"):
+        cfg = compose("harmonize", overrides=["input=a", "output=b", "model=c"])
+    assert {"flow", *cfg.models} == set(app.members("task"))
+    assert set(cfg.models.values()) == {None}
+
+
+def test_what_a_config_says_of_its_member_is_neither_built_nor_a_part_of_what_a_run_is(tmp_path):
+    small = ["data.source.subjects=10", "data.source.resolution=4", f"cache={tmp_path}", "evaluation.judges=[tissue]"]
+    bare = config(*small)
+    said = ("+{0}.says='Something of it.'", "+{0}.cites=[someone2020]")
+    places = ("method.blindharmony", "method.blindharmony.solver", "judge.tissue", "tasks.flow.module", "data.source")
+    cfg = config(*small, *(word.format(place) for place in places for word in said))
+    networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)}
+    reference = Reference(torch.zeros(3, 1, 8, 8), torch.rand(3, 8), torch.ones(3))
+    assert app.build_methods(cfg, networks, reference, 3.0)["blindharmony"].solver.iterations == 10
+    assert list(judges(cfg).judges) == ["tissue"]
+    app.build(cfg.tasks.flow.module)
+    data = app.build_data(cfg)
+    for find in (lambda cfg: app.model_run(cfg, data, "flow"), lambda cfg: app.experiment_run(cfg, data)):
+        assert find(cfg).path == find(bare).path
+    assert cfg.method.blindharmony.says == "Something of it."
+
+
+def test_old_models_are_found_again(tmp_path):
+    """What changes one of these names makes users train again; commit 0d40da8 gave them."""
+    data = SimpleNamespace(preprocess=SimpleNamespace(settings=lambda: PREPROCESS), split=dict)
+    cfg = config("experiment=quickstart", f"runs={tmp_path}")
+    found = {stage: app.model_run(cfg, data, stage).path.name for stage in ("flow", "harmonizer", "segmenter")}
+    assert found == {"flow": "flow-7aca29ff", "harmonizer": "harmonizer-a467c5fb", "segmenter": "segmenter-3322589d"}
+
+
+PREPROCESS = {
+    "spacing": 2.0, "axis": "axial", "size": [80, 96], "percentile": 99.5, "orientation": "RAS", "label_map": None,
+    "n4": False, "version": 1,
+}  # fmt: skip
 
 
 def test_the_structures_judge_asks_for_all_structures():
@@ -104,13 +160,23 @@ def test_a_config_can_not_run_arbitrary_code(target):
         ("methods=[none,blindharmoni]", r"blindharmoni.*histogram_matching"),
         ("data.query=[fog]", r"fog.*gamma_0.7"),
         ("stages=[flw]", r"flw.*evaluate"),
+        ("evaluation.judges=[tisue]", r"evaluation\.judges.*tisue.*tissue"),
         ("tasks.unet.query=expp", r"tasks\.unet\.query=expp.*gamma_0\.7"),
         ("data.preprocess.size=[42,48]", r"divisible by 8.*\[48,48\]"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_done(override, words):
     with pytest.raises(ConfigError, match=words):
-        app.check(config(override))
+        app.refuse_impossible(config(override))
+
+
+def test_what_a_judge_sees_is_refused_before_anything_is_done():
+    for words in (["evaluation.judges=[tissue]", "judge.tissue.sees=nothing"], RIVAL_OF_A_METHOD):
+        with pytest.raises(ConfigError, match=r"judge\.\w+(\.sees=nothing|: there is a method of this name)"):
+            app.refuse_impossible(config(*words))
+
+
+RIVAL_OF_A_METHOD = ["evaluation.judges=[unet]", "methods=[none,unet]", "+judge.unet={sees: query}"]
 
 
 def test_a_query_scanner_enters_the_runs_of_the_tasks_that_train_on_it_and_no_others(tmp_path):

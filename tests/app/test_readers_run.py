@@ -108,7 +108,7 @@ def test_age_is_learned_on_dhcp(folder):
 def test_the_commands_of_the_pages_compose(name):
     with initialize_config_dir(app.conf_folder(), version_base="1.3"):
         cfg = compose("config", overrides=COMMANDS[name])
-    app.check(cfg)
+    app.refuse_impossible(cfg)
     app.build(cfg.data.source)
     app.build(cfg.data.preprocess)
 

@@ -15,12 +15,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError
 
-from harmony import app, judging
-from harmony.core import ConfigError, DataError, Stack
+from harmony import app
+from harmony.core import ConfigError, DataError
 from harmony.data import on_grid_of, on_one_lattice
-from harmony.domains import Case, Slices, closest_pairs, query_domains
-from harmony.downstream import Truth
-from harmony.evaluate import evaluate, measure
+from harmony.evaluate import evaluate
+from harmony.evaluation import Case, closest_pairs, query_domains
 
 METHODS = ["none", "histogram_matching", "harmonizing_flows"]
 SMALL = [
@@ -75,6 +74,10 @@ def config(cache, *overrides):
         return compose("config", overrides=[*SMALL, f"cache={cache}", *overrides])
 
 
+def domains(cfg):
+    return query_domains(app.build_data(cfg), app.query_scanners(cfg), app.evaluation_settings(cfg))
+
+
 def real(folders, **changes):
     bids = "_target_: harmony.data.BidsFolder"
     away = f"{{{bids}, root: {folders}/away, lesions: 'derivatives/lesions/{{subject}}/anat/*_mask.nii.gz'}}"
@@ -90,7 +93,7 @@ def real(folders, **changes):
 def cfg(tmp_path_factory, cache, folders):
     """A tiny experiment whose networks are there, as training would leave them, with random weights."""
     cfg = config(cache, f"runs={tmp_path_factory.mktemp('real')}", *real(folders))
-    app.check(cfg)
+    app.refuse_impossible(cfg)
     untrained(cfg)
     return cfg
 
@@ -161,22 +164,22 @@ def test_nobody_from_another_part_is_scored_or_adapted_to(first, parts):
 
 def test_the_subjects_of_validation_are_for_choosing_and_the_test_subjects_not(cfg, parts):
     chosen = OmegaConf.merge(cfg, {"evaluation": {"part": "val", "adapt_on": "val"}, "data": {"query": ["back"]}})
-    app.check(chosen)
-    (domain,) = query_domains(chosen, app.build_data(chosen))
+    app.refuse_impossible(chosen)
+    (domain,) = domains(chosen)
     assert [case.name for case in domain.cases] == [parts["val"][0].subject]
 
 
 def test_the_number_of_scored_scans_can_be_limited(cfg):
     few = OmegaConf.merge(cfg, {"evaluation": {"subjects": 2}, "data": {"query": ["away"]}})
-    (domain,) = query_domains(few, app.build_data(few))
+    (domain,) = domains(few)
     assert [case.name for case in domain.cases] == ["sub-far0", "sub-far1"]
     assert domain.adapt_on == domain.cases
 
 
 def test_lesion_contrast_by_hand(cfg, first):
     run, _ = first
-    away = next(domain for domain in query_domains(cfg, app.build_data(cfg)) if domain.name == "away")
-    slices = away.cases[0].cut(cfg)
+    away = next(domain for domain in domains(cfg) if domain.name == "away")
+    slices = away.cases[0].slices(app.evaluation_settings(cfg).cut)
     image, lesions = slices.query.image[:, 0].double(), slices.lesions
     assert 0 < slices.white_matter.sum() < (slices.query.mask[:, 0] & ~lesions).sum()
     assert not (slices.white_matter & lesions).any()
@@ -256,7 +259,7 @@ def test_the_source_is_the_references_with_its_own_settings_over_it(cache):
 )
 def test_a_mistake_in_a_real_domain_is_one_clear_error(cache, folders, overrides, words):
     with pytest.raises(ConfigError, match=words):
-        app.check(config(cache, *real(folders), *overrides))
+        app.refuse_impossible(config(cache, *real(folders), *overrides))
 
 
 def test_a_foreign_source_may_build_data_and_nothing_else(cache):
@@ -271,14 +274,14 @@ def test_a_missing_folder_and_a_domain_without_scans_are_one_clear_error(cache, 
         app.real_scans(nowhere, "away")
     strangers = config(cache, *real(folders), "data.query=[away]", "data.real.away.paired=true")
     with pytest.raises(DataError, match=r"data\.real\.away: none of its 4 scans .*same ids"):
-        query_domains(strangers, app.build_data(strangers))
+        domains(strangers)
     with initialize_config_dir(app.conf_folder(), version_base="1.3"):
         unsaid = compose("config", overrides=["experiment=ixi_open_ms", "data.root=/nowhere"])
     with pytest.raises(ConfigError, match=r"must say data\.real\.open_ms\.source\.root="):
-        app.check(unsaid)
+        app.refuse_impossible(unsaid)
     itself = config(cache, "+data.real.b={source: {}, paired: true}", "data.query=[b]")
     with pytest.raises(DataError, match=r"reference data itself.*data\.real\.b\.source"):
-        query_domains(itself, app.build_data(itself))
+        domains(itself)
 
 
 def test_a_travelling_scan_is_put_where_the_other_one_lies(cfg):
@@ -308,32 +311,16 @@ def test_travelling_scans_must_lie_on_one_another(cfg, parts):
         on_grid_of(replace(one, affine=affine), one)
 
 
-def test_a_broken_contract_is_counted_in_the_rows():
-    class Flat:
-        def bits_per_dim(self, image):
-            return torch.full((len(image),), 2.0)
-
-    mask = torch.zeros(3, 1, 4, 4, dtype=torch.bool)
-    mask[..., 1:3, 1:3] = True
-    query = Stack(torch.where(mask, 0.5, 0.0), mask, torch.linspace(0, 1, 3))
-    slices = Slices(query, None, Truth("sub-1", (1.0, 1.0, 1.0), None, None), None, None)
-    good = dict(measure(query.image, slices, Flat()))
-    assert good == {"jitter": 0, "bpd": 2, "negatives": 0, "background_changed": 0}
-    image = query.image.clone()
-    image[0, 0, 0, 0], image[1, 0, 3, 3], image[2, 0, 1, 1] = 0.1, -0.1, -0.2
-    bad = dict(measure(image, slices, Flat()))
-    assert (bad["negatives"], bad["background_changed"]) == (2, 2)
-    assert bad["jitter"] == pytest.approx(255 * 0.7 / 4 / 2, rel=1e-5)  # of the brain: one slice fell by 0.7 / 4
-
-
 def test_the_untouched_scored_scans_are_what_other_people_are_told_from(cfg):
     data = app.build_data(cfg)
-    jury = judging.assemble(cfg, data, {stage: app.load_network(cfg, data, stage) for stage in app.models_wanted(cfg)})
-    volumes = data.volumes("test")[:3]
-    judging.examine(cfg, jury, data, volumes, [])
-    expected = [jury.probe.features(Case(volume, volume).cut(cfg).query) for volume in volumes]
-    assert [torch.equal(a, b) for a, b in zip(jury.reference, expected, strict=True)] == [True] * 3
-    assert jury.frozen == {}
+    panel = app.build_panel(cfg, app.load_models(cfg, data).networks, data, [])
+    probe = panel.cohorts["site"]
+    cut = app.evaluation_settings(cfg).cut
+    for volume in data.volumes("test")[:3]:
+        expected = probe.probe.features(Case(volume, volume).slices(cut).query)
+        assert torch.equal(panel._reference["site"][volume.scan.name]["image"], expected)
+    assert len(panel._reference["site"]) == 3
+    assert probe.frozen == {}
 
 
 def test_a_truth_between_the_voxels_keeps_its_brain_to_the_rim(cfg):

@@ -4,9 +4,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from harmony import app
+from harmony.app.sweep import folder_override
 from harmony.core import ConfigError
 from harmony.dashboard import spec
-from harmony.sweep import folder_override
 
 
 def config(*overrides, name="config"):

@@ -157,17 +157,31 @@ def test_the_entropy_rule_uses_the_judge_and_keeps_its_surest_pass(build, stack)
     entropies = iter([0.9, 0.5, 0.7, 0.8])
     seen = {}
 
-    def judge(image):
-        if "value" not in seen or seen["left"] == 0:
-            seen["value"], seen["left"] = next(entropies), len(stack)
-        seen["left"] -= len(image)
-        return torch.full((len(image),), seen["value"])
+    class Judge(torch.nn.Module):
+        """As unsure as we say: one class of four is likelier than the others."""
 
-    method = build(stop=LowestEntropy(passes=9, patience=2), judge=judge)
+        def forward(self, image):
+            if "value" not in seen or seen["left"] == 0:
+                seen["value"], seen["left"] = next(entropies), len(stack)
+            seen["left"] -= len(image)
+            logits = torch.tensor([logit_of(seen["value"]), 0, 0, 0]).view(1, 4, 1, 1)
+            return logits.expand(len(image), 4, *image.shape[2:])
+
+    method = build(stop=LowestEntropy(passes=9, patience=2), judge=Judge())
     record = method.adapt([stack])
     assert [round(e.entropy, 3) for e in record.trajectory] == [0.9, 0.5, 0.7, 0.8]
     assert record.kept == 1
     assert "entropy" in record.reason
+
+
+def logit_of(entropy):
+    """x with the entropy of softmax(x, 0, 0, 0), found by halving."""
+    low, high = 0.0, 50.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        p = torch.tensor([middle, 0, 0, 0], dtype=torch.float64).softmax(0)
+        low, high = (middle, high) if float(-(p * p.log()).sum()) > entropy else (low, middle)
+    return low
 
 
 def test_the_entropy_rule_needs_a_judge(build):

@@ -19,9 +19,19 @@ from harmony.core.files import write_atomic
 _PACKAGES = ("harmony-mri", "torch", "lightning", "nflows", "monai", "hydra-core", "numpy", "nibabel", "wandb")
 
 
+WORDS = ("says", "cites")  # what a config says of itself to a reader: never built, and no part of what a run is
+
+
+def without_words(settings: Any) -> Any:
+    """The (JSON-like) settings without these keys, however deep."""
+    if isinstance(settings, Mapping):
+        return {key: without_words(value) for key, value in settings.items() if key not in WORDS}
+    return [without_words(value) for value in settings] if isinstance(settings, list | tuple) else settings
+
+
 def fingerprint(settings: Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits that change when anything in the (JSON-like) settings does."""
-    canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"), default=str)
+    """Eight hexadecimal digits that change when anything in the (JSON-like) settings does, but for words."""
+    canonical = json.dumps(without_words(settings), sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
@@ -21,10 +21,10 @@ from harmony.flows import ImageDensity
 from harmony.methods.base import Method
 from harmony.methods.jacobian import curve_log_jacobian
 from harmony.methods.stopping import Evidence, StoppingRule
+from harmony.metrics import prediction_entropy
 from harmony.networks import Harmonizer
 
 log = logging.getLogger(__name__)
-Judge = Callable[[Tensor], Tensor]  # images (B, 1, H, W) -> mean entropy of the predictions (B,), nats
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class HarmonizingFlows(AdaptiveMethod):
     density: the reference flow; frozen, in eval mode, never changed. reference_bpd: of held-out reference images.
     trainable: "all" weights of the harmonizer, or its two "heads"; None: no adaptation at all.
     batch: slices per step. stop: when to stop, and which pass to keep.
+    judge: a segmenter, (B, 1, H, W) -> logits, whose entropy on the outputs is part of the evidence.
     guard: do no harm - use the un-adapted harmonizer, or the input itself, where their evidence bpd - J is better.
     """
 
@@ -90,7 +91,7 @@ class HarmonizingFlows(AdaptiveMethod):
         guard: bool,
         batch: int,
         seed: int,
-        judge: Judge | None = None,
+        judge: nn.Module | None = None,
     ) -> None:
         if stop.needs_judge and judge is None and trainable is not None:
             raise ValueError("this stopping rule reads a judge's entropy: give the method a judge")
@@ -176,9 +177,13 @@ class HarmonizingFlows(AdaptiveMethod):
         image, mask, parts = slices.image, slices.mask, self._parts(slices)
         output = image if untouched else torch.cat([self._output(slices[part]) for part in parts])
         bpd = torch.cat([self.density.bits_per_dim(output[part]) for part in parts]).mean()
-        entropy = float(torch.cat([self.judge(output[part]) for part in parts]).mean()) if self.judge else math.nan
+        entropy = math.nan if self.judge is None else self._entropy(self.judge, output)
         change = 255 * (output - image)[mask].abs().mean()
         return Evidence(float(bpd), float(curve_log_jacobian(image, output, mask)), entropy, float(change))
+
+    def _entropy(self, judge: nn.Module, output: Tensor) -> float:
+        parts = output.split(self.batch)
+        return float(torch.cat([prediction_entropy(judge(part), part) for part in parts]).mean())
 
     def _do_no_harm(
         self, before: Evidence, after: Evidence, slices: Slices

@@ -86,15 +86,15 @@ WORDS = {
     "harmony.methods.ReferenceLevel": "at most {{ passes }} passes, stopped at the reference's bits per dimension",
     "harmony.methods.Plateau": "at most {{ passes }} passes, stopped when a pass gained less than {{ share | num }} of "
     "all gain",
-    "harmony.downstream.Segmentation": "Dice and Hausdorff distances of the label maps that a segmenter trained on the "
+    "harmony.judges.Segmentation": "Dice and Hausdorff distances of the label maps that a segmenter trained on the "
     "reference scanner finds ({{ structures | join(', ') }})"
     "{% if sees == 'query' %} in the unharmonized scans{% endif %}",
-    "harmony.downstream.BrainAge": "the age that a network trained on the reference scanner sees",
-    "harmony.downstream.SiteProbe": "the balanced accuracy of a logistic probe that tells the scanners apart, once "
+    "harmony.judges.BrainAge": "the age that a network trained on the reference scanner sees",
+    "harmony.judges.SiteProbe": "the balanced accuracy of a logistic probe that tells the scanners apart, once "
     "frozen on unharmonized scans and once fitted again, over {{ folds }} folds of subjects",
-    "harmony.downstream.FeatureComBat": "ComBat [@fortin2018] on the volumes and ages that the judges measured on "
+    "harmony.judges.FeatureComBat": "ComBat [@fortin2018] on the volumes and ages that the judges measured on "
     "unharmonized scans",
-    "harmony.downstream.Tent": "TENT [@wang2021], a segmenter adapted to the unharmonized scans ({{ passes }} pass"
+    "harmony.judges.Tent": "TENT [@wang2021], a segmenter adapted to the unharmonized scans ({{ passes }} pass"
     "{{ 'es' if passes > 1 }})",
     "torch.optim.AdamW": "AdamW [@loshchilov2019] at learning rate {{ lr | num }}",
     "torch.optim.Adam": "Adam [@kingma2015] at learning rate {{ lr | num }}",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from harmony.core import DataError, Scan, Stack, Volume
-from harmony.downstream import Segmentation, Truth, entropy
+from harmony.judges import Segmentation, Truth
 
 STRUCTURES = {"csf": 1, "gm": 2}
 SPACING = (4.0, 1.0, 2.0)
@@ -108,19 +108,6 @@ def test_without_labels_the_volumes_alone_are_scored():
 def test_without_labels_there_is_one_clear_error():
     with pytest.raises(DataError, match=r"sub-1.*data\.labels"):
         judge().trivial(stack(maps()), Truth("sub-1", SPACING, None, None))
-
-
-def test_entropy_by_hand():
-    class Fixed(torch.nn.Module):
-        def forward(self, image):
-            sure = torch.tensor([100.0, 0.0]).view(1, 2, 1, 1)
-            return torch.where(image > 0.5, sure, 0.0 * sure).expand(len(image), 2, *image.shape[2:])
-
-    image = torch.zeros(3, 1, 2, 2)
-    image[0] = 0.3  # undecided everywhere
-    image[1, 0, 0] = torch.tensor([0.3, 0.9])  # undecided in one of two brain pixels; the background does not count
-    expected = torch.tensor([math.log(2), math.log(2) / 2, 0])
-    torch.testing.assert_close(entropy(Fixed(), image), expected)
 
 
 def test_spacing_is_of_the_chosen_slices():

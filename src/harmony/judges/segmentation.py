@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from harmony.core import DataError, Stack
-from harmony.downstream.judge import Judge, Truth
+from harmony.judges.contracts import ImageJudge, Truth
 from harmony.metrics.labels import Outcome, mean_dice, score_labels, tissue_volumes
 
 COUNTED: tuple[Outcome, ...] = ("missed", "invented", "absent")
 
 
-class Segmentation(Judge):
+class Segmentation(ImageJudge):
     """A trained segmenter and the structures that it is asked for.
 
     segmenter: (B, 1, H, W) -> logits (B, classes, H, W). structures: name -> label value, in network and truth alike.
@@ -63,11 +63,3 @@ class Segmentation(Judge):
         """(S, 1, H, W) -> (S, H, W) on the CPU, the likeliest class of each pixel."""
         parts = image.chunk(math.ceil(len(image) / self.batch))
         return torch.cat([self.segmenter(part).argmax(1) for part in parts]).cpu()
-
-
-def entropy(segmenter: nn.Module, image: Tensor) -> Tensor:
-    """(B, 1, H, W) -> (B,) nats: the mean over the brain (image > 0) of -sum_k p_k log p_k; 0 without brain."""
-    logp = segmenter(image).log_softmax(1)
-    per_pixel = -(logp.exp() * logp).sum(1).flatten(1)
-    brain = (image > 0).flatten(1)
-    return (per_pixel * brain).sum(1) / brain.sum(1).clamp(min=1)

@@ -3,19 +3,16 @@
 import contextlib
 import csv
 import functools
-import inspect
 import io
 import json
 
 import pytest
-import torch
 from commands import TINY, untrained
 from hydra import compose, initialize_config_dir
 
-from harmony import app, judging
-from harmony.core import ConfigError, DataError, Row, Stack
+from harmony import app
+from harmony.core import ConfigError, DataError
 from harmony.core.interrupts import Interrupted
-from harmony.downstream import AdaptiveJudge, Judge, SiteProbe, Truth
 from harmony.evaluate import evaluate
 
 JUDGES = ["tissue", "age", "site", "bigaug", "tent", "combat"]
@@ -30,91 +27,6 @@ SMALL = [
     "tasks.segmenter.network.widths=[4,8]",
     "tasks.age.network.widths=[4,8]",
 ]
-
-
-class Spy(AdaptiveJudge):
-    """Writes down what it is given; its score is the mean grey level."""
-
-    metric, baseline = "dice", "nothing"
-
-    def __init__(self):
-        self.seen, self.log = [], []
-
-    def score(self, *given):
-        self.seen.append(given)
-        return {"dice": float(given[0].image.mean())}
-
-    def trivial(self, stack, truth):
-        return 0.1
-
-    def adapt(self, stacks):
-        self.log.append(("adapt", len(stacks)))
-
-    def reset(self):
-        self.log.append("reset")
-
-
-def stack(level):
-    image = torch.full((3, 1, 4, 4), level)
-    return Stack(image, image > 0, torch.linspace(0, 1, 3))
-
-
-TRUTH = Truth("sub-1", (1.0, 1.0, 1.0), None, None)
-
-
-def test_a_judge_sees_the_image_and_the_truth_and_nothing_else():
-    spy, rival = Spy(), Spy()
-    jury = judging.Jury({"tissue": spy}, {"tent": rival})
-    images = {"none": stack(0.25).image, "blindharmony": stack(0.5).image, "other": stack(0.5).image}
-    rows = jury.rows("exp", stack(0.25), TRUTH, images)
-    assert rows == [
-        Row("none", "exp", "sub-1", "dice", 0.25),
-        Row("blindharmony", "exp", "sub-1", "dice", 0.5),
-        Row("other", "exp", "sub-1", "dice", 0.5),
-        Row("tent", "exp", "sub-1", "dice", 0.25),
-    ]
-    assert all([type(each) for each in given] == [Stack, Truth] for given in spy.seen)
-    assert "blindharmony" not in repr([given[1] for given in spy.seen])
-    assert len(rival.seen) == 1
-    for kind in Judge.__subclasses__():
-        assert list(inspect.signature(kind.score).parameters)[:3] in (["self", "stack", "truth"], ["self", "given"])
-
-
-def test_an_adaptive_judge_starts_afresh_in_each_domain():
-    spy = Spy()
-    jury = judging.Jury({}, {"tent": spy})
-    jury.adapt([stack(0.2)] * 2)
-    jury.adapt([stack(0.3)] * 5)
-    assert spy.log == ["reset", ("adapt", 2), "reset", ("adapt", 5)]
-
-
-def test_quality_by_hand():
-    good = judging.quality("age", "age_error", "the mean", [(2.0, 9.0), (3.0, 10.0), (2.5, 8.0)])
-    assert (good.value, good.trivial, good.subjects, good.able) == (2.5, 9.0, 3, True)
-    assert good.line() == "  age: age_error 2.500 (n=3); the mean: 9.000"
-    bad = judging.quality("age", "age_error", "the mean", [(9.0, 9.0), (13.0, 10.0), (6.5, 8.0)])
-    assert not bad.able
-    assert "CANNOT" in bad.line()
-    assert judging.quality("tissue", "dice", "x", [(0.9, 0.3), (0.8, 0.2)]).able  # larger is better here
-    assert not judging.quality("tissue", "dice", "x", []).able
-
-
-def test_site_rows_of_two_methods(tmp_path):
-    probe = SiteProbe(quantiles=[0.5], scales=[1], penalty=1.0, folds=3)
-    jury = judging.Jury(probe=probe)
-    subjects = {f"sub-{k}": stack(0.5 + 0.01 * k) for k in range(6)}
-    reference = [probe.features(each) for each in subjects.values()]
-    jury.frozen["exp"] = probe.fit(reference, [probe.features(stack(0.2))] * 6)
-    kept = {name: tmp_path / f"exp-{name}.safetensors" for name in subjects}
-    for name, path in kept.items():
-        jury.keep(path, subjects[name], subjects[name], {"none": stack(0.2).image, "perfect": subjects[name].image})
-    found = jury.site_rows("exp", kept)
-    for method, expected in (("none", 1), ("perfect", 0.5)):
-        for metric in ("site_frozen", "site_retrained"):
-            values = {row.subject: row.value for row in found if (row.method, row.metric) == (method, metric)}
-            assert values == dict.fromkeys(subjects, expected)
-    assert len(found) == 2 * 2 * 6
-    assert jury.site_rows("reference", kept) == []
 
 
 def config(*overrides):
@@ -218,23 +130,16 @@ def test_a_finished_evaluation_says_again_how_good_its_judges_are(cfg, first, ca
     assert output.index("  tissue: dice") < output.index("histogram_matching")
 
 
-def test_a_mistake_in_the_choice_of_judges_is_one_clear_error(cfg):
-    with pytest.raises(ConfigError, match=r"evaluation\.judges.*tisue.*tissue"):
-        app.check(config("evaluation.judges=[tisue]"))
+def test_judges_of_age_without_ages_say_so(cfg):
     data = app.build_data(cfg)
-    networks = {stage: app.load_network(cfg, data, stage) for stage in app.models_wanted(cfg)}
-    with pytest.raises(ConfigError, match=r"sees=nothing"):
-        judging.assemble(config("judge.tissue.sees=nothing"), data, networks)
     for scan in data.split()["train"]:
         object.__setattr__(scan, "age", None)
     with pytest.raises(ConfigError, match="age needs ages"):
-        judging.assemble(cfg, data, networks)
+        app.build_panel(cfg, app.load_models(cfg, data).networks, data, [])
 
 
 def test_judges_without_labels_say_so(cfg):
     data = app.build_data(cfg)
-    volumes = data.volumes("test")[:1]
-    object.__setattr__(volumes[0], "labels", None)
-    networks = {stage: app.load_network(cfg, data, stage) for stage in app.models_wanted(cfg)}
+    object.__setattr__(data.volumes("test")[0], "labels", None)
     with pytest.raises(DataError, match=r"data\.labels=.*evaluation\.judges="):
-        judging.examine(cfg, judging.assemble(cfg, data, networks), data, volumes, [])
+        app.build_panel(cfg, app.load_models(cfg, data).networks, data, [])

@@ -20,7 +20,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from harmony.core import HarmonyError, read_rows
+from harmony.app.runs import Runs
+from harmony.core import ConfigError, HarmonyError, read_rows
 from harmony.core.files import write_atomic
 from harmony.core.locks import claim
 from harmony.core.runs import RunFolder, fingerprint
@@ -62,6 +63,20 @@ class Job:
         found = {stage: str(path.absolute()) for stage, path in (runs or {}).items()}
         content = {"overrides": self.overrides, "state": state, "problem": problem, "runs": found}
         write_atomic(self.path, json.dumps(content, indent=2) + "\n")
+
+
+def objective(cfg: DictConfig, runs: Runs) -> float | None:
+    """What a search over settings minimises or maximises: `cfg.objective`, or the last trained network's score."""
+    if cfg.objective is None:
+        trained = [path for stage, path in runs.items() if stage != "evaluate"]
+        return float(RunFolder(trained[-1]).summary()["score"]) if trained else None
+    if "evaluate" not in runs:
+        raise ConfigError(f"objective={cfg.objective} is a result, and nothing was evaluated -> add evaluate to stages")
+    table = result_table(read_rows(runs["evaluate"] / "results.csv"))
+    found = table.flat_means() | table.query_means()
+    if cfg.objective not in found:
+        raise ConfigError(f"objective={cfg.objective}: not a result of this run; there are {', '.join(found)}")
+    return found[cfg.objective]
 
 
 class Summary(Callback):

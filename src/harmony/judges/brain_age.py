@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from statistics import mean
+
 import torch
 
-from harmony.core import Stack
-from harmony.downstream.judge import Judge, Truth
+from harmony.core import ConfigError, Stack
+from harmony.judges.contracts import ImageJudge, Truth
 from harmony.networks import AgeNet
 
 
-class BrainAge(Judge):
-    """A trained age network. mean_age: of the training subjects, what the trivial answer says.
+class BrainAge(ImageJudge):
+    """A trained age network. training_ages: of the subjects it learned from, whose mean is the trivial answer.
 
     `score` gives `age_predicted`, and where the age is known `age_error` = |predicted - true| and `age_signed_error` =
     predicted - true, in years.
@@ -19,8 +22,12 @@ class BrainAge(Judge):
     metric = "age_error"
     baseline = "the mean training age"
 
-    def __init__(self, *, network: AgeNet, mean_age: float) -> None:
-        self.network, self.mean_age = network.eval(), mean_age
+    def __init__(self, *, network: AgeNet, training_ages: Sequence[float]) -> None:
+        if not training_ages:
+            raise ConfigError(
+                "evaluation.judges: a judge of age needs ages, and no training subject has one -> leave it out"
+            )
+        self.network, self.mean_age = network.eval(), mean(training_ages)
 
     @torch.no_grad()
     def score(self, stack: Stack, truth: Truth) -> dict[str, float]:

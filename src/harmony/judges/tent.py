@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -12,8 +12,9 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from harmony.core import Stack, interrupts
-from harmony.downstream.judge import AdaptiveJudge, Truth
-from harmony.downstream.segmentation import Segmentation, entropy
+from harmony.judges.contracts import AdaptiveJudge, Truth
+from harmony.judges.segmentation import Segmentation
+from harmony.metrics import prediction_entropy
 
 log = logging.getLogger(__name__)
 NORMS = (nn.BatchNorm2d, nn.InstanceNorm2d)
@@ -58,7 +59,7 @@ class Tent(AdaptiveJudge):
             norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
         self.judge = Segmentation(segmenter=network, structures=self.structures, batch=self.batch)
 
-    def adapt(self, stacks: list[Stack]) -> None:
+    def adapt(self, stacks: Sequence[Stack]) -> None:
         image = torch.cat([stack.image for stack in stacks])
         moving = [parameter for norm in self.norms for parameter in norm.parameters()]
         log.info("tent moves the %d scales and shifts of %d layers", sum(map(torch.numel, moving)), len(self.norms))
@@ -70,7 +71,7 @@ class Tent(AdaptiveJudge):
             order = torch.randperm(len(image), generator=generator)
             for part in order.chunk(-(-len(image) // self.batch)):
                 with torch.enable_grad():
-                    loss = entropy(self.judge.segmenter, image[part]).mean()
+                    loss = prediction_entropy(self.judge.segmenter(image[part]), image[part]).mean()
                     optimizer.zero_grad()
                     loss.backward()
                 optimizer.step()

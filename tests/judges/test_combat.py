@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from harmony.core import DataError
-from harmony.downstream import fit_combat
+from harmony.judges import fit_combat
 
 Y = np.array([[10.0, 4, 7], [12, 5, 8], [11, 7, 6], [14, 6, 9], [18, 9, 6], [15, 11, 4], [20, 8, 5], [17, 12, 9]])
 SITE = list("aaaabbbb")

@@ -1,8 +1,4 @@
-"""Guess the site: can a simple classifier tell harmonized query slices from slices of the reference scanner?
-
-A probe that was fitted to unharmonized images and frozen flatters a method: it looks only where the unharmonized image
-differed. One that is fitted again to the harmonized images finds what the method left, and what it added.
-"""
+"""A simple classifier that tells slices of one scanner from slices of another."""
 
 from __future__ import annotations
 
@@ -19,7 +15,7 @@ from torch.nn import functional as F
 from harmony.core import Stack
 
 
-class SiteProbe:
+class Probe:
     """Logistic regression on a few numbers of each slice. 0.5: it cannot tell the scanners apart; 1: every slice.
 
     quantiles: of the intensities inside the brain. scales: pixels over which the image is averaged before the energy of
@@ -29,9 +25,6 @@ class SiteProbe:
     called query, and half that of its reference slices called reference. Their mean over subjects is the balanced
     accuracy of the probe where all have as many slices.
     """
-
-    metric = "site_frozen"
-    baseline = "a coin"
 
     def __init__(self, *, quantiles: Sequence[float], scales: Sequence[int], penalty: float, folds: int) -> None:
         self.quantiles, self.scales, self.penalty, self.folds = list(quantiles), list(scales), penalty, folds

@@ -1,4 +1,4 @@
-"""The site probe on toys whose answer is known."""
+"""The probe on toys whose answer is known."""
 
 import math
 
@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from harmony.core import Stack
-from harmony.downstream import SiteProbe
+from harmony.judges import Probe
 
 
 def probe(**changes):
-    return SiteProbe(**({"quantiles": [0.25, 0.5, 0.75], "scales": [1, 2], "penalty": 1.0, "folds": 4} | changes))
+    return Probe(**({"quantiles": [0.25, 0.5, 0.75], "scales": [1, 2], "penalty": 1.0, "folds": 4} | changes))
 
 
 def subject(seed, change=lambda x: x, slices=6):
@@ -95,7 +95,7 @@ def test_an_unpaired_answer_is_half_the_subjects_own_and_half_of_the_held_out_re
         def predict(self, x):
             return (x[:, 0] >= 1).astype(float)
 
-    class Spy(SiteProbe):
+    class Spy(Probe):
         def fit(self, reference, query):
             fitted.append([[float(each[0, 0]) for each in group] for group in (reference, query)])
             return Says()

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from harmony.core import Stack
-from harmony.downstream import Segmentation, Tent, Truth, entropy
+from harmony.judges import Segmentation, Tent, Truth
+from harmony.metrics import prediction_entropy
 from harmony.networks import segmentation_unet
 
 STRUCTURES = {"csf": 1, "gm": 2}
@@ -38,12 +39,16 @@ def predictions(judge, stacks):
         return torch.cat([judge.judge.segmenter(stack.image) for stack in stacks])
 
 
+def entropy(judge, stacks):
+    return prediction_entropy(predictions(judge, stacks), torch.cat([stack.image for stack in stacks])).mean()
+
+
 def test_it_grows_surer_and_only_scales_and_shifts_move(segmenter, stacks):
     judge = tent(segmenter)
     before = {name: value.clone() for name, value in judge.judge.segmenter.named_parameters()}
-    unsure = torch.cat([entropy(judge.judge.segmenter, stack.image) for stack in stacks]).mean()
+    unsure = entropy(judge, stacks)
     judge.adapt(stacks)
-    surer = torch.cat([entropy(judge.judge.segmenter, stack.image) for stack in stacks]).mean()
+    surer = entropy(judge, stacks)
     assert surer < unsure
     norms = {id(parameter) for norm in judge.norms for parameter in norm.parameters()}
     for name, parameter in judge.judge.segmenter.named_parameters():

@@ -1,0 +1,73 @@
+"""The config and everything that knows it: entry points stand on this, and no room below sees a config object."""
+
+from harmony.app.build import (
+    build,
+    build_data,
+    build_judges,
+    build_methods,
+    build_panel,
+    build_task,
+    evaluation_settings,
+    inject,
+    models_wanted,
+    plain,
+    query_scanners,
+    real_scans,
+    scanner,
+)
+from harmony.app.configs import conf_folder, members, store_families
+from harmony.app.guard import refuse_foreign_targets, refuse_impossible
+from harmony.app.log import ExperimentLog, open_log
+from harmony.app.runs import (
+    Applied,
+    Models,
+    Runs,
+    alone,
+    experiment_run,
+    load_applied,
+    load_models,
+    load_network,
+    load_run,
+    load_weights,
+    model_run,
+    rank,
+    save_weights,
+)
+from harmony.app.shell import entry_point
+
+__all__ = [
+    "Applied",
+    "ExperimentLog",
+    "Models",
+    "Runs",
+    "alone",
+    "build",
+    "build_data",
+    "build_judges",
+    "build_methods",
+    "build_panel",
+    "build_task",
+    "conf_folder",
+    "entry_point",
+    "evaluation_settings",
+    "experiment_run",
+    "inject",
+    "load_applied",
+    "load_models",
+    "load_network",
+    "load_run",
+    "load_weights",
+    "members",
+    "model_run",
+    "models_wanted",
+    "open_log",
+    "plain",
+    "query_scanners",
+    "rank",
+    "real_scans",
+    "refuse_foreign_targets",
+    "refuse_impossible",
+    "save_weights",
+    "scanner",
+    "store_families",
+]

@@ -1,0 +1,196 @@
+"""Objects from the config: built once, here at the edge; the rooms below get finished ones."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import hydra
+import torch
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from harmony.app.guard import refuse_foreign_targets
+from harmony.core import ConfigError, DataError, Scan
+from harmony.core.reference import Reference
+from harmony.core.runs import WORDS, stages_of
+from harmony.data import QueryScanner, SliceDataModule, query_scanner
+from harmony.evaluation import Case, Cut, EvaluationSettings, Panel, QueryDomain, RealScanner, examples
+from harmony.judges import AdaptiveJudge, CohortJudge, ImageJudge
+from harmony.methods import Method
+
+
+def build(cfg: DictConfig, **objects: Any) -> Any:
+    """Instantiate a config node whose every `_target_` is on the allow-list; containers become dicts and lists."""
+    refuse_foreign_targets(cfg)
+    return hydra.utils.instantiate(_without_words(cfg), _convert_="all", **objects)
+
+
+def plain(cfg: DictConfig | ListConfig) -> Any:
+    """The resolved config as dicts and lists."""
+    return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+
+
+def inject(constructor: partial[Any], at_hand: Mapping[str, Any]) -> Any:
+    """Call it with those of the objects at hand that it asks for by name."""
+    wanted = inspect.signature(constructor.func).parameters
+    return constructor(**{name: value for name, value in at_hand.items() if name in wanted})
+
+
+def build_data(cfg: DictConfig, task: DictConfig | None = None) -> SliceDataModule:
+    """The data module of `cfg.data`, with the batches of a training task."""
+    query = None if task is None else task.get("query")
+    return SliceDataModule(
+        source=build(cfg.data.source),
+        preprocess=build(cfg.data.preprocess),
+        cache_dir=Path(cfg.data.cache).expanduser(),
+        shares=plain(cfg.data.shares),
+        split_seed=cfg.data.split_seed,
+        count=cfg.data.count,
+        step=cfg.data.step,
+        batch_size=1 if task is None else task.batch_size,
+        whole_volumes=task is not None and task.get("whole_volumes", False),
+        seed=cfg.seed,
+        skip_bad=cfg.data.skip_bad,
+        query=None if query is None else scanner(cfg, query),
+        paired=task is None or task.get("paired", True),
+    )
+
+
+def scanner(cfg: DictConfig, name: str) -> QueryScanner:
+    """A simulated query scanner of `data.scanners`."""
+    return query_scanner(name, **plain(cfg.data.scanners[name]), percentile=cfg.data.preprocess.percentile)
+
+
+def real_scans(cfg: DictConfig, name: str) -> list[Scan]:
+    """The scans of a query domain of `data.real`: its source is `data.source` with its own settings over it, or, with a
+    `_target_`, its own altogether."""
+    own = cfg.data.real[name].source
+    source: Any = own if "_target_" in own else OmegaConf.merge(cfg.data.source, own)
+    try:
+        scans: list[Scan] = build(source).scans()
+    except DataError as error:
+        cure = error.cure.replace("data.", f"data.real.{name}.source.")  # the settings that it names
+        raise DataError(error.problem, cure=cure, path=error.path, subject=error.subject) from error
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ConfigError):
+            raise ConfigError(f"data.real.{name}.source: {error.__cause__}") from error
+        raise
+    return scans
+
+
+def query_scanners(cfg: DictConfig) -> list[QueryScanner | RealScanner]:
+    """Those of `data.query`, simulated or real."""
+    return [
+        RealScanner(name, real_scans(cfg, name), cfg.data.real[name].paired)
+        if name in cfg.data.real
+        else scanner(cfg, name)
+        for name in cfg.data.query
+    ]
+
+
+def evaluation_settings(cfg: DictConfig) -> EvaluationSettings:
+    asked = cfg.evaluation
+    return EvaluationSettings(
+        part=asked.part,
+        adapt_on=asked.adapt_on,
+        subjects=asked.subjects,
+        include_reference=asked.include_reference,
+        figure_subjects=asked.figure_subjects,
+        cut=Cut(cfg.data.count, cfg.data.step, asked.lesion_ring),
+    )
+
+
+def build_task(cfg: DictConfig, **at_hand: Any) -> Any:
+    """A task of what it asks for among the objects at hand."""
+    return inject(build(cfg), at_hand)
+
+
+def models_wanted(cfg: DictConfig) -> list[str]:
+    """The stages whose networks the chosen methods and judges use; the flow, which scores every image, is the first."""
+    users = [cfg.method[name] for name in cfg.methods]
+    users += [cfg.judge[name] for name in OmegaConf.select(cfg, "evaluation.judges") or []]
+    wanted = [stage for user in users for stage in stages_of(user)]
+    return list(dict.fromkeys(["flow", *wanted]))
+
+
+def build_methods(
+    cfg: DictConfig, networks: Mapping[str, torch.nn.Module], reference: Reference, reference_bpd: float
+) -> dict[str, Method]:
+    """The chosen methods by name. The flow (`density`), its bpd on held-out reference images and the reference
+    statistics go to the constructors that ask for them."""
+    at_hand = {"density": networks["flow"], "reference": reference, "reference_bpd": reference_bpd}
+    return {name: _with_models(plain(cfg.method[name]), networks, at_hand) for name in cfg.methods}
+
+
+class BuiltJudges(NamedTuple):
+    """judges: they see every method's image. rivals: they see the unharmonized one."""
+
+    judges: dict[str, ImageJudge | CohortJudge]
+    rivals: dict[str, ImageJudge | CohortJudge]
+
+
+def build_judges(cfg: DictConfig, networks: Mapping[str, torch.nn.Module], at_hand: Mapping[str, Any]) -> BuiltJudges:
+    """Those of `evaluation.judges`. Raises ConfigError for judges that could not do their task in this evaluation."""
+    built = BuiltJudges({}, {})
+    for name in cfg.evaluation.judges:
+        node = plain(cfg.judge[name])
+        group = {"harmonized": built.judges, "query": built.rivals}[node.pop("sees")]
+        group[name] = _with_models(node, networks, at_hand)
+    for name, judge in built.judges.items():
+        if isinstance(judge, AdaptiveJudge):
+            raise ConfigError(f"judge.{name}.sees=harmonized: it adapts to a scanner -> judge.{name}.sees=query")
+    measured = any(isinstance(judge, ImageJudge) for judge in built.judges.values())
+    for name in [name for name, judge in built.rivals.items() if isinstance(judge, CohortJudge)]:
+        if "none" not in cfg.methods:
+            raise ConfigError(f"evaluation.judges: {name} starts from unharmonized scans -> add none to methods")
+        if not measured:
+            raise ConfigError(f"evaluation.judges: {name} needs what others measure -> add tissue or age")
+    return built
+
+
+def build_panel(
+    cfg: DictConfig, networks: Mapping[str, torch.nn.Module], data: SliceDataModule, domains: Sequence[QueryDomain]
+) -> Panel:
+    """The judges of `evaluation.judges`, examined on the scored subjects' untouched reference scans."""
+    settings = evaluation_settings(cfg)
+    ages = [scan.age for scan in data.split()["train"] if scan.age is not None]
+    at_hand = {"examples": examples(data, domains, settings), "training_ages": ages}
+    volumes = data.volumes(settings.part)[: settings.subjects]
+    reference = [Case(volume, volume).slices(settings.cut) for volume in volumes]
+    return Panel(*build_judges(cfg, networks, at_hand), reference)
+
+
+def _with_models(node: dict[str, Any], networks: Mapping[str, torch.nn.Module], at_hand: Mapping[str, Any]) -> Any:
+    """`models` in the config of a method or judge names the stages whose networks its constructor gets (null: none);
+    `steps`, the configs of the methods that it is made of."""
+    models = {argument: stage for argument, stage in node.get("models", {}).items() if stage is not None}
+    own = {**at_hand, **{argument: networks[stage] for argument, stage in models.items()}}
+    own["steps"] = {name: _with_models(step, networks, at_hand) for name, step in node.get("steps", {}).items()}
+    rest = {key: value for key, value in node.items() if key not in ("models", "steps")}
+    return inject(build(OmegaConf.create(rest)), own)
+
+
+def _without_words(cfg: DictConfig) -> DictConfig:
+    """A resolved copy at the same place in the config, without what is said of its members."""
+    made = copy.deepcopy(cfg)
+    made._set_parent(cfg._get_parent())
+    OmegaConf.set_struct(made, False)
+    OmegaConf.resolve(made)
+    _drop_words(made)
+    return made
+
+
+def _drop_words(node: Any) -> None:
+    if isinstance(node, DictConfig):
+        for word in WORDS:
+            node.pop(word, None)
+        for key in node:
+            _drop_words(node._get_node(key))
+    elif isinstance(node, ListConfig):
+        for k in range(len(node)):
+            _drop_words(node._get_node(k))

@@ -1,0 +1,45 @@
+"""Where the configs are, and what is composed from the files in their folders rather than from a list of names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import ListConfig, OmegaConf
+
+import harmony
+
+# Family -> the key of the config under which all its members stand.
+FAMILIES = {"task": "tasks", "method": "method", "judge": "judge"}
+
+
+def conf_folder() -> str:
+    """The configs: beside `src` in a checkout, inside the package in a wheel."""
+    package = Path(harmony.__file__).parent
+    return str(next(conf for conf in (package / "conf", package.parents[1] / "conf") if conf.exists()))
+
+
+def members(family: str, folder: str | None = None) -> list[str]:
+    """The names of a family: its files."""
+    return sorted(path.stem for path in Path(folder or conf_folder(), family).glob("*.yaml"))
+
+
+def store_families(folder: str | None = None) -> None:
+    """Give Hydra two configs that are made of the files there are in `folder` (None: harmony's own).
+
+    families: every member of every family, a part of config.yaml. model_folders: the stages whose networks a method may
+    need beside the flow, a part of harmonize.yaml.
+    """
+    defaults = [
+        {f"{family}@{key}.{name}": name} for family, key in FAMILIES.items() for name in members(family, folder)
+    ]
+    models = {stage: None for stage in members("task", folder) if stage != "flow"}
+    for name, node in {"families": {"defaults": defaults}, "model_folders": {"models": models}}.items():
+        ConfigStore.instance().store(name, node)
+
+
+# ${without:${data.real},${data.sites}}: every query site but the reference's own.
+OmegaConf.register_new_resolver(
+    "without", lambda names, left_out: ListConfig([n for n in names if n not in (left_out or ())]), replace=True
+)
+store_families()

@@ -1,0 +1,102 @@
+"""What a config and a command line may not do, refused before anything is read, trained or written."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from harmony.core import REFERENCE, ConfigError
+from harmony.core.vocabulary import MEAN
+
+# What a config may build: public classes and factories of the rooms, and these few of others. Anything else
+# (`os.system`, `pathlib.Path.unlink`) is refused before a single object is made.
+_ALLOWED = re.compile(
+    r"harmony\.(data|distances|flows|judges|methods|networks|tasks)\.[A-Z]\w*"
+    r"|harmony\.flows\.(spline_flow|harmonizing_flow)|harmony\.networks\.segmentation_unet|harmony\.methods\.chain"
+    r"|torch\.optim\.[A-Z]\w*|lightning\.pytorch\.Trainer|lightning\.pytorch\.loggers\.(WandbLogger|CSVLogger)"
+)
+
+# Arguments that would read a config from outside the config folder.
+_ELSEWHERE = re.compile(
+    r"[+~]*(experiment|data|flow|task|method|judge|corruption|trainer|logger|published|stop)(@[\w.]*)?=(/|.*\.\.)"
+    r"|.*hydra\.searchpath|--config|-c[dpn]"
+)
+
+
+def refuse_elsewhere(words: list[str]) -> None:
+    for word in words:
+        if _ELSEWHERE.match(word):
+            raise ConfigError(f"{word}: '..' and configs from elsewhere are not allowed")
+
+
+def refuse_foreign_targets(cfg: Any, where: str = "") -> None:
+    if isinstance(cfg, DictConfig):
+        target = cfg.get("_target_")
+        if target is not None and not _ALLOWED.fullmatch(str(target)):
+            raise ConfigError(f"{where or 'config'}._target_={target}: not something harmony may build")
+        for key in cfg:
+            if not OmegaConf.is_missing(cfg, key):
+                refuse_foreign_targets(cfg[key], f"{where}.{key!s}".lstrip("."))
+    elif isinstance(cfg, ListConfig):
+        for item in cfg:
+            refuse_foreign_targets(item, where)
+
+
+def refuse_impossible(cfg: DictConfig) -> None:
+    """Refuse names that there are not, and settings that cannot go together."""
+    known = {
+        "stages": [*cfg.tasks, "evaluate"],
+        "methods": list(cfg.method),
+        "evaluation.judges": list(cfg.judge),
+        "data.query": [*cfg.data.scanners, *cfg.data.real],
+    }
+    for key, names in known.items():
+        unknown = [name for name in OmegaConf.select(cfg, key) if name not in names]
+        if unknown:
+            raise ConfigError(f"{key}={unknown}: unknown; there are {', '.join(names)}")
+    _refuse_real(cfg)
+    _refuse_judges(cfg)
+    for stage, task in cfg.tasks.items():
+        if "query" in task and task.query not in cfg.data.scanners:
+            scanners = ", ".join(cfg.data.scanners)
+            raise ConfigError(f"tasks.{stage}.query={task.query}: unknown; there are {scanners}")
+    height, width = cfg.data.preprocess.size
+    unit = 2**cfg.flow.levels
+    if height % unit or width % unit:
+        fitting = f"[{-(-height // unit) * unit},{-(-width // unit) * unit}]"
+        raise ConfigError(
+            f"data.preprocess.size=[{height},{width}]: a flow of {cfg.flow.levels} levels needs sizes divisible by "
+            f"{unit} -> use data.preprocess.size={fitting}"
+        )
+
+
+def _refuse_judges(cfg: DictConfig) -> None:
+    """A judge sees the harmonized image or, as a rival, the query, under its own name."""
+    for name in cfg.evaluation.judges:
+        sees = cfg.judge[name].sees
+        if sees not in ("harmonized", "query"):
+            raise ConfigError(f"judge.{name}.sees={sees}: a judge sees the harmonized image or the query")
+        if sees == "query" and name in cfg.methods:
+            raise ConfigError(f"judge.{name}: there is a method of this name -> name the judge otherwise")
+
+
+def _refuse_real(cfg: DictConfig) -> None:
+    """Refuse real query domains that are not said clearly, or would be adapted to but for the scans that are scored."""
+    for name, node in cfg.data.real.items():
+        where = f"data.real.{name}"
+        if name in (REFERENCE, MEAN) or name in cfg.data.scanners:
+            raise ConfigError(f"{where}: there is another domain of this name -> name it otherwise")
+        said = isinstance(node, DictConfig) and set(node) == {"source", "paired"}
+        if not said or not isinstance(node.source, DictConfig) or not isinstance(node.paired, bool):
+            raise ConfigError(f"{where}: needs source: {{...}} and paired: true or false, and nothing else")
+        missing = OmegaConf.missing_keys(node)  # merged over data.source they would quietly be the reference's
+        if missing:
+            raise ConfigError(f"{where}: the command must say {', '.join(f'{key}=' for key in sorted(missing))}")
+        asked = cfg.evaluation
+        if name in cfg.data.query and asked.adapt_on != asked.part:
+            raise ConfigError(
+                f"evaluation.adapt_on={asked.adapt_on}: all scans of {where} are scored, and there are no others to "
+                f"adapt to -> use evaluation.adapt_on={asked.part}, or leave {name} out of data.query"
+            )

@@ -1,0 +1,203 @@
+"""Which run is which: folders that are found again by what decides their content, and the weights in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from yaml import YAMLError
+
+from harmony import __version__
+from harmony.app.build import build, build_methods, models_wanted, plain, real_scans
+from harmony.core import CheckpointError, ConfigError, Scan
+from harmony.core.files import atomic_path
+from harmony.core.locks import claim
+from harmony.core.machine import device
+from harmony.core.model_card import ModelCard, sha256
+from harmony.core.reference import VERSION as REFERENCE_VERSION
+from harmony.core.reference import Reference
+from harmony.core.runs import RunFolder, content_key, fingerprint
+from harmony.data import Preprocess, SliceDataModule
+from harmony.flows import ImageDensity
+from harmony.methods import Method
+
+Runs = dict[str, Path]  # stage, or evaluate -> run folder
+
+# Trainer settings that say where to train, and not what comes out but for rounding: no part of a model's fingerprint.
+_MACHINE = ("accelerator", "devices", "num_nodes", "strategy")
+_NO_SETTINGS = ("orientation", "version")  # constants of a card that are not the constructor's
+_MACHINE_DEFAULTS = {"accelerator": "auto", "devices": 1}
+
+
+@dataclass(frozen=True)
+class Models:
+    """The trained models of an experiment. networks: by stage, frozen and in eval mode. reference, reference_bpd: what
+    the flow was trained on, and how likely held-out images of it are. names, summaries: of the run folders, by stage.
+    """
+
+    networks: Mapping[str, torch.nn.Module]
+    reference: Reference
+    reference_bpd: float
+    names: dict[str, str]
+    summaries: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A method with all that applying it to somebody's scans takes.
+
+    weights: changes with any learned file that a result may depend on.
+    """
+
+    method: Method
+    density: ImageDensity
+    preprocess: Preprocess
+    card: ModelCard
+    weights: str
+
+
+def model_run(cfg: DictConfig, data: SliceDataModule, stage: str) -> RunFolder:
+    """Where the model of this stage is, or will be: found by what decides its weights, wherever the files lie."""
+    query = cfg.tasks[stage].get("query")
+    settings = {
+        "version": __version__,
+        "seed": cfg.seed,
+        "task": plain(cfg.tasks[stage]) | ({"scanner": plain(cfg.data.scanners[query])} if query else {}),
+        "trainer": {key: plain(cfg.trainer)[key] for key in cfg.trainer if key not in _MACHINE} | _MACHINE_DEFAULTS,
+        "reference": [plain(cfg.reference), REFERENCE_VERSION],
+        "data": data_identity(cfg, data),
+    }
+    return RunFolder(Path(cfg.runs).expanduser() / "models" / f"{stage}-{fingerprint(settings)}")
+
+
+def experiment_run(cfg: DictConfig, data: SliceDataModule) -> RunFolder:
+    """The folder of this experiment: config, results, figures, log."""
+    chosen = {name: plain(cfg.method[name]) for name in cfg.methods}
+    settings = {
+        "models": [model_run(cfg, data, stage).path.name for stage in models_wanted(cfg)],
+        "methods": [list(cfg.methods), chosen],
+        "evaluation": plain(cfg.evaluation),
+        "judges": {name: plain(cfg.judge[name]) for name in cfg.evaluation.judges},
+        "query": [plain(cfg.data.query), plain(cfg.data.scanners)],
+    }
+    real = [name for name in cfg.data.query if name in cfg.data.real]
+    if real:
+        settings["real"] = {
+            name: [cfg.data.real[name].paired, [scan_identity(scan) for scan in real_scans(cfg, name)]] for name in real
+        }
+    return RunFolder(Path(cfg.runs).expanduser() / cfg.name / f"seed{cfg.seed}-{fingerprint(settings)}")
+
+
+def data_identity(cfg: DictConfig, data: SliceDataModule) -> dict[str, Any]:
+    """What is in the data, not where: every scan of each part with its files' content, and how it is preprocessed."""
+    return {
+        "preprocess": data.preprocess.settings(),
+        "slices": [cfg.data.count, cfg.data.step],
+        "scans": {part: [scan_identity(scan) for scan in scans] for part, scans in data.split().items()},
+    }
+
+
+def scan_identity(scan: Scan) -> list[Any]:
+    files = [path for path in (scan.path, scan.mask, scan.labels, scan.lesions) if path is not None]
+    return [scan.name, scan.age, *(content_key(path) if path.is_file() else None for path in files)]
+
+
+def rank() -> int:
+    """Of the processes that train together (DDP): this one's number. Only 0 prints, writes, evaluates."""
+    return int(getattr(rank_zero_only, "rank", 0))
+
+
+def alone(run: RunFolder) -> AbstractContextManager[bool]:
+    """Hold a run's folder: another process that wants the same run waits, then finds it done. A group holds it once."""
+    return nullcontext(True) if rank() else claim(run.path / ".lock", wait=True)
+
+
+def load_models(cfg: DictConfig, data: SliceDataModule) -> Models:
+    """The models that the chosen methods and judges use."""
+    runs = {stage: model_run(cfg, data, stage) for stage in models_wanted(cfg)}
+    networks = {stage: load_network(cfg, data, stage) for stage in runs}
+    summaries = {stage: run.summary() for stage, run in runs.items()}
+    return Models(
+        networks=networks,
+        reference=Reference.load(runs["flow"].path / "reference.safetensors"),
+        reference_bpd=summaries["flow"]["score"],
+        names={stage: run.path.name for stage, run in runs.items()},
+        summaries=summaries,
+    )
+
+
+def load_network(cfg: DictConfig, data: SliceDataModule, stage: str) -> torch.nn.Module:
+    """The trained network of a stage, frozen and in eval mode."""
+    run = model_run(cfg, data, stage)
+    if not run.done:
+        raise CheckpointError(
+            f"{run.path}: no finished {stage} for this configuration -> train it first: "
+            f"python -m harmony.train experiment={cfg.name} 'stages=[{stage}]' with the same overrides"
+        )
+    return load_run(run.path, stage)
+
+
+def load_run(run: Path, stage: str) -> torch.nn.Module:
+    """The trained network of a run folder, from nothing but the folder; frozen and in eval mode."""
+    try:
+        trained = OmegaConf.load(run / "config.yaml")
+        network = build(trained.tasks[stage].network)
+    except (OSError, YAMLError, AttributeError, ConfigKeyError) as error:
+        raise CheckpointError(f"{run}: not the run folder of a trained {stage} ({error})") from error
+    load_weights(network, run / "model.safetensors")
+    return network.to(device()).eval().requires_grad_(False)
+
+
+def load_weights(module: torch.nn.Module, path: Path) -> None:
+    """Load safetensors weights; another architecture is one clear error."""
+    try:
+        module.load_state_dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}) -> delete its run folder and train again") from error
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()[:200]
+        raise CheckpointError(
+            f"{path}: weights of another architecture than the config's `flow` -> use the config that the run was "
+            f"trained with ({path.parent / 'config.yaml'}). First difference: {first}"
+        ) from error
+
+
+def load_applied(cfg: DictConfig) -> Applied:
+    """The chosen method, from run folders alone: `model` of the flow, `models` of what else it needs."""
+    run = Path(cfg.model).expanduser()
+    card = ModelCard.load(run)
+    networks = {"flow": load_run(run, "flow")}
+    name = cfg.method_name
+    chosen = OmegaConf.create({"methods": [name], "method": {name: plain(cfg.method)}})
+    for stage in models_wanted(chosen)[1:]:
+        if cfg.models.get(stage) is None:
+            raise ConfigError(f"method={name} needs a trained {stage} -> models.{stage}=runs/models/{stage}-...")
+        networks[stage] = load_run(Path(cfg.models[stage]), stage)
+    reference = Reference.load(run / "reference.safetensors")
+    preprocess = Preprocess(**{key: value for key, value in card.preprocess.items() if key not in _NO_SETTINGS})
+    if preprocess.settings()["version"] != card.preprocess["version"]:
+        raise CheckpointError(f"{cfg.model}: made with another version of the preprocessing -> train it again")
+    others = [Path(path).expanduser() / "model.safetensors" for path in cfg.models.values() if path is not None]
+    files = [run / "reference.safetensors", *others]
+    return Applied(
+        method=build_methods(chosen, networks, reference, card.score["flow/val_bpd"])[name],
+        density=cast("ImageDensity", networks["flow"]),
+        preprocess=preprocess,
+        card=card,
+        weights=fingerprint({"weights": [card.weights, *(sha256(path) for path in files)]}),
+    )
+
+
+def save_weights(module: torch.nn.Module, path: Path) -> None:
+    """The weights as safetensors: they hold no code, so a stranger's file is safe to load."""
+    with atomic_path(path) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, temporary)

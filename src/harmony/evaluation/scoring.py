@@ -1,0 +1,194 @@
+"""Harmonize and score: one domain after the other, one subject at a time."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import isnan
+from pathlib import Path
+from statistics import mean
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from harmony.core import REFERENCE, Harmonized, Row, Volume, interrupts, read_rows, write_rows
+from harmony.core.files import atomic_path, write_atomic
+from harmony.core.machine import device
+from harmony.data import watched
+from harmony.evaluation.cases import Case, EvaluationSettings, ScoredSlices
+from harmony.evaluation.domains import QueryDomain
+from harmony.evaluation.panel import Answers, Panel
+from harmony.evaluation.pictures import keep_case
+from harmony.flows import ImageDensity
+from harmony.methods import AdaptiveMethod, Evidence, Method
+from harmony.metrics import jitter, lesion_contrast, psnr, ssim
+from harmony.reports import AdaptationCurves, adaptation_figure, result_table
+
+BATCH = 16  # slices that the flow scores together
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that scores. folder: of the run. beside: a reference scan that is drawn where there is no truth."""
+
+    folder: Path
+    methods: Mapping[str, Method]
+    density: ImageDensity
+    panel: Panel
+    settings: EvaluationSettings
+    beside: Volume
+
+    def rows(self, domains: Sequence[QueryDomain]) -> list[Row]:
+        """All rows, by domain. What is finished is kept in `parts/`, so that a second start goes on."""
+        return [
+            row
+            for number, domain in enumerate(domains, start=1)
+            for row in self.score_domain(domain, f"scoring {domain.name} ({number}/{len(domains)})")
+        ]
+
+    def score_domain(self, domain: QueryDomain, announced: str) -> list[Row]:
+        parts = {case.name: Part(self.folder / "parts" / f"{domain.name}-{case.name}.csv") for case in domain.cases}
+        adapted = False
+        for k, case in enumerate(watched(domain.cases, announced)):
+            if not parts[case.name].done:
+                if not adapted:
+                    self.adapt(domain)
+                    adapted = True
+                parts[case.name].save(self.score_case(domain, case, drawn=k < self.settings.figure_subjects))
+            interrupts.check()
+        rows = [row for part in parts.values() for row in part.rows()]
+        if domain.name != REFERENCE:
+            rows += self.panel.conclude(domain.name, {name: part.kept() for name, part in parts.items()})
+        print(f"  {means(rows)}", flush=True)
+        return rows
+
+    def score_case(self, domain: QueryDomain, case: Case, *, drawn: bool) -> Answers:
+        """Harmonize one stack with every method, score the image that each returned, and ask the judges."""
+        slices = case.slices(self.settings.cut)
+        outcomes, rows = score_methods(domain.name, slices, self.methods, self.density)
+        images = {name: outcome.image for name, outcome in outcomes.items()}
+        answers = self.panel.ask(domain.name, slices, images)
+        given = {"query": slices.query.image} | {name: image for name, image in images.items() if name != "none"}
+        labels = self.panel.labels(given) if drawn else None
+        keep_case(self.folder, domain.name, slices, outcomes, labels=labels, beside=self.beside)
+        return Answers(rows + answers.rows, answers.kept)
+
+    def adapt(self, domain: QueryDomain) -> None:
+        """Each adaptive method and judge, from its initial state, to the unlabelled query scans of one domain; with its
+        evidence."""
+        seen = {"adapt_on": self.settings.adapt_on, "subjects": [case.name for case in domain.adapt_on]}
+        slices = [case.slices(self.settings.cut) for case in domain.adapt_on]
+        self.panel.adapt([each.query for each in slices])
+        curves = {}
+        for name, method in self.methods.items():
+            if not isinstance(method, AdaptiveMethod):
+                continue
+            record, found = adapted(method, slices)
+            path = self.folder / "adaptation" / f"{name}-{domain.name}.json"
+            write_atomic(path, json.dumps(record | seen, indent=2) + "\n")
+            if found is not None:
+                curves[name] = found
+        if curves:
+            path = self.folder / "figures" / f"{domain.name}-adaptation.png"
+            adaptation_figure(path, curves, title=f"{domain.name}: adaptation")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is kept of a finished case: its rows in `path`, and beside them what cohort judges keep of it."""
+
+    path: Path
+
+    @property
+    def beside(self) -> Path:
+        return self.path.with_suffix(".safetensors")
+
+    @property
+    def done(self) -> bool:
+        return self.path.exists() and self.beside.exists()
+
+    def save(self, answers: Answers) -> None:
+        with atomic_path(self.beside) as temporary:
+            save_file(answers.kept, temporary)
+        write_rows(self.path, answers.rows)
+
+    def rows(self) -> list[Row]:
+        return read_rows(self.path)
+
+    def kept(self) -> dict[str, Tensor]:
+        return load_file(self.beside)
+
+
+def adapted(
+    method: AdaptiveMethod, slices: Sequence[ScoredSlices]
+) -> tuple[dict[str, object], AdaptationCurves | None]:
+    """The record of an adaptation, and its curves where there was more than one pass.
+
+    The PSNR of every pass is looked on for the record, where there is a truth; no rule sees it.
+    """
+    stacks = [each.query.to(device()) for each in slices]
+    truths = [each.truth.image for each in slices if each.truth is not None]
+    quality: list[float] = []
+
+    def watch(_: int) -> None:
+        if truths:
+            images = [method.harmonize(stack).image.cpu() for stack in stacks]
+            quality.append(mean(psnr(image, truth) for image, truth in zip(images, truths, strict=True)))
+
+    method.reset()
+    record = method.adapt(stacks, watch)
+    curves = {key: [getattr(each, key) for each in record.trajectory] for key in Evidence._fields} | {"psnr": quality}
+    several = len(record.trajectory) > 1
+    return asdict(record) | {"psnr": quality}, AdaptationCurves(curves, record.kept) if several else None
+
+
+def score_methods(
+    domain: str, slices: ScoredSlices, methods: Mapping[str, Method], density: ImageDensity
+) -> tuple[dict[str, Harmonized], list[Row]]:
+    """Every method's outcome, on the CPU, and its scores."""
+    outcomes, rows = {}, []
+    subject = slices.known.name
+    for name, method in methods.items():
+        begin = time.perf_counter()
+        harmonized = method.harmonize(slices.query.to(device()))
+        image = harmonized.image.cpu()  # inside the time: a GPU is done when its result is here
+        seconds = time.perf_counter() - begin
+        outcomes[name] = Harmonized(image, harmonized.trace)
+        rows += [Row(name, domain, subject, metric, value) for metric, value in measure(image, slices, density)]
+        rows.append(Row(name, domain, subject, "seconds", seconds))
+        if "fallback" in harmonized.trace:
+            rows.append(Row(name, domain, subject, "fallbacks", float(harmonized.trace["fallback"].sum())))
+    return outcomes, rows
+
+
+def measure(image: Tensor, slices: ScoredSlices, density: ImageDensity) -> Iterator[tuple[str, float]]:
+    query, truth = slices.query, slices.truth
+    if truth is not None:
+        yield "psnr", psnr(image, truth.image)
+        yield "psnr_brain", psnr(image, truth.image, truth.mask)
+        yield "ssim", ssim(image, truth.image)
+        yield "ssim_brain", ssim(image, truth.image, truth.mask)
+    yield "jitter", jitter(image, query.image, query.mask)
+    yield "bpd", mean_bits_per_dim(density, image)
+    yield "negatives", float((image < 0).sum())  # a query has none
+    yield "background_changed", float(((image != query.image) & ~query.mask).sum())
+    if slices.lesions is not None and slices.white_matter is not None:
+        contrast = lesion_contrast(image[:, 0], slices.lesions, slices.white_matter)
+        if not isnan(contrast):
+            yield "lesion_contrast", contrast
+
+
+@torch.no_grad()
+def mean_bits_per_dim(density: ImageDensity, image: Tensor) -> float:
+    """(S, 1, H, W) on any device -> mean over the slices."""
+    return float(torch.cat([density.bits_per_dim(part.to(device())) for part in image.split(BATCH)]).mean())
+
+
+def means(rows: list[Row]) -> str:
+    """`none 20.1, ssimh 21.3 dB` of one domain; bits per dimension where there is no truth."""
+    metric, unit, digits = ("psnr", "dB", 1) if any(row.metric == "psnr" for row in rows) else ("bpd", "bpd", 2)
+    values = result_table(row for row in rows if row.metric == metric).flat_means()
+    return ", ".join(f"{key.split('/')[1]} {value:.{digits}f}" for key, value in values.items()) + f" {unit}"
