@@ -4,12 +4,13 @@ ComBat's rows are made here from the volumes and ages in it, where the evaluatio
 """
 
 import sys
+from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 
-from harmony.core import REFERENCE, read_rows
+from harmony.core import REFERENCE, Row, read_rows
 from harmony.core.vocabulary import describe
-from harmony.judges import FeatureComBat
+from harmony.judges import Cohort, FeatureComBat
 from harmony.reports import result_table
 
 METRICS = ("psnr", "dice", "hd95", "iou", "age_error", "site_frozen", "site_retrained")
@@ -39,9 +40,17 @@ def main(path: Path) -> None:
 def combat(rows):
     if any(row.method == "combat" for row in rows):
         return
-    measured = [row for row in rows if row.method == "none"]
-    for domain in dict.fromkeys(row.domain for row in measured if row.domain != REFERENCE):
-        yield from FeatureComBat(empirical_bayes=True).rows("combat", domain, measured)
+    judge, measured = FeatureComBat(empirical_bayes=True), defaultdict(lambda: defaultdict(dict))
+    for row in rows:
+        if row.method == "none":
+            measured[row.domain][row.subject][row.metric] = row.value
+    kept = {
+        domain: {subject: judge.observe(None, None, found) for subject, found in subjects.items()}
+        for domain, subjects in measured.items()
+    }
+    for domain in [name for name in kept if name != REFERENCE]:
+        for metric, values in judge.conclude(Cohort(domain, kept[domain], kept[REFERENCE])).items():
+            yield from (Row("combat", domain, subject, metric, value) for subject, value in values.items())
 
 
 def of_metric(table, metric, domains, methods):
