@@ -44,8 +44,8 @@ HARMONIZING_FLOW = {
 class FlowCase:
     """build: called with the settings, or with others in their place. height, width: of the images of the laws.
 
-    paper: the settings of the paper's size, and its parameters; None where another case has them. float32: how close its round trip
-    comes.
+    paper: the settings of the paper's size, and its parameters; None where another case has them.
+    float32: how close its round trip comes.
     """
 
     build: Callable[..., ImageDensity]

@@ -1,4 +1,4 @@
-"""Both kinds of harmonizer, plain and with a second image for context: their shapes, their neutral point, their laws."""
+"""Both kinds of harmonizer, plain and reading a second image for context: shapes, neutral point, laws."""
 
 import pytest
 import torch
