@@ -212,7 +212,8 @@ def check_real(cfg: DictConfig) -> None:
 def build(cfg: DictConfig, **objects: Any) -> Any:
     """Instantiate a config node whose every `_target_` is on the allow-list; containers become dicts and lists."""
     refuse_foreign_targets(cfg)
-    return hydra.utils.instantiate(cfg, _convert_="all", **objects)
+    node = OmegaConf.create(plain(cfg))
+    return hydra.utils.instantiate(node, _convert_="all", **objects)
 
 
 def refuse_foreign_targets(cfg: Any, where: str = "") -> None:
@@ -229,8 +230,14 @@ def refuse_foreign_targets(cfg: Any, where: str = "") -> None:
 
 
 def plain(cfg: DictConfig | ListConfig) -> Any:
-    """The resolved config as dicts and lists."""
-    return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    """The resolved config as dicts and lists, without the words about it: they build nothing, and identify nothing."""
+    return without_words(OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
+
+
+def without_words(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: without_words(value) for key, value in node.items() if key not in ("says", "cites")}
+    return [without_words(value) for value in node] if isinstance(node, list) else node
 
 
 def build_data(cfg: DictConfig, task: DictConfig | None = None) -> SliceDataModule:

@@ -1,9 +1,8 @@
 """Pure functions that score an image, a label map, a number."""
 
-from harmony.metrics.against import Against, against, holm, recovered, slope
+from harmony.analysis import Against, Interval, against, bootstrap_mean, holm, recovered  # moved: import them there
 from harmony.metrics.images import jitter, psnr, ssim
 from harmony.metrics.labels import lesion_contrast, white_surroundings
-from harmony.metrics.summary import Interval, bootstrap_mean
 
 __all__ = [
     "Against",
@@ -15,7 +14,6 @@ __all__ = [
     "lesion_contrast",
     "psnr",
     "recovered",
-    "slope",
     "ssim",
     "white_surroundings",
 ]
