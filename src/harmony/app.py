@@ -13,10 +13,11 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 import torch
+from hydra.core.config_store import ConfigStore
 from hydra.errors import InstantiationException
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -60,6 +61,15 @@ OmegaConf.register_new_resolver(
     "without", lambda names, left_out: ListConfig([n for n in names if n not in (left_out or ())]), replace=True
 )
 
+
+def store_variants(folder: str) -> None:
+    """Give Hydra the members of families that `variants.yaml` lists, as if each were a file of its family's folder."""
+    listed = OmegaConf.to_container(OmegaConf.load(Path(folder, "variants.yaml")))
+    for family, members in cast("dict[str, dict[str, Any]]", listed).items():
+        for name, node in members.items():
+            ConfigStore.instance().store(name, node, group=family)
+
+
 # Arguments that would read a config from outside the config folder.
 _ELSEWHERE = re.compile(
     r"[+~]*(experiment|data|flow|task|method|judge|corruption|trainer|logger|published|stop)(@[\w.]*)?=(/|.*\.\.)"
@@ -76,6 +86,8 @@ def conf_folder() -> str:
     package = Path(__file__).parent
     return str(next(conf for conf in (package / "conf", package.parents[1] / "conf") if conf.exists()))
 
+
+store_variants(conf_folder())
 
 Runs = dict[str, Path]  # stage, or evaluate -> run folder
 

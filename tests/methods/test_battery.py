@@ -1,15 +1,19 @@
-"""Every name of conf/method obeys the same laws. A new YAML there is in the battery by being in conf/config.yaml."""
+"""Every method of conf/, a file or a variant, obeys the same laws, and is in the battery by being in the config."""
 
 from pathlib import Path
 
 import battery
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from harmony import app
 from harmony.core import Stack
 
-METHODS = sorted(path.stem for path in (Path(app.conf_folder()) / "method").glob("*.yaml"))
+CONF = Path(app.conf_folder())
+METHODS = sorted(
+    [*(path.stem for path in (CONF / "method").glob("*.yaml")), *OmegaConf.load(CONF / "variants.yaml").method]
+)
 # Settings under which a method is the identity, and how exactly (grey levels of 1); None where it has no such setting.
 NEUTRAL = {
     "none": ([], 0),

@@ -34,7 +34,7 @@ def build(tmp_path, monkeypatch):
     shutil.copytree(app.conf_folder(), conf)
     (conf / "method" / "gain.yaml").write_text(block("`conf/method/gain.yaml`"))
     main = conf / "config.yaml"
-    last = "  - trainer: default\n"
+    last = "  - logger: wandb\n"
     assert last in main.read_text()
     main.write_text(main.read_text().replace(last, block("and in `conf/config.yaml`") + last))
     monkeypatch.setattr(app, "conf_folder", lambda: str(conf))

@@ -29,7 +29,7 @@ SCANNERS = {
 
 
 def methods_text(comparison: Comparison) -> list[str]:
-    """Paragraphs with `[@key]` citations, of one run of each group."""
+    """Paragraphs with `[@...]` citations, of one run of each group."""
     groups = [paragraph for group in comparison.groups for paragraph in _of_group(group)]
     return [_data(comparison), *groups, _scores(comparison)]
 
@@ -43,7 +43,7 @@ def words(node: Mapping[str, Any]) -> str:
 
 
 def said(node: Mapping[str, Any]) -> str:
-    """Its own words with `[@key]` citations."""
+    """Its own words with `[@...]` citations."""
     if "says" not in node:
         plain = ", ".join(
             f"{key} {value}" for key, value in node.items() if key[0] != "_" and isinstance(value, int | float | str)
