@@ -20,9 +20,8 @@ from yaml import YAMLError, safe_load
 from harmony.analysis import PUBLISHED, biology, result_table
 from harmony.core import DataError, read_rows
 from harmony.core.files import write_atomic
-from harmony.reports.citations import uncited
 from harmony.reports.sheet import Layout, Sheet
-from harmony.reports.words import words
+from harmony.reports.words import briefly
 
 REGION = re.compile(r"(<!-- table: (\{.*?\}) -->\n).*?(<!-- end -->)", re.S)
 Families = Callable[[], Mapping[str, Mapping[str, Any]]]  # family of conf/ -> member -> its config
@@ -63,5 +62,5 @@ def _sheet(layout: Layout, path: Path) -> Sheet:
 
 
 def _said(family: Mapping[str, Any]) -> list[str]:
-    members = [f"| `{name}` | {uncited(words(node))} |" for name, node in family.items()]
+    members = [f"| `{name}` | {briefly(node)} |" for name, node in sorted(family.items())]
     return ["| name | what it is |", "|---|---|", *members]

@@ -6,12 +6,14 @@ nothing (of an older run, or not ours) is named with its numbers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from harmony.analysis import Comparison, EvaluatedRun, Group
 from harmony.core.vocabulary import describe
+from harmony.reports.citations import uncited
 
 # torch's own, which have no YAML.
 OPTIMIZERS = {"torch.optim.Adam": "Adam [@kingma2015]", "torch.optim.AdamW": "AdamW [@loshchilov2019]"}
@@ -51,6 +53,13 @@ def said(node: Mapping[str, Any]) -> str:
         return str(node["_target_"]).rsplit(".", 1)[-1] + (f" ({plain})" if plain else "")
     cites = "; ".join(f"@{key}" for key in node.get("cites", []))
     return f"{str(node['says']).strip()}{f' [{cites}]' if cites else ''}"
+
+
+def briefly(node: Mapping[str, Any]) -> str:
+    """Its own words without citations, and without what stands in brackets at their end: the numbers."""
+    own = re.sub(r" \(.*\)$", "", uncited(said(node)))
+    steps = ", then ".join(briefly(step) for step in node.get("steps", {}).values())
+    return f"{own}: {steps}" if steps else own
 
 
 def data_name(run: EvaluatedRun) -> str:
