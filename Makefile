@@ -1,11 +1,11 @@
-# make demo | test | test-browser | picture | lint | bench    each does its own set-up
+# make demo | test | test-browser | picture | lint | bench | records    each does its own set-up
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-browser picture browser lint bench
-demo: $(READY)        ## the main job on the embedded data: about 5 minutes on two cores
+.PHONY: demo test test-browser picture browser lint bench records
+demo: $(READY)        ## the main job on the embedded data: about 6 minutes on two cores
 	$(BIN)/python -m harmony.train experiment=quickstart
 
 test: $(READY) browser
@@ -35,6 +35,9 @@ lint: $(READY)
 bench: $(READY)       ## speed of the flows and of the adaptation against plain versions of the same networks
 	$(BIN)/python benchmarks/flow_speed.py
 	$(BIN)/python benchmarks/harmonizing_speed.py
+
+records: $(READY)     ## the tables of README.md and experiments/*/README.md, from the results.csv beside them
+	$(BIN)/python -m harmony.report --records README.md experiments/*/README.md
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -7,13 +7,14 @@ from typing import cast
 from omegaconf import DictConfig, OmegaConf
 
 from harmony import app
+from harmony.analysis import ResultTable, result_table
 from harmony.core import interrupts, read_rows, write_rows
 from harmony.core.runs import RunFolder
 from harmony.data import SliceDataModule
 from harmony.evaluation import Evaluation, announce, query_domains, summary
 from harmony.flows import ImageDensity
 from harmony.judges import Quality
-from harmony.reports import ResultTable, box_figure, print_table, report_page, result_table
+from harmony.reports import box_figure, print_table, report_page
 
 
 def evaluate(cfg: DictConfig) -> app.Runs:

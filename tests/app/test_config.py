@@ -97,7 +97,7 @@ def test_harmonize_may_be_given_a_model_of_every_stage():
 def test_what_a_config_says_of_its_member_is_neither_built_nor_a_part_of_what_a_run_is(tmp_path):
     small = ["data.source.subjects=10", "data.source.resolution=4", f"cache={tmp_path}", "evaluation.judges=[tissue]"]
     bare = config(*small)
-    said = ("+{0}.says='Something of it.'", "+{0}.cites=[someone2020]")
+    said = ("++{0}.says='Something of it.'", "++{0}.cites=[someone2020]")
     places = ("method.blindharmony", "method.blindharmony.solver", "judge.tissue", "tasks.flow.module", "data.source")
     cfg = config(*small, *(word.format(place) for place in places for word in said))
     networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)}

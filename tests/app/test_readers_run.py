@@ -77,9 +77,9 @@ def test_harmonizing_flows_runs_on_abide(folder):
     few = ["flow.widths=[4,4]", "tasks.harmonizer.max_steps=2", "tasks.harmonizer.network.widths=[4,4,4]"]
     few += ["tasks.segmenter.max_steps=2", "tasks.segmenter.network.widths=[4,8]", "data.query=[exp]"]
     few += ["method.harmonizing_flows.stop.passes=2", "tasks.harmonizer.batch_size=8", "tasks.segmenter.batch_size=8"]
-    code, output = run(folder, "train", "experiment=abide_harmonizing_flows", f"data.root={root}", *few, flow="guided")
+    code, output = run(folder, "train", "experiment=abide_paper", f"data.root={root}", *few, flow="guided")
     assert code == 0, output
-    run_folder = folder.one("runs/abide_harmonizing_flows/seed1-*")
+    run_folder = folder.one("runs/abide_paper/seed1-*")
     rows = list(csv.DictReader((run_folder / "results.csv").open()))
     assert {row["method"] for row in rows} == {"none", "histogram_matching", "harmonizing_flows"}
     record = json.loads((run_folder / "adaptation" / "harmonizing_flows-exp.json").read_text())
@@ -87,11 +87,11 @@ def test_harmonizing_flows_runs_on_abide(folder):
     assert "entropy" in record["reason"]
     assert len(record["trajectory"]) == 3
     code, output = run(
-        folder, "evaluate", "experiment=abide_harmonizing_flows", f"data.root={root}", *few,
+        folder, "evaluate", "experiment=abide_paper", f"data.root={root}", *few,
         "evaluation.adapt_on=val", flow="guided",
     )  # fmt: skip
     assert code == 0, output
-    found = folder.path.glob("runs/abide_harmonizing_flows/*/adaptation/harmonizing_flows-exp.json")
+    found = folder.path.glob("runs/abide_paper/*/adaptation/harmonizing_flows-exp.json")
     assert {json.loads(path.read_text())["adapt_on"] for path in found} == {"test", "val"}
 
 

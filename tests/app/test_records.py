@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from harmony.report import families
+
 ROOT = Path(__file__).parents[2]
 RECORDS = sorted(path.parent for path in (ROOT / "experiments").glob("*/README.md"))
 RECIPES = {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")}
@@ -34,6 +36,5 @@ def test_the_readme_points_at_what_is_there():
         assert link.startswith("http") or (ROOT / link).exists(), link
     for name in re.findall(r"experiment=(\w+)", text):
         assert name in RECIPES, name
-    methods = {path.stem for path in (ROOT / "conf" / "method").glob("*.yaml")}
-    for name in re.findall(r"^\| `(\w+)` \|", text, flags=re.M):
-        assert name in methods, name
+    known = {*families()["method"], *families()["judge"]}
+    assert set(re.findall(r"^\| `(\w+)` \|", text, flags=re.M)) == known

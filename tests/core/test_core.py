@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from harmony.core import CheckpointError, Row, Scan, Stack, Volume, interrupts, read_rows, split_by_subject, write_rows
+from harmony.core import (
+    CheckpointError,
+    DataError,
+    Row,
+    Scan,
+    Stack,
+    Volume,
+    interrupts,
+    read_rows,
+    split_by_subject,
+    write_rows,
+)
 from harmony.core.files import atomic_path
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder, fingerprint
@@ -156,3 +167,20 @@ def test_signals_are_noted_and_raised_where_the_loop_checks(monkeypatch):
     finally:
         signal.signal(signal.SIGTERM, former[0])
         signal.signal(signal.SIGINT, former[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("reference,method,domain,subject,metric,value\nA,none,B,s,psnr,1\n", "line 1.*columns are reference"),
+        ("", "line 1.*none"),
+        ("method,domain,subject,metric,value\nnone,exp,s,psnr\n", "line 2: 4 values"),
+        ("method,domain,subject,metric,value\nnone,exp,s,psnr,1,2\n", "line 2: 6 values"),
+        ("method,domain,subject,metric,value\nnone,exp,s,psnr,high\n", "line 2.*'high' is no number"),
+        ("method,domain,subject,metric,value\nnone,exp,s,psnr,1\na,b,c,d,2\nnone,exp,s,psnr,1\n", "line 4.*line 2"),
+    ],
+)
+def test_rows_that_are_not_as_agreed_are_refused_with_their_line(tmp_path, text, words):
+    (tmp_path / "results.csv").write_text(text)
+    with pytest.raises(DataError, match=rf"results\.csv: {words}.*->"):
+        read_rows(tmp_path / "results.csv")

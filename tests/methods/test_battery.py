@@ -1,4 +1,4 @@
-"""Every name of conf/method obeys the same laws. A new YAML there is in the battery by being there."""
+"""Every method of conf/, a file or a variant, obeys the same laws, and is in the battery by being in the config."""
 
 import battery
 import pytest

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from harmony.metrics import bootstrap_mean, jitter, psnr, ssim
+from harmony.analysis import bootstrap_mean
+from harmony.metrics import jitter, psnr, ssim
 
 
 def test_psnr_by_hand_over_the_stack_and_inside_the_brain():

@@ -6,9 +6,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from harmony import app
+from harmony.analysis import result_table
 from harmony.core import Row
-from harmony.reports import print_table, result_table
-from harmony.reports.tables import _cell
+from harmony.reports import print_table
+from harmony.reports.tables import cell_text
 
 CONF = Path(app.conf_folder())
 PUBLISHED = sorted((CONF / "published").glob("*.yaml"))
@@ -65,7 +66,7 @@ def test_the_printed_published_row_has_no_interval(capsys):
     assert found["theirs (published)"][:2] == ["30.0", "0.900"]
     assert "[" not in found["a"][0]  # there is no room for it beside the long names
     cell = ours().beside(TABLE).cells["exp", "theirs (published)", "psnr"]
-    assert _cell(cell, "psnr", interval=True) == "30.0"  # rich would swallow "[nan, nan]" as a style
+    assert cell_text(cell, "psnr", interval=True) == "30.0"  # rich would swallow "[nan, nan]" as a style
 
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)

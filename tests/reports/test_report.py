@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +14,17 @@ from matplotlib.image import imread
 from omegaconf import OmegaConf
 
 from harmony import app
+from harmony.analysis import Entry, EvaluatedRun, compare, find_runs
+from harmony.analysis.identity import settings_of
 from harmony.core import ConfigError, DataError, Row
 from harmony.core.vocabulary import RESULTS
 from harmony.reports import report_page
-from harmony.reports.citations import CITED, REFERENCES, WORDS, cite, methods_text, words
-from harmony.reports.evaluated import Entry, EvaluatedRun, compare, find_runs
+from harmony.reports.citations import CITED, cite, references
 from harmony.reports.kept import ABOVE, BELOW, difference, keep, read_brain, read_histograms, read_panels, read_traces
+from harmony.reports.words import SCANNERS, methods_text, words
+
+CONF = Path(app.conf_folder())
+WORDS_SOURCE = Path(words.__code__.co_filename).read_text()
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +128,13 @@ def test_the_page_of_a_domain_without_truth_compares_with_the_input(tmp_path):
     assert "were simulated" not in page
 
 
+def test_the_words_about_a_run_do_not_set_it_apart():
+    before = OmegaConf.to_container(config(), resolve=True)
+    after = OmegaConf.to_container(config("method.blindharmony.says=otherwise"), resolve=True)
+    assert before != after
+    assert settings_of(before) == settings_of(after)
+
+
 def test_alike_is_not_best(tmp_path):
     rows = [Row(method, "exp", "sub-1", "negatives", 0.0) for method in METHODS]
     comparison = compare(find_runs([run_folder(tmp_path, rows=rows)]).runs)
@@ -218,21 +231,34 @@ def test_the_difference_is_black_where_equal_and_coloured_by_its_sign(tmp_path):
         assert (shown[change == 0] == 0).all()
 
 
-@pytest.mark.parametrize("name", sorted(config().method))
-def test_every_method_has_words_with_its_numbers(name):
-    node = OmegaConf.to_container(config().method[name], resolve=True)
-    assert node["_target_"] in WORDS
-    said = words(node)
-    assert "_target_" not in said
-    if "solver" in node:
-        assert f"{node['solver']['iterations']} iterations" in said
+@pytest.mark.parametrize("family", ["method", "judge", "tasks"])
+def test_every_member_of_a_family_says_what_it_is_with_its_numbers(family):
+    for name, node in OmegaConf.to_container(config(), resolve=True)[family].items():
+        text = words(node["network"] if name == "flow" else node)
+        assert "_target_" not in text
+        assert "$" not in text
+        assert len(text) > 10, name
+        if "solver" in node:
+            assert f"{node['solver']['iterations']} iterations" in text
 
 
-@pytest.mark.parametrize("name", sorted(config().judge))
-def test_every_judge_has_words(name):
-    node = OmegaConf.to_container(config().judge[name], resolve=True)
-    assert node["_target_"] in WORDS
-    assert "_target_" not in words(node)
+DATA = {path.stem for path in (CONF / "data").glob("*.yaml")} | set(OmegaConf.load(CONF / "variants.yaml").data)
+
+
+@pytest.mark.parametrize("name", sorted(DATA - {"preprocess"}))
+def test_every_data_set_says_what_it_is(name):
+    assert config(f"data={name}").data.says
+
+
+def test_an_override_changes_the_words():
+    changed = config("method.blindharmony.solver.iterations=20").method.blindharmony
+    assert "20 iterations" in words(OmegaConf.to_container(changed, resolve=True))
+
+
+def test_an_older_run_is_told_by_what_it_built_and_its_numbers():
+    node = {"_target_": "harmony.methods.Ssimh", "_partial_": True, "cutoff": 1.2}
+    assert words(node) == "Ssimh (cutoff 1.2)"
+    assert words(node | {"says": "swaps ", "cites": ["guan2022", "ho2019"]}) == "swaps [@guan2022; @ho2019]"
 
 
 def test_the_networks_of_steps_and_judges_are_among_those_used(tmp_path):
@@ -245,22 +271,26 @@ def test_the_networks_of_steps_and_judges_are_among_those_used(tmp_path):
     assert text.count("[@zhang2020]") == 1
 
 
-def test_every_stage_and_data_source_has_words():
-    cfg = app.plain(config())
-    targets = {node["network"]["_target_"] for node in cfg["tasks"].values()}
-    sources = {
-        f"harmony.data.{name}" for name in ("Atlas", "BidsFolder", "CsvManifest", "Ixi", "Oasis3", "Abide", "Dhcp")
-    }
-    assert targets | sources <= WORDS.keys()
-
-
-def test_citations_are_those_of_what_was_said():
-    said = [*WORDS.values(), *(metric.meaning for metric in RESULTS.values())]
+def test_every_citation_has_its_reference_and_every_reference_is_cited():
+    said = [str(text) for text in (*(metric.meaning for metric in RESULTS.values()), *SCANNERS.values(), WORDS_SOURCE)]
     keys = {key for text in said for match in CITED.findall(text) for key in re.findall(r"@(\w+)", match)}
-    assert keys <= REFERENCES.keys()
-    paragraphs, references = cite(["A [@wang2004; @holm1979] & b [@wang2004]."])
-    assert references == [REFERENCES["wang2004"], REFERENCES["holm1979"]]
+    files = (path.read_text() for path in CONF.rglob("*.yaml"))
+    keys |= {key for text in files for line in re.findall(r"cites: \[(.*)\]", text) for key in line.split(", ")}
+    assert keys == references().keys()
+
+
+def test_citations_are_numbered_in_their_order():
+    paragraphs, found = cite(["A [@wang2004; @holm1979] & b [@wang2004]."])
+    assert found == [references()["wang2004"], references()["holm1979"]]
     assert re.sub(r"<[^>]+>", "", paragraphs[0]) == "A [1, 2] &amp; b [1]."
+
+
+def test_a_reference_is_written_as_papers_write_it():
+    assert references()["kingma2015"] == (
+        "Kingma D. P., Ba J. Adam: A method for stochastic optimization. ICLR 2015, arXiv 1412.6980."
+    )
+    assert references()["dice1945"].endswith("Ecology 26(3):297-302, 1945.")
+    assert references()["dimartino2014"].startswith("Di Martino A. et al. ")
 
 
 def test_names_from_files_are_text_on_the_page(tmp_path):

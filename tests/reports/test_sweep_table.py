@@ -4,10 +4,11 @@ import math
 
 import pytest
 
+from harmony.analysis import SweepJob, result_table
+from harmony.analysis.sweeps import over_seeds, settings, winners
 from harmony.core import Row
 from harmony.core.vocabulary import RESULTS, TRAINING, Metric, result_metric
-from harmony.reports import SweepJob, print_sweep, result_table
-from harmony.reports.sweeps import best, over_seeds, settings
+from harmony.reports import print_sweep
 from harmony.reports.tables import SHOWN
 from harmony.tasks import AgeTask, FlowTask, HarmonizerTask, SegmenterTask
 
@@ -30,16 +31,17 @@ def test_jobs_that_differ_by_the_seed_alone_belong_together():
 def test_mean_and_deviation_over_seeds_by_hand():
     cells = over_seeds(JOBS)
     two = cells["exp", "flow.steps=2", "a", "psnr"]
-    assert (two.mean, two.deviation, two.seeds) == pytest.approx((32.0, math.sqrt(8), 2))
+    assert (two.interval.mean, two.spread) == pytest.approx((32.0, math.sqrt(8)))
+    assert two.by_seed == [30.0, 34.0]
     assert two.text(1) == "32.0 ±2.8"
     assert over_seeds(JOBS[:1])["exp", "", "a", "psnr"].text(1) == "30.0"
 
 
 def test_the_best_is_marked_where_a_direction_is_better(monkeypatch, capsys):
     cells = over_seeds(JOBS)
-    assert best(cells) == {("exp", "flow.steps=2", "a", "psnr")}
+    assert winners(cells) == {("exp", "flow.steps=2", "a", "psnr")}
     monkeypatch.setitem(RESULTS, "psnr", Metric("error", "lower"))
-    assert [key[2] for key in best(cells)] == ["none"]
+    assert {key[2] for key in winners(cells)} == {"none"}
     monkeypatch.undo()
     print_sweep(JOBS, title="x")
     printed = capsys.readouterr().out
@@ -53,7 +55,7 @@ def test_reference_sites_are_named_and_not_compared(capsys):
         rows = [Row("none", query, "s", "psnr", psnr), Row("hm", query, "s", "psnr", psnr + 1)]
         jobs.append(SweepJob({"experiment": "x", "data.sites": site}, {}, result_table(rows)))
     assert settings(jobs) == ["reference=[A]", "reference=[B]", "reference=[C]"]
-    assert {key[:3] for key in best(over_seeds(jobs))} == {
+    assert {key[:3] for key in winners(over_seeds(jobs))} == {
         ("B", "reference=[A]", "hm"), ("A", "reference=[B]", "hm"), ("A", "reference=[C]", "hm"),
     }  # fmt: skip
     print_sweep(jobs, title="x")

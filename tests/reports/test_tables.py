@@ -2,8 +2,9 @@
 
 import pytest
 
+from harmony.analysis import biology, result_table
 from harmony.core import Row
-from harmony.reports import biology, box_figure, print_table, result_table
+from harmony.reports import box_figure, print_table
 
 PSNR = {"none": (20.0, 22.0), "matching": (30.0, 21.0)}
 DICE = {"none": (0.6, 0.7), "matching": (0.8, 0.65), "bigaug": (0.7, 0.8)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import ListConfig, OmegaConf
@@ -20,22 +21,34 @@ def conf_folder() -> str:
 
 
 def members(family: str, folder: str | None = None) -> list[str]:
-    """The names of a family: its files."""
-    return sorted(path.stem for path in Path(folder or conf_folder(), family).glob("*.yaml"))
+    """The names of a family: its files, and its entries in variants.yaml."""
+    files = [path.stem for path in Path(folder or conf_folder(), family).glob("*.yaml")]
+    return sorted({*files, *_variants(folder).get(family, {})})
 
 
 def store_families(folder: str | None = None) -> None:
     """Give Hydra two configs that are made of the files there are in `folder` (None: harmony's own).
 
     families: every member of every family, a part of config.yaml. model_folders: the stages whose networks a method may
-    need beside the flow, a part of harmonize.yaml.
+    need beside the flow, a part of harmonize.yaml. Each entry of variants.yaml becomes a config of its group, as if it
+    were a file of the group's folder.
     """
+    for group, listed in _variants(folder).items():
+        for name, node in listed.items():
+            ConfigStore.instance().store(name, node, group=group)
     defaults = [
         {f"{family}@{key}.{name}": name} for family, key in FAMILIES.items() for name in members(family, folder)
     ]
     models = {stage: None for stage in members("task", folder) if stage != "flow"}
     for name, node in {"families": {"defaults": defaults}, "model_folders": {"models": models}}.items():
         ConfigStore.instance().store(name, node)
+
+
+def _variants(folder: str | None) -> dict[str, dict[str, Any]]:
+    return cast(
+        "dict[str, dict[str, Any]]",
+        OmegaConf.to_container(OmegaConf.load(Path(folder or conf_folder(), "variants.yaml"))),
+    )
 
 
 # ${without:${data.real},${data.sites}}: every query site but the reference's own.

@@ -14,12 +14,13 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig
 
+from harmony.analysis import result_table
 from harmony.app.build import build, plain
 from harmony.app.runs import rank
 from harmony.core import Row
 from harmony.core.runs import RunFolder
 from harmony.core.vocabulary import TRAINING
-from harmony.reports import read_brain, read_panels, result_table
+from harmony.reports import read_brain, read_panels
 
 
 class ExperimentLog(ABC):

@@ -20,12 +20,13 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from harmony.analysis import SweepJob, result_table
 from harmony.app.runs import Runs
 from harmony.core import ConfigError, HarmonyError, read_rows
 from harmony.core.files import write_atomic
 from harmony.core.locks import claim
 from harmony.core.runs import RunFolder, fingerprint
-from harmony.reports import SweepJob, print_sweep, report_page, result_table
+from harmony.reports import print_sweep, report_page
 
 
 def folder_override(words: list[str]) -> list[str]:

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from harmony.analysis import result_table
 from harmony.core import REFERENCE, Harmonized, Row, Volume, interrupts, read_rows, write_rows
 from harmony.core.files import atomic_path, write_atomic
 from harmony.core.machine import device
@@ -25,7 +26,7 @@ from harmony.evaluation.pictures import keep_case
 from harmony.flows import ImageDensity
 from harmony.methods import AdaptiveMethod, Evidence, Method
 from harmony.metrics import jitter, lesion_contrast, psnr, ssim
-from harmony.reports import AdaptationCurves, adaptation_figure, result_table
+from harmony.reports import AdaptationCurves, adaptation_figure
 
 BATCH = 16  # slices that the flow scores together
 

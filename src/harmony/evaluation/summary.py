@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from harmony.analysis import biology, result_table
 from harmony.core import Row
 from harmony.data import SliceDataModule
 from harmony.evaluation.cases import EvaluationSettings
 from harmony.evaluation.domains import QueryDomain
 from harmony.judges import Quality
-from harmony.reports import biology, result_table
 
 
 def summary(

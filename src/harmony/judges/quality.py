@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from harmony.analysis import bootstrap_mean
 from harmony.core.vocabulary import direction
-from harmony.metrics import bootstrap_mean
 
 
 @dataclass(frozen=True)

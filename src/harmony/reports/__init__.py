@@ -1,6 +1,5 @@
-"""Result records into tables and figures; never computes a metric of an image."""
+"""Result records drawn and worded: tables, figures, a page. Their numbers come from `analysis`."""
 
-from harmony.reports.biology import biology
 from harmony.reports.figures import (
     AdaptationCurves,
     Overlay,
@@ -15,19 +14,17 @@ from harmony.reports.figures import (
 from harmony.reports.kept import keep, read_brain, read_panels
 from harmony.reports.page import report_page
 from harmony.reports.quality import QualityEntry, before_after_figure, quality_page
-from harmony.reports.sweeps import SweepJob, print_sweep
-from harmony.reports.tables import ResultTable, print_table, result_table
+from harmony.reports.records import refresh
+from harmony.reports.sweeps import print_sweep
+from harmony.reports.tables import print_table
 
 __all__ = [
     "AdaptationCurves",
     "Overlay",
     "Panel",
     "QualityEntry",
-    "ResultTable",
-    "SweepJob",
     "adaptation_figure",
     "before_after_figure",
-    "biology",
     "box_figure",
     "comparison_figure",
     "curves_figure",
@@ -38,7 +35,7 @@ __all__ = [
     "quality_page",
     "read_brain",
     "read_panels",
+    "refresh",
     "report_page",
-    "result_table",
     "trajectory_figure",
 ]

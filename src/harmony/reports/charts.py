@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.ticker import MaxNLocator
 
-from harmony.metrics import Interval
+from harmony.analysis import Interval
 
 WIDTH = 340
 LEFT, RIGHT = 40, 10  # margins of charts with a vertical axis

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from harmony.analysis import result_table
 from harmony.core import Row
 from harmony.core.curves import Curves
 from harmony.core.files import atomic_path
@@ -143,10 +144,9 @@ def curves_figure(path: Path, curves: Curves, *, title: str) -> None:
 
 def box_figure(path: Path, rows: Sequence[Row], metric: str, *, title: str) -> None:
     """A panel per domain, a box per method over its subjects: median, quartiles, whiskers to the ends, every point."""
-    values: dict[str, dict[str, list[float]]] = {}
-    for row in rows:
-        if row.metric == metric:
-            values.setdefault(row.domain, {}).setdefault(row.method, []).append(row.value)
+    values: dict[str, dict[str, list[float]]] = defaultdict(dict)
+    for (domain, method, _), found in result_table(row for row in rows if row.metric == metric).values.items():
+        values[domain][method] = list(found.values())
     names = list(dict.fromkeys(name for methods in values.values() for name in methods))
     columns = min(len(values), 5)
     lines = -(-len(values) // columns)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import wilcoxon
 
+from harmony.analysis.intervals import Interval, bootstrap_mean
 from harmony.core.vocabulary import direction
-from harmony.metrics.summary import Interval, bootstrap_mean
 
 
 class Against(NamedTuple):
@@ -77,8 +77,3 @@ def recovered(
     shares = np.divide(gained, lost, out=np.full(draws, np.nan), where=lost > 0)
     low, high = np.nanpercentile(shares, [2.5, 97.5])
     return Interval(float(table[:, 0].mean() / table[:, 1].mean()), float(low), float(high), len(common))
-
-
-def slope(x: Sequence[float], y: Sequence[float]) -> float | None:
-    """Of the least-squares line of y by x; None for fewer than three points, or where all x are the same."""
-    return None if len(x) < 3 or np.ptp(x) == 0 else float(np.polyfit(x, y, 1)[0])

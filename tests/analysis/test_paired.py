@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from harmony.analysis import against, holm, recovered
+from harmony.analysis.biology import slope
 from harmony.core.vocabulary import direction
-from harmony.metrics import against, holm, recovered, slope
 
 
 @pytest.mark.parametrize(

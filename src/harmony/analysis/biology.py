@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from harmony.analysis.table import result_table
 from harmony.core import Row
-from harmony.metrics import slope
-from harmony.reports.tables import result_table
 
 
 def biology(rows: Iterable[Row]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -47,3 +46,8 @@ def _ages(values: Mapping[tuple[str, str, str], Mapping[str, float]], domain: st
             predicted = values[domain, method, "age_predicted"]
             return {subject: predicted[subject] - error for subject, error in errors.items()}
     return {}
+
+
+def slope(x: Sequence[float], y: Sequence[float]) -> float | None:
+    """Of the least-squares line of y by x; None for fewer than three points, or where all x are the same."""
+    return None if len(x) < 3 or np.ptp(x) == 0 else float(np.polyfit(x, y, 1)[0])

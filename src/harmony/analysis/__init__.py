@@ -1,0 +1,35 @@
+"""Numbers out of rows: means with intervals, paired comparisons, tables; reports only draw and word them."""
+
+from harmony.analysis.biology import biology
+from harmony.analysis.comparison import Comparison, Entry, Group, Test, compare
+from harmony.analysis.intervals import Interval, bootstrap_mean
+from harmony.analysis.paired import Against, against, holm, recovered
+from harmony.analysis.runs import EvaluatedRun, Found, find_runs
+from harmony.analysis.sweeps import SweepJob
+from harmony.analysis.table import BASELINE, PUBLISHED, Cell, ResultTable, best, pooled, result_table
+
+__all__ = [
+    "BASELINE",
+    "PUBLISHED",
+    "Against",
+    "Cell",
+    "Comparison",
+    "Entry",
+    "EvaluatedRun",
+    "Found",
+    "Group",
+    "Interval",
+    "ResultTable",
+    "SweepJob",
+    "Test",
+    "against",
+    "best",
+    "biology",
+    "bootstrap_mean",
+    "compare",
+    "find_runs",
+    "holm",
+    "pooled",
+    "recovered",
+    "result_table",
+]

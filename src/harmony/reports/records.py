@@ -1,0 +1,66 @@
+"""The tables of records, from the rows beside them: `make records`.
+
+In a README, what stands between these two lines is made from results.csv; the braces hold the fields of `Layout`:
+
+    <!-- table: {rows: [method], columns: domain, show: [psnr, ssim], bold: true} -->
+    <!-- end -->
+
+`{words: method}` gives a family of conf/ in the words of its YAML instead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from yaml import YAMLError, safe_load
+
+from harmony.analysis import PUBLISHED, biology, result_table
+from harmony.core import DataError, read_rows
+from harmony.core.files import write_atomic
+from harmony.reports.sheet import Layout, Sheet
+from harmony.reports.words import briefly
+
+REGION = re.compile(r"(<!-- table: (\{.*?\}) -->\n).*?(<!-- end -->)", re.S)
+Families = Callable[[], Mapping[str, Mapping[str, Any]]]  # family of conf/ -> member -> its config
+
+
+def refresh(path: Path, families: Families) -> bool:
+    """Make the tables of a README anew; whether it changed. Raises DataError for what cannot be made."""
+    before = path.read_text(encoding="utf-8")
+    after = refreshed(before, path, families)
+    if after != before:
+        write_atomic(path, after)
+    return after != before
+
+
+def refreshed(text: str, path: Path, families: Families) -> str:
+    def made(match: re.Match[str]) -> str:
+        try:
+            asked = safe_load(match[2])
+            lines = _said(families()[asked["words"]]) if "words" in asked else _sheet(Layout(**asked), path).lines()
+        except (YAMLError, TypeError, KeyError) as error:
+            raise DataError(f"table {match[2]}: {error!r}", cure="see harmony.reports.sheet", path=path) from error
+        return "\n".join([match[1], *lines, "", match[3]])
+
+    return REGION.sub(made, text)
+
+
+def _sheet(layout: Layout, path: Path) -> Sheet:
+    wanted = {quantity.split()[0] for quantity in layout.show}
+    rows = [row for row in read_rows(path.parent / layout.source) if wanted & {row.metric, row.metric.split("_")[0]}]
+    published = safe_load((path.parent / layout.published).read_text())["rows"] if layout.published else {}
+    methods: list[str] = []
+    theirs = dict.fromkeys(method for found in published.values() for method in found)
+    for method in dict.fromkeys([*(layout.methods or [row.method for row in rows]), *theirs]):
+        methods += [method, method + PUBLISHED] if method in theirs else [method]
+    domains = list(layout.domains or dict.fromkeys(row.domain for row in rows))
+    axes = {"domain": domains, "method": methods, "show": list(layout.show)}
+    return Sheet(layout, result_table(rows), published, biology(rows), axes)
+
+
+def _said(family: Mapping[str, Any]) -> list[str]:
+    members = [f"| `{name}` | {briefly(node)} |" for name, node in sorted(family.items())]
+    return ["| name | what it is |", "|---|---|", *members]

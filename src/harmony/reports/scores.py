@@ -1,0 +1,117 @@
+"""What the page shows of one metric: its table, its tests, its charts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from markupsafe import Markup
+
+from harmony.analysis import Test
+from harmony.core.vocabulary import describe, direction
+from harmony.reports import charts
+from harmony.reports.citations import uncited
+from harmony.reports.view import View
+
+
+def metric_section(view: View, name: str) -> dict[str, Any]:
+    """One metric: its words, table, tests and charts of every domain."""
+    words, domains = describe(name), view.comparison.domains
+    queries = [cell.interval for (_, domain, metric), cell in view.comparison.cells.items()
+               if metric == name and domain != "reference"]  # fmt: skip
+    high = max((interval.high for interval in queries), default=0.0)
+    return {
+        "name": name,
+        "words": words,
+        "meaning": uncited(words.meaning),
+        "rows": [(domain, _row(view, domain, name)) for domain in domains],
+        "published": _published(view, name),
+        "smallest_p": view.comparison.smallest_p(name),
+        "tests": [line for domain in domains for line in _test_lines(view, domain, name)],
+        "bars": [(domain, _bars(view, domain, name, high)) for domain in domains],
+        "pairs": [(domain, chart) for domain in domains if (chart := _pairs(view, domain, name))],
+    }
+
+
+def _published(view: View, metric: str) -> list[tuple[str, str, str]]:
+    """(domain, method, mean) of the paper's table that the experiment names."""
+    return [
+        (domain, method.replace("_", " "), f"{means[metric]:.{describe(metric).digits}f}")
+        for domain, methods in view.comparison.runs[0].config.get("published", {}).get("rows", {}).items()
+        for method, means in methods.items()
+        if metric in means
+    ]
+
+
+def _row(view: View, domain: str, metric: str) -> list[dict[str, Any] | None]:
+    best, digits = view.comparison.best(domain, metric), describe(metric).digits
+    row: list[dict[str, Any] | None] = []
+    for entry in view.comparison.entries:
+        cell = view.comparison.cells.get((entry, domain, metric))
+        test = view.comparison.tests.get((entry, domain, metric))
+        if cell is None:
+            row.append(None)
+            continue
+        interval = cell.interval
+        seeds = ", ".join(f"{value:.{digits}f}" for value in cell.by_seed)
+        row.append(
+            {
+                "mean": f"{interval.mean:.{digits}f}",
+                "range": f"{interval.low:.{digits}f} – {interval.high:.{digits}f}",
+                "spread": None if cell.spread is None else f"±{cell.spread:.{digits + 1}f}",
+                "hover": f"n={interval.subjects}" + (f"; by seed {seeds}" if cell.spread is not None else ""),
+                "best": entry in best,
+                "sure": _verdict(test, metric),
+            }
+        )
+    return row
+
+
+def _verdict(test: Test | None, metric: str) -> str:
+    """`better` or `worse` than not harmonized, where the test is sure of it."""
+    if test is None or test.adjusted >= 0.05:
+        return ""
+    return "better" if direction(metric) * test.against.difference.mean > 0 else "worse"
+
+
+def _test_lines(view: View, domain: str, metric: str) -> list[dict[str, Any]]:
+    digits, lines = describe(metric).digits + 1, []
+    for entry in view.comparison.entries:
+        test = view.comparison.tests.get((entry, domain, metric))
+        if test is not None:
+            change = test.against.difference
+            kept = change.subjects - test.against.harmed
+            lines.append(
+                {
+                    "domain": domain,
+                    "method": view.name(entry),
+                    "difference": f"{change.mean:+.{digits}f}",
+                    "range": f"{change.low:+.{digits}f} to {change.high:+.{digits}f}",
+                    "n": change.subjects,
+                    "p": p_value(test.against.p),
+                    "adjusted": p_value(test.adjusted),
+                    "sure": test.adjusted < 0.05,
+                    "kept": f"{kept} of {change.subjects} ({1 - test.against.worse:.0%})",
+                }
+            )
+    return lines
+
+
+def _bars(view: View, domain: str, metric: str, high: float) -> Markup:
+    found = [(entry, view.comparison.cells.get((entry, domain, metric))) for entry in view.comparison.entries]
+    rows = [charts.Bar(view.name(e), view.style(e), cell.interval) for e, cell in found if cell is not None]
+    if domain == "reference":  # identical images score the cap: an axis of its own
+        high = max((row.interval.high for row in rows), default=0.0)
+    return charts.bars(rows, describe(metric).digits, high=high) if rows else Markup("")
+
+
+def _pairs(view: View, domain: str, metric: str) -> Markup | None:
+    words = describe(metric)
+    changes = {entry: view.comparison.change(entry, domain, metric) for entry in view.comparison.entries}
+    rows = [charts.Pair(view.name(entry), view.style(entry), both) for entry, both in changes.items() if both]
+    if words.better is None or not rows:
+        return None
+    return charts.pairs(rows, words.better == "higher", words.digits)
+
+
+def p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -1,0 +1,130 @@
+"""One table of a record: rows of results laid out by domain, method and what is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from statistics import fmean
+from typing import Any
+
+from harmony.analysis import PUBLISHED, ResultTable, best
+from harmony.core import REFERENCE
+from harmony.core.vocabulary import MEAN, describe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """rows: one or two of domain, method, show. columns: another. What is neither is one, or, for `show`, joined by /.
+
+    show: metrics, or `METRIC interval` (with its 95 % interval), `METRIC off` (mean |difference| to the untouched
+    reference scan), `METRIC each` (subject by subject), `dice recovered` (% of the lost Dice that came back), `age r2`.
+    domains, methods: which, in this order; all of the rows otherwise. `mean`: over the other domains but the reference.
+    published: YAML with a paper's rows, shown in italics. bold: the best method of each domain. source: the rows.
+    """
+
+    rows: Sequence[str]
+    columns: str
+    show: Sequence[str]
+    domains: Sequence[str] = ()
+    methods: Sequence[str] = ()
+    source: str = "results.csv"
+    published: str = ""
+    bold: bool = False
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The texts of one table: domain, method, quantity -> text, `-` where there is nothing."""
+
+    layout: Layout
+    table: ResultTable
+    published: Mapping[str, Mapping[str, Mapping[str, float]]]
+    biology: Mapping[str, Any]
+    axes: Mapping[str, list[str]]
+
+    def lines(self) -> list[str]:
+        columns = self.axes[self.layout.columns]
+        titles = [_title(self.layout.columns, name) for name in columns]
+        made = [
+            f"| {' | '.join([*self.layout.rows, *titles])} |",
+            "|---" * (len(self.layout.rows) + len(columns)) + "|",
+        ]
+        former = ""
+        for place in product(*(self.axes[axis] for axis in self.layout.rows)):
+            at = dict(zip(self.layout.rows, place, strict=True))
+            texts = [self.joined(at | {self.layout.columns: name}) for name in columns]
+            if set(texts) <= {"-", ""}:
+                continue
+            names = [_title(axis, name) for axis, name in at.items()]
+            names[0], former = ("" if len(names) > 1 and names[0] == former else names[0]), names[0]
+            made.append(f"| {' | '.join([*names, *texts])} |")
+        return made
+
+    def joined(self, at: Mapping[str, str]) -> str:
+        domain, method = (at.get(axis) or self.axes[axis][0] for axis in ("domain", "method"))
+        shown = [at["show"]] if "show" in at else self.layout.show
+        texts = [self.text(domain, method, quantity) for quantity in shown]
+        if method.endswith(PUBLISHED):
+            return f"*{' / '.join(texts)}*" if set(texts) != {"-"} else ""
+        return " / ".join(texts) if set(texts) != {"-"} else "-"
+
+    def text(self, domain: str, method: str, quantity: str) -> str:
+        metric, _, how = quantity.partition(" ")
+        if how == "each":
+            values = self.table.values.get((domain, method, metric), {}).values()
+            return ", ".join(f"{value:.{describe(metric).digits}f}" for value in values) or "-"
+        value = self.number(domain, method, quantity)
+        if value is None:
+            return "-"
+        text = _digits(value, quantity, exact=method.endswith(PUBLISHED))
+        if how == "interval":
+            cell, digits = self.table.cells[domain, method, metric], describe(metric).digits
+            text += f" [{cell.low:.{digits}f}, {cell.high:.{digits}f}]"
+        rivals = {name: self.number(domain, name, quantity) for name in self.axes["method"] if PUBLISHED not in name}
+        rounded = {name: float(_digits(each, quantity)) for name, each in rivals.items() if each is not None}
+        return f"**{text}**" if self.layout.bold and not how and method in best(rounded, metric) else text
+
+    def number(self, domain: str, method: str, quantity: str) -> float | None:
+        metric, _, how = quantity.partition(" ")
+        if method.endswith(PUBLISHED):
+            return self.published.get(domain, {}).get(method.removesuffix(PUBLISHED), {}).get(metric)
+        if domain == MEAN:
+            others = [name for name in self.axes["domain"] if name not in (MEAN, REFERENCE)]
+            found = [each for name in others if (each := self.number(name, method, quantity)) is not None]
+            return fmean(found) if found else None
+        if how == "off":
+            return self.table.off(domain, method, metric)
+        if how == "recovered":
+            share = self.table.recovered(domain, method)
+            return None if share is None else 100 * share.mean
+        if how == "r2":
+            return self.biology.get(domain, {}).get(method, {}).get(metric, {}).get(how)
+        cell = self.table.cells.get((domain, method, metric))
+        return cell.mean if cell is not None and cell.subjects else None
+
+
+def _digits(value: float, quantity: str, *, exact: bool = False) -> str:
+    """As the vocabulary says; a paper's number as the paper has it."""
+    metric, _, how = quantity.partition(" ")
+    text = f"{value:.{0 if how == 'recovered' else 2 if how == 'r2' else describe(metric).digits}f}"
+    return f"{value:g}" if exact and float(text) != value else text
+
+
+def _title(axis: str, name: str) -> str:
+    if axis != "show":
+        theirs = f"*{name.removesuffix(PUBLISHED)}, published*"
+        return _MEAN if name == MEAN else theirs if name.endswith(PUBLISHED) else name
+    metric, _, how = name.partition(" ")
+    return describe(metric).label + _HOW.get(how, f" {how}")
+
+
+_MEAN = "mean of the query scanners"
+_HOW = {
+    "": "",
+    "interval": " [95 %]",
+    "off": ", off by",
+    "each": ", each subject",
+    "recovered": " back, %",
+    "r2": " R2",
+}
