@@ -168,7 +168,7 @@ def _real(data: Mapping[str, Any], name: str) -> str:
     own = "_target_" in node["source"]
     source = node["source"] if own else data["source"] | node["source"]
     truth = "the truth is the same subject's reference scan" if node["paired"] else "of other people, so without truth"
-    return f"{said(source if own else _told(data | {'source': source}))}{_which(source)}; {truth}"
+    return f"{said(source if own else _told({**data, 'source': source}))}{_which(source)}; {truth}"
 
 
 def _scanner(settings: Mapping[str, Any]) -> str:
