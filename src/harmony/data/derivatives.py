@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from harmony.core import Scan
-from harmony.core.files import write_atomic
+from harmony.core.files import remove_leftovers, write_atomic
 from harmony.data.nifti import Nifti, write_nifti
 
 
@@ -54,8 +54,7 @@ class Derivatives:
 
     def write(self, scan: Scan, data: np.ndarray, native: Nifti, provenance: Mapping[str, Any]) -> None:
         """The image first, the sidecar last: a scan counts as done when its sidecar is there."""
-        for leftover in self.image(scan).parent.glob(f".tmp-{scan.name}_desc-harmonized*"):  # of a killed process
-            leftover.unlink(missing_ok=True)
+        remove_leftovers(self.image(scan))
         self.sidecar(scan).unlink(missing_ok=True)
         write_nifti(self.image(scan), data, native)
         write_atomic(self.sidecar(scan), json.dumps(dict(provenance), indent=2) + "\n")
