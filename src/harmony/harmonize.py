@@ -18,7 +18,9 @@ from harmony.core import CheckpointError, ConfigError, DataError, Scan, Stack, i
 from harmony.core.model_card import ModelCard, sha256
 from harmony.core.reference import Reference
 from harmony.core.runs import fingerprint
-from harmony.data import BidsFolder, Derivatives, Preprocess, read_nifti, single_scan, watched
+from harmony.data import BidsFolder, Derivatives, Preprocess, brain_mask, read_nifti, single_scan, watched
+from harmony.data.derivatives import relative_name
+from harmony.data.plausible import skull_stripped
 from harmony.flows import ImageDensity
 from harmony.methods import AdaptiveMethod, Method
 from harmony.reports import QualityEntry, before_after_figure, quality_page
@@ -32,18 +34,19 @@ def harmonize(cfg: DictConfig) -> None:
     worker = Worker(
         cfg, card, Derivatives(Path(cfg.output).expanduser()), *load(cfg, run, card), weights_used(cfg, run, card)
     )
+    worker.output.check(scans, cfg.method_name)
     worker.output.describe(version=__version__, source=Path(cfg.input).resolve())
-    bad: list[str] = []
+    bad: list[DataError] = []
     for scan in watched(scans, "harmonizing"):
         try:
             worker.one(scan)
         except DataError as error:
             if not cfg.skip_bad:
                 raise
-            bad.append(str(error))
+            bad.append(error)
         interrupts.check()
     entries = [entry(worker.output, scan) for scan in scans if worker.output.provenance(scan)]
-    quality_page(worker.output.root / "quality.html", entries, bad, title=f"harmony: {cfg.method_name}")
+    quality_page(worker.output.root / "quality.html", entries, [each.public for each in bad], title=f"harmony: {cfg.method_name}")
     counts = f"{worker.made} scans harmonized, {worker.kept} were done, {len(bad)} bad"
     print(f"{counts}; peak memory {peak_memory_gb():.1f} GB")
     print(f"results in {cfg.output}, quality page {worker.output.root / 'quality.html'}")
@@ -68,7 +71,7 @@ class Worker:
         self.cfg, self.card, self.output, self.method, self.density = cfg, card, output, method, density
         self.weights = weights
         settings = {key: value for key, value in card.preprocess.items() if key not in ("orientation", "version")}
-        self.preprocess = Preprocess(**settings)
+        self.preprocess = Preprocess(**settings, only_plausible=cfg.only_plausible)
         if self.preprocess.settings()["version"] != card.preprocess["version"]:
             raise CheckpointError(f"{cfg.model}: made with another version of the preprocessing -> train it again")
         self.made = self.kept = 0
@@ -90,8 +93,9 @@ class Worker:
             data = data / volume.scale
         before, after = self.bits_per_dim(stack.image), self.bits_per_dim(image)
         provenance = {
-            "Sources": [scan.path.name],
-            "SkullStripped": True,
+            "Sources": [relative_name(scan.path, Path(self.cfg.input).expanduser())],
+            "SkullStripped": skull_stripped(native, brain_mask(scan, native)),
+            "BrainMask": scan.mask and relative_name(scan.mask, Path(self.cfg.input).expanduser()),
             "MadeFrom": made_from,
             "Method": self.cfg.method_name,
             "MethodSettings": app.plain(self.cfg.method),

@@ -23,6 +23,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 DEFLATE_LIMIT = 1032  # deflate cannot shrink by more: a file of n bytes never holds more than 1032 n
 HEADERS = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}
 MGH_VERSION, MGH_OFFSET = 1, 284  # FreeSurfer's .mgz: the first four bytes, and where its voxels begin
+FREE_TEXT = {"data_type", "db_name", "descrip", "aux_file", "intent_name"}
 COPY_AGAIN = "copy or export the file again"
 
 
@@ -66,10 +67,16 @@ def read_labels(path: Path, like: Nifti, subject: str) -> np.ndarray:
 
 
 def write_nifti(path: Path, data: np.ndarray, like: Nifti) -> None:
-    """Write (X, Y, Z) as float32 with the header of `like`: same affine and codes, slope 1, nothing rounded."""
+    """Write (X, Y, Z) as float32 with the header of `like`: same affine and codes, slope 1, nothing rounded.
+
+    What the input's header says in words stays behind: scanners and converters write names and dates there.
+    """
     if data.shape != like.data.shape:
         raise ValueError(f"data {data.shape} is not on the grid of the original {like.data.shape}")
     header = like.header.copy()
+    header.extensions.clear()
+    for name in FREE_TEXT & set(header.keys()):
+        header[name] = b""
     header.set_data_dtype(np.float32)
     kind = HEADERS[int(header["sizeof_hdr"])]
     with atomic_path(path) as temporary:
