@@ -13,10 +13,16 @@ from phantoms import AFFINE, phantom, preprocess, save, scan_of
 from scipy import stats
 
 from harmony.core import DataError, Scan
-from harmony.data import BidsFolder, Preprocess, SliceDataModule
+from harmony.data import BidsFolder, Preprocess, SliceDataModule, plausible
 from harmony.data.confounding import confounded, correlation_ratio, cramers_v
 from harmony.data.findings import as_json, summary
 from harmony.data.inspection import Inspection, Problem, inspect
+
+
+@pytest.fixture(autouse=True)
+def miniature_brains(monkeypatch):
+    """The phantom's 66 ml are a brain here."""
+    monkeypatch.setattr(plausible, "BRAIN_ML", (50.0, 2200.0))
 
 
 class Listed:

@@ -16,10 +16,10 @@ from harmony.data.confounding import confounded
 from harmony.data.derivatives import single_scan
 from harmony.data.module import SliceDataModule
 from harmony.data.nifti import Nifti, read_labels, read_nifti
+from harmony.data.plausible import implausible
 from harmony.data.preprocess import Preprocess, brain_mask
 from harmony.data.progress import watched
 
-SKULL_ML = 2200  # of voxels inside: the largest skulls hold about 1900 ml, a head is more than 3000 ml
 OLDEST = 120
 
 
@@ -135,12 +135,11 @@ def _brain(scan: Scan, native: Nifti, preprocess: Preprocess) -> tuple[float | N
     except DataError as error:
         return None, [Problem.of(error)]
     brain_ml = float(brain.sum() * abs(np.linalg.det(native.affine[:3, :3])) / 1000)
-    problems = []
-    if brain_ml > SKULL_ML:
-        problem = f"{brain_ml:.0f} ml inside, more than a brain: the skull is probably still on"
-        cure = "strip the skull, or give a brain mask"
-        problems.append(Problem(problem, cure, scan.path, scan.subject, error=False))
-    return brain_ml, problems + _prepared(scan, preprocess)
+    odd = None if preprocess.only_plausible or not brain.any() else implausible(native, brain)
+    warnings = (
+        [Problem(odd, "check file and mask (the skull off?)", scan.path, scan.subject, error=False)] if odd else []
+    )
+    return brain_ml, warnings + _prepared(scan, preprocess)
 
 
 def _prepared(scan: Scan, preprocess: Preprocess) -> list[Problem]:
