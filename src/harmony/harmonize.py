@@ -28,7 +28,7 @@ from harmony.reports import QualityEntry, before_after_figure, quality_page
 
 def harmonize(cfg: DictConfig) -> None:
     """Every scan of the input into the output folder, one at a time; a scan that is done is left alone."""
-    scans = find_scans(cfg)
+    scans, bad = find_scans(cfg)
     run = Path(cfg.model).expanduser()
     card = ModelCard.load(run)
     worker = Worker(
@@ -36,7 +36,6 @@ def harmonize(cfg: DictConfig) -> None:
     )
     worker.output.check(scans, cfg.method_name)
     worker.output.describe(version=__version__, source=Path(cfg.input).resolve())
-    bad: list[DataError] = []
     for scan in watched(scans, "harmonizing"):
         try:
             worker.one(scan)
@@ -46,7 +45,8 @@ def harmonize(cfg: DictConfig) -> None:
             bad.append(error)
         interrupts.check()
     entries = [entry(worker.output, scan) for scan in scans if worker.output.provenance(scan)]
-    quality_page(worker.output.root / "quality.html", entries, [each.public for each in bad], title=f"harmony: {cfg.method_name}")
+    named = [each.public for each in bad]
+    quality_page(worker.output.root / "quality.html", entries, named, title=f"harmony: {cfg.method_name}")
     counts = f"{worker.made} scans harmonized, {worker.kept} were done, {len(bad)} bad"
     print(f"{counts}; peak memory {peak_memory_gb():.1f} GB")
     print(f"results in {cfg.output}, quality page {worker.output.root / 'quality.html'}")
@@ -141,16 +141,19 @@ class Worker:
         return files | {"weights": self.weights, "settings": fingerprint({"settings": settings})}
 
 
-def find_scans(cfg: DictConfig) -> list[Scan]:
-    """The scans of a file or of a BIDS folder."""
+def find_scans(cfg: DictConfig) -> tuple[list[Scan], list[DataError]]:
+    """The scans of a file or of a BIDS folder, and the folder's bad ones, if they are to be skipped."""
     path = Path(cfg.input).expanduser()
     if path.is_dir():
         if Path(cfg.output).expanduser().resolve() == path.resolve():
             raise ConfigError("output= is the input folder -> write into another, for example its derivatives/harmony")
-        return BidsFolder(path, mask=cfg.mask).scans()
+        found = BidsFolder(path, mask=cfg.mask).listing()
+        if found.bad and not (cfg.skip_bad and found.scans):
+            raise found.bad[0]
+        return found.scans, found.bad
     if not path.exists():
         raise DataError("no such file or folder", cure="say which scan or BIDS folder to harmonize: input=", path=path)
-    return [single_scan(path, Path(cfg.mask) if cfg.mask else None)]
+    return [single_scan(path, Path(cfg.mask) if cfg.mask else None)], []
 
 
 def load(cfg: DictConfig, run: Path, card: ModelCard) -> tuple[Method, ImageDensity]:

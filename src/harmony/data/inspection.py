@@ -14,6 +14,7 @@ import numpy as np
 from harmony.core import DataError, Scan, Source, interrupts
 from harmony.data.confounding import confounded
 from harmony.data.derivatives import single_scan
+from harmony.data.folders import visible
 from harmony.data.module import SliceDataModule
 from harmony.data.nifti import Nifti, read_labels, read_nifti
 from harmony.data.plausible import implausible
@@ -175,7 +176,7 @@ def _files(source: Source) -> list[Scan]:
     if root is None or not Path(root).is_dir():
         return []
     paths = [path for path in Path(root).rglob("*T1*.nii*") if "derivatives" not in path.relative_to(root).parts]
-    return [single_scan(path, None) for path in sorted(paths)]
+    return [single_scan(path, None) for path in visible(paths)]
 
 
 def _sites(scans: list[Scan]) -> Iterator[Problem]:

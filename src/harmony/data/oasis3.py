@@ -11,7 +11,7 @@ from itertools import combinations, groupby
 from pathlib import Path
 
 from harmony.core import DataError, Scan
-from harmony.data.folders import NIFTI, checked_root, companion, natural, path_or_none
+from harmony.data.folders import NIFTI, checked_root, companion, natural, path_or_none, visible
 from harmony.data.tables import CODED_SEXES, SEXES, Record, by_key, read_table
 
 log = logging.getLogger(__name__)
@@ -177,8 +177,8 @@ def _session(subject: str, day: int, images: list[Path]) -> Iterator[_Session]:
 
 
 def _images(found: Iterator[Path]) -> list[Path]:
-    """First run first; sidecar names and half downloads left out."""
-    return sorted((path for path in found if path.name.endswith(NIFTI)), key=lambda p: (_run(p), natural(p)))
+    """First run first; hidden files, sidecar names and half downloads left out."""
+    return sorted((path for path in visible(found) if path.name.endswith(NIFTI)), key=lambda p: (_run(p), natural(p)))
 
 
 def _run(path: Path) -> int:

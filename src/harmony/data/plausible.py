@@ -21,7 +21,7 @@ EXTENT_MM = (30.0, 250.0)
 # The finest scan of a living brain has 0.25 mm (Luesebrink et al. 2017, Scientific Data 4, 170032); the thickest slices
 # of clinical use have 6 to 8 mm with their gap.
 VOXEL_MM = (0.2, 10.0)
-# Of the whole image: MR scanners see about 500 mm at once. Beyond, the voxel size is wrong, and so is the memory needed.
+# Of the whole image: MR scanners see about 500 mm at once. Beyond, the voxel size is wrong, and the memory needed too.
 FIELD_MM = 1000.0
 # (99th - 1st percentile) / median inside the brain. Fluid, grey and white matter differ by more than half the median in
 # T1w and T2w scans, of infants too; a mask or a label in place of a scan has none, or a handful of values.
