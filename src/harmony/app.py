@@ -37,6 +37,7 @@ from harmony.core import (
     read_rows,
 )
 from harmony.core.locks import claim
+from harmony.core.model_card import ModelCard
 from harmony.core.reference import VERSION as REFERENCE_VERSION
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder, content_key, fingerprint, stages_of
@@ -347,6 +348,7 @@ def load_network(cfg: DictConfig, data: SliceDataModule, stage: str) -> torch.nn
 
 def load_run(run: Path, stage: str) -> torch.nn.Module:
     """The trained network of a run folder, from nothing but the folder; frozen and in eval mode."""
+    ModelCard.verify(run)
     try:
         trained = OmegaConf.load(run / "config.yaml")
         network = build(trained.tasks[stage].network)

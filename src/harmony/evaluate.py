@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from harmony import app, judging
 from harmony.core import Harmonized, Row, Stack, Volume, interrupts, read_rows, write_rows
+from harmony.core.digests import intact
 from harmony.core.files import write_atomic
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder
@@ -113,7 +114,7 @@ def score_all(
         parts = {case.name: run.path / "parts" / f"{domain.name}-{case.name}.csv" for case in domain.cases}
         for k, case in enumerate(watched(domain.cases, f"scoring {domain.name} ({number}/{len(domains)})")):
             part = parts[case.name]
-            if not part.exists():
+            if not (intact(part) and jury.kept(part.with_suffix(".safetensors"))):
                 if not adapted:
                     adapt_all(cfg, run, domain, methods, jury)
                     adapted = True

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from harmony import app
 from harmony.core import REFERENCE, ConfigError, DataError, Row, Stack, Volume
+from harmony.core.digests import intact, seal
 from harmony.core.files import atomic_path
 from harmony.core.vocabulary import direction
 from harmony.data import QueryScanner, SliceDataModule, watched
@@ -100,6 +101,11 @@ class Jury:
             found[f"method/{name}"] = self.probe.features(Stack(image, query.mask, query.position))
         with atomic_path(path) as temporary:
             save_file(found, temporary)
+        seal(path)
+
+    def kept(self, path: Path) -> bool:
+        """Whether what `keep` writes is there, and is what was written."""
+        return self.probe is None or intact(path)
 
     def site_rows(self, domain: str, kept: Mapping[str, Path]) -> list[Row]:
         """Frozen and retrained probe on one query domain. kept: subject -> its features (`keep`).

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from harmony import __version__, app
 from harmony.core import ConfigError
+from harmony.core.checkpoints import read_checkpoint, resumable
 from harmony.core.curves import read_curves
 from harmony.core.files import atomic_path
 from harmony.core.interrupts import Interrupted
@@ -28,7 +29,7 @@ from harmony.evaluate import evaluate
 from harmony.flows import ImageDensity
 from harmony.networks import share_batch_statistics
 from harmony.reports import curves_figure
-from harmony.tasks import CurveFile, ProgressLines, StopOnSignal
+from harmony.tasks import CurveFile, LastCheckpoint, ProgressLines, StopOnSignal, WholeCheckpoints
 
 
 def train(cfg: DictConfig) -> app.Runs:
@@ -55,7 +56,7 @@ def train_network(cfg: DictConfig, stage: str, data: SliceDataModule, run: RunFo
         print(f"{stage}: {run.path} is done (validation {run.summary()['score']:.3f}), reused")
         return
     last = run.path / "checkpoints" / "last.ckpt"
-    print(f"{stage}: {'resuming' if last.exists() else 'training'} in {run.path}", flush=True)
+    print(f"{stage}: {'resuming' if resumable(last) else 'training'} in {run.path}", flush=True)
     if not app.rank():
         run.begin(OmegaConf.to_yaml(cfg, resolve=True))
     lightning.seed_everything(cfg.seed, verbose=False)
@@ -72,7 +73,7 @@ def train_network(cfg: DictConfig, stage: str, data: SliceDataModule, run: RunFo
     if app.rank():
         return  # of several processes one writes
     kept = last.parent / ("last.ckpt" if keeps_last(task) else "best.ckpt")
-    task.load_state_dict(torch.load(kept, map_location="cpu", weights_only=True)["state_dict"])
+    task.load_state_dict(read_checkpoint(kept)["state_dict"])
     save_model(run.path / "model.safetensors", network)
     if isinstance(network, ImageDensity):
         reference.save(run.path / "reference.safetensors")
@@ -106,9 +107,7 @@ def fit(
     cfg: DictConfig, node: DictConfig, task: Any, data: SliceDataModule, run: RunFolder, last: Path
 ) -> ModelCheckpoint:
     """Lightning's fit from the last checkpoint, if there is one, to `max_steps`; keeps the best on validation."""
-    best = ModelCheckpoint(
-        last.parent, "best", monitor=task.monitor, mode="min", save_last=True, enable_version_counter=False
-    )
+    best = ModelCheckpoint(last.parent, "best", monitor=task.monitor, mode="min", enable_version_counter=False)
     every = min(node.val_every, node.max_steps)
     trainer = app.build(cfg.trainer)(
         max_steps=node.max_steps,
@@ -117,11 +116,13 @@ def fit(
         check_val_every_n_epoch=None,
         callbacks=[
             best,
+            LastCheckpoint(last),  # after the best one, of which it knows
             StopOnSignal(last, every),
             *(app.build(each) for each in node.callbacks),
             progress_bar(),
             CurveFile(run.path / "curves.csv"),
         ],
+        plugins=[WholeCheckpoints()],
         logger=app.build_logger(cfg, app.experiment_run(cfg, data)),
         default_root_dir=run.path,
         enable_progress_bar=sys.stdout.isatty(),
@@ -134,7 +135,7 @@ def fit(
                 f"tasks....batch_size={-(-node.batch_size // trainer.world_size) * trainer.world_size}"
             )
         share_batch_statistics(task)
-    trainer.fit(task, datamodule=data, ckpt_path=last if last.exists() else None, weights_only=True)
+    trainer.fit(task, datamodule=data, ckpt_path=resumable(last), weights_only=True)
     if trainer.world_size > 1:
         torch.distributed.destroy_process_group()
     return best

@@ -168,9 +168,7 @@ def test_bad_names_are_left_out_where_bad_scans_may_be(root, caplog):
         BidsFolder(root, skip_bad=True, mask="nowhere/{subject}.nii").scans()
 
 
-@pytest.mark.parametrize(
-    "pattern", ["masks/{sub}.nii", "masks/{}.nii", "masks/{subject.nii", "{subject!r}.nii"]
-)
+@pytest.mark.parametrize("pattern", ["masks/{sub}.nii", "masks/{}.nii", "masks/{subject.nii", "{subject!r}.nii"])
 def test_a_pattern_that_is_none_is_one_clear_error(pattern, root):
     with pytest.raises(DataError, match=r"is no pattern of files.*data.mask="):
         BidsFolder(root, mask=pattern).scans()

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -120,16 +121,21 @@ def _read(path: Path, subject: str) -> Nifti:
         raise bad("the affine is not invertible", "repair the header (sform/qform)")
     if image.header["sform_code"] == 0 and image.header["qform_code"] == 0:
         log.warning("%s: the header states no orientation (sform and qform code 0); read as nibabel guesses it", path)
-    try:
-        with np.errstate(all="ignore"):
-            data = image.get_fdata(caching="unchanged").reshape(shape[:3]).astype(np.float32)
-    except MemoryError as error:
-        raise bad(f"not enough memory for {math.prod(shape)} voxels", SMALLER) from error
+    data = _voxels(image, bad)
     if not np.isfinite(data).all():
         raise bad(
             f"{np.count_nonzero(~np.isfinite(data))} voxels are NaN or infinite", "set them to 0 (outside the brain)"
         )
     return Nifti(data, np.asarray(image.affine, np.float64), image.header)
+
+
+def _voxels(image: nibabel.Nifti1Image, bad: Callable[[str, str], DataError]) -> np.ndarray:
+    """(X, Y, Z) float32, scaled."""
+    try:
+        with np.errstate(all="ignore"):
+            return image.get_fdata(caching="unchanged").reshape(image.shape[:3]).astype(np.float32)
+    except MemoryError as error:
+        raise bad(f"not enough memory for {math.prod(image.shape)} voxels", SMALLER) from error
 
 
 class _BadImageError(Exception):
