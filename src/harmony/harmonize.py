@@ -18,7 +18,9 @@ from harmony.core import ConfigError, DataError, Scan, Stack, interrupts
 from harmony.core.machine import device
 from harmony.core.model_card import sha256
 from harmony.core.runs import fingerprint, without_words
-from harmony.data import BidsFolder, Derivatives, read_nifti, single_scan, watched
+from harmony.data import BidsFolder, Derivatives, brain_mask, read_nifti, single_scan, watched
+from harmony.data.volumes.derivatives import relative_name
+from harmony.data.volumes.plausible import skull_stripped
 from harmony.evaluation import mean_bits_per_dim
 from harmony.methods import AdaptiveMethod
 from harmony.reports import QualityEntry, before_after_figure, quality_page
@@ -26,20 +28,21 @@ from harmony.reports import QualityEntry, before_after_figure, quality_page
 
 def harmonize(cfg: DictConfig) -> None:
     """Every scan of the input into the output folder, one at a time; a scan that is done is left alone."""
-    scans = find_scans(cfg)
+    scans, bad = find_scans(cfg)
     worker = Worker(cfg, app.load_applied(cfg), Derivatives(Path(cfg.output).expanduser()))
+    worker.output.check(scans, cfg.method_name)
     worker.output.describe(version=__version__, source=Path(cfg.input).resolve())
-    bad: list[str] = []
     for scan in watched(scans, "harmonizing"):
         try:
             worker.one(scan)
         except DataError as error:
             if not cfg.skip_bad:
                 raise
-            bad.append(str(error))
+            bad.append(error)
         interrupts.check()
     entries = [entry(worker.output, scan) for scan in scans if worker.output.provenance(scan)]
-    quality_page(worker.output.root / "quality.html", entries, bad, title=f"harmony: {cfg.method_name}")
+    named = [each.public for each in bad]
+    quality_page(worker.output.root / "quality.html", entries, named, title=f"harmony: {cfg.method_name}")
     counts = f"{worker.made} scans harmonized, {worker.kept} were done, {len(bad)} bad"
     print(f"{counts}; peak memory {peak_memory_gb():.1f} GB")
     print(f"results in {cfg.output}, quality page {worker.output.root / 'quality.html'}")
@@ -77,8 +80,9 @@ class Worker:
             data = data / volume.scale
         before, after = (round(mean_bits_per_dim(density, each), 4) for each in (stack.image, image))
         provenance = {
-            "Sources": [scan.path.name],
-            "SkullStripped": True,
+            "Sources": [relative_name(scan.path, Path(self.cfg.input).expanduser())],
+            "SkullStripped": skull_stripped(native, brain_mask(scan, native)),
+            "BrainMask": scan.mask and relative_name(scan.mask, Path(self.cfg.input).expanduser()),
             "MadeFrom": made_from,
             "Method": cfg.method_name,
             "MethodSettings": without_words(app.plain(cfg.method)),
@@ -117,16 +121,19 @@ class Worker:
         return files | {"weights": self.applied.weights, "settings": settings}
 
 
-def find_scans(cfg: DictConfig) -> list[Scan]:
-    """The scans of a file or of a BIDS folder."""
+def find_scans(cfg: DictConfig) -> tuple[list[Scan], list[DataError]]:
+    """The scans of a file or of a BIDS folder, and the folder's bad ones, if they are to be skipped."""
     path = Path(cfg.input).expanduser()
     if path.is_dir():
         if Path(cfg.output).expanduser().resolve() == path.resolve():
             raise ConfigError("output= is the input folder -> write into another, for example its derivatives/harmony")
-        return BidsFolder(path, mask=cfg.mask).scans()
+        found = BidsFolder(path, mask=cfg.mask).listing()
+        if found.bad and not (cfg.skip_bad and found.scans):
+            raise found.bad[0]
+        return found.scans, found.bad
     if not path.exists():
         raise DataError("no such file or folder", cure="say which scan or BIDS folder to harmonize: input=", path=path)
-    return [single_scan(path, Path(cfg.mask) if cfg.mask else None)]
+    return [single_scan(path, Path(cfg.mask) if cfg.mask else None)], []
 
 
 def entry(output: Derivatives, scan: Scan) -> QualityEntry:

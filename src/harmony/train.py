@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from harmony import __version__, app
 from harmony.core import ConfigError
+from harmony.core.checkpoints import read_checkpoint, resumable
 from harmony.core.curves import read_curves
 from harmony.core.group import share_batch_statistics
 from harmony.core.interrupts import Interrupted
@@ -24,7 +25,7 @@ from harmony.data import SliceDataModule
 from harmony.evaluate import evaluate
 from harmony.flows import ImageDensity
 from harmony.reports import curves_figure
-from harmony.tasks import CurveFile, ProgressLines, StopOnSignal
+from harmony.tasks import CurveFile, LastCheckpoint, ProgressLines, StopOnSignal, WholeCheckpoints
 
 
 def train(cfg: DictConfig) -> app.Runs:
@@ -50,7 +51,7 @@ def train_stage(cfg: DictConfig, stage: str) -> Path:
 def train_network(cfg: DictConfig, stage: str, data: SliceDataModule, run: RunFolder) -> None:
     """Train from the last checkpoint, if there is one, and leave a finished run folder."""
     node = cfg.tasks[stage]
-    print(f"{stage}: {'resuming' if last(run).exists() else 'training'} in {run.path}", flush=True)
+    print(f"{stage}: {'resuming' if resumable(last(run)) else 'training'} in {run.path}", flush=True)
     if not app.rank():
         run.begin(OmegaConf.to_yaml(cfg, resolve=True))
     lightning.seed_everything(cfg.seed, verbose=False)
@@ -68,7 +69,7 @@ def train_network(cfg: DictConfig, stage: str, data: SliceDataModule, run: RunFo
     if app.rank():
         return  # of several processes one writes
     kept = last(run) if keeps_last(task) else last(run).with_stem("best")
-    task.load_state_dict(torch.load(kept, map_location="cpu", weights_only=True)["state_dict"])
+    task.load_state_dict(read_checkpoint(kept)["state_dict"])
     if isinstance(network, ImageDensity):
         reference.save(run.path / "reference.safetensors")
     score = save_model(network, task, best, data, run)
@@ -91,9 +92,7 @@ def fit(
 ) -> ModelCheckpoint:
     """Lightning's fit from the last checkpoint, if there is one, to `max_steps`; keeps the best on validation."""
     checkpoint = last(run)
-    best = ModelCheckpoint(
-        checkpoint.parent, "best", monitor=task.monitor, mode="min", save_last=True, enable_version_counter=False
-    )
+    best = ModelCheckpoint(checkpoint.parent, "best", monitor=task.monitor, mode="min", enable_version_counter=False)
     every = min(node.val_every, node.max_steps)
     trainer = app.build(cfg.trainer)(
         max_steps=node.max_steps,
@@ -102,11 +101,13 @@ def fit(
         check_val_every_n_epoch=None,
         callbacks=[
             best,
+            LastCheckpoint(checkpoint),  # after the best one, of which it knows
             StopOnSignal(checkpoint, every),
             *(app.build(each) for each in node.callbacks),
             progress_bar(),
             CurveFile(run.path / "curves.csv"),
         ],
+        plugins=[WholeCheckpoints()],
         logger=log.logger,
         default_root_dir=run.path,
         enable_progress_bar=sys.stdout.isatty(),
@@ -115,7 +116,7 @@ def fit(
     if trainer.world_size > 1:
         refuse_uneven(node.batch_size, trainer.world_size)
         share_batch_statistics(task)
-    trainer.fit(task, datamodule=data, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+    trainer.fit(task, datamodule=data, ckpt_path=resumable(checkpoint), weights_only=True)
     if trainer.world_size > 1:
         torch.distributed.destroy_process_group()
     return best

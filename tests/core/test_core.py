@@ -20,7 +20,7 @@ from harmony.core import (
 )
 from harmony.core.files import atomic_path
 from harmony.core.reference import Reference
-from harmony.core.runs import RunFolder, fingerprint
+from harmony.core.runs import RunFolder, content_key, fingerprint
 
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
 
@@ -139,6 +139,14 @@ def test_nothing_half_written_is_left(tmp_path):
 def test_fingerprints_see_every_change_and_not_the_order():
     assert fingerprint({"a": 1, "b": [1, 2]}) == fingerprint({"b": [1, 2], "a": 1})
     assert len({fingerprint({"a": 1}), fingerprint({"a": 2}), fingerprint({"a": 1, "seed": 0})}) == 3
+
+
+def test_a_file_too_short_for_a_gzip_stream_has_a_content_too(tmp_path):
+    (tmp_path / "a.nii.gz").write_bytes(b"\x1f\x8b\x08\x00\x00")
+    (tmp_path / "b.nii.gz").write_bytes(b"\x1f\x8b\x08\x00\x01")
+    assert content_key(tmp_path / "a.nii.gz") != content_key(tmp_path / "b.nii.gz")
+    with pytest.raises(DataError, match=r"cannot be read.*rights"):
+        content_key(tmp_path)
 
 
 def test_a_run_folder_tells_its_state(tmp_path):

@@ -118,6 +118,7 @@ def through_check(root: Path, settings: dict[str, str]) -> None:
 def through_harmonize(root: Path, settings: dict[str, str]) -> None:
     card = ModelCard("flow", "0", preprocess().settings(), {}, {}, "")
     cfg = OmegaConf.create({"skip_done": True, "original_scale": True, "method_name": "none", "method": {}})
+    cfg.update({"input": str(root), "only_plausible": False})
     output = Derivatives(root / "out")
     worker = Worker(cfg, card, output, Unharmonized(), density=None, weights="")
     for scan in BidsFolder(root, **settings).scans():

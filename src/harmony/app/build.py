@@ -46,7 +46,7 @@ def build_data(cfg: DictConfig, task: DictConfig | None = None) -> SliceDataModu
     query = None if task is None else task.get("query")
     return SliceDataModule(
         source=build(cfg.data.source),
-        preprocess=build(cfg.data.preprocess),
+        preprocess=build(cfg.data.preprocess, only_plausible=cfg.data.only_plausible),
         cache_dir=Path(cfg.data.cache).expanduser(),
         shares=plain(cfg.data.shares),
         split_seed=cfg.data.split_seed,

@@ -148,6 +148,7 @@ def load_network(cfg: DictConfig, data: SliceDataModule, stage: str) -> torch.nn
 
 def load_run(run: Path, stage: str) -> torch.nn.Module:
     """The trained network of a run folder, from nothing but the folder; frozen and in eval mode."""
+    ModelCard.verify(run)
     try:
         trained = OmegaConf.load(run / "config.yaml")
         network = build(trained.tasks[stage].network)
@@ -183,7 +184,8 @@ def load_applied(cfg: DictConfig) -> Applied:
             raise ConfigError(f"method={name} needs a trained {stage} -> models.{stage}=runs/models/{stage}-...")
         networks[stage] = load_run(Path(cfg.models[stage]), stage)
     reference = Reference.load(run / "reference.safetensors")
-    preprocess = Preprocess(**{key: value for key, value in card.preprocess.items() if key not in _NO_SETTINGS})
+    settings = {key: value for key, value in card.preprocess.items() if key not in _NO_SETTINGS}
+    preprocess = Preprocess(**settings, only_plausible=cfg.only_plausible)
     if preprocess.settings()["version"] != card.preprocess["version"]:
         raise CheckpointError(f"{cfg.model}: made with another version of the preprocessing -> train it again")
     others = [Path(path).expanduser() / "model.safetensors" for path in cfg.models.values() if path is not None]

@@ -1,6 +1,6 @@
 """The project's words."""
 
-from harmony.core.errors import CheckpointError, ConfigError, DataError, HarmonyError
+from harmony.core.errors import CheckpointError, ConfigError, DamagedError, DataError, HarmonyError
 from harmony.core.manifest import Scan, Source, split_by_subject
 from harmony.core.results import REFERENCE, Row, read_rows, write_rows
 from harmony.core.stack import Harmonized, Stack
@@ -10,6 +10,7 @@ __all__ = [
     "REFERENCE",
     "CheckpointError",
     "ConfigError",
+    "DamagedError",
     "DataError",
     "Harmonized",
     "HarmonyError",

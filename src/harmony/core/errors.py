@@ -17,10 +17,25 @@ class CheckpointError(HarmonyError):
     """A trained model is missing, or belongs to another architecture."""
 
 
+class DamagedError(HarmonyError):
+    """A file that harmony wrote is no longer what it wrote."""
+
+    def __init__(self, path: Path | str, problem: str) -> None:
+        super().__init__(f"{path}: damaged: {problem} -> copy it again, or delete it and start again")
+
+
 class DataError(HarmonyError):
     """One scan cannot be used. Carries the file, the subject, the problem and the cure."""
 
     def __init__(self, problem: str, *, cure: str, path: Path | str | None = None, subject: str | None = None) -> None:
         self.problem, self.cure, self.path, self.subject = problem, cure, path, subject
-        where = " ".join(str(part) for part in (f"[{subject}]" if subject else None, path) if part)
-        super().__init__(f"{where}: {problem} -> {cure}" if where else f"{problem} -> {cure}")
+        super().__init__(self._line(path))
+
+    @property
+    def public(self) -> str:
+        """The message without the folders, for pages that leave this machine."""
+        return self._line(None if self.path is None else Path(self.path).name)
+
+    def _line(self, path: Path | str | None) -> str:
+        where = " ".join(str(part) for part in (f"[{self.subject}]" if self.subject else None, path) if part)
+        return f"{where}: {self.problem} -> {self.cure}" if where else f"{self.problem} -> {self.cure}"

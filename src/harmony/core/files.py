@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_TEMPORARY = ".tmp-"
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` with the same suffixes, renamed onto it when the block ends well."""
+    """A temporary path beside `path` with the same suffixes, renamed onto it when the block ends well.
+
+    The file has the mode that the user's umask gives a new file, whatever writes it. It is locked as long as it is
+    being written: see `remove_leftovers`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        dir=path.parent, prefix=f".tmp-{path.name.split('.')[0]}-", suffix="".join(path.suffixes[-2:])
-    )
-    os.close(handle)
-    temporary = Path(name)
+    temporary, handle = _create(path)
+    mode = os.fstat(handle).st_mode & 0o777
     try:
         yield temporary
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -35,3 +41,40 @@ def write_changed(path: Path, text: str) -> None:
     """Leaves a file alone that says the same already."""
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_atomic(path, text)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files that killed processes left of `path`; those of a living one are locked, and stay."""
+    for leftover in path.parent.glob(f"{glob.escape(_prefix(path))}*"):
+        try:
+            handle = os.open(leftover, os.O_RDWR)
+        except OSError:  # another process was faster, or it is not ours to open
+            continue
+        if _locked(handle, fcntl.LOCK_NB):
+            leftover.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _create(path: Path) -> tuple[Path, int]:
+    """A new file of the user's umask, and its open, locked descriptor."""
+    while True:
+        name = f"{_prefix(path)}{secrets.token_hex(4)}{''.join(path.suffixes[-2:])}"
+        temporary = path.parent / name
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        _locked(handle)
+        if temporary.exists():  # else somebody took it for a leftover before it was locked
+            return temporary, handle
+        os.close(handle)
+
+
+def _prefix(path: Path) -> str:
+    return f"{_TEMPORARY}{path.name.split('.')[0]}-"
+
+
+def _locked(handle: int, flags: int = 0) -> bool:
+    """Whether the lock could be had. Where the file system has none, nobody gets it, and leftovers stay."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | flags)
+    except OSError:
+        return False
+    return True

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harmony.core.errors import CheckpointError
-from harmony.core.files import write_atomic
+from harmony.core.digests import read_sealed, sha256, write_sealed
+from harmony.core.errors import CheckpointError, DamagedError
 
 NAME = "model_card.json"
+WEIGHTS = "model.safetensors"
+FILES = ("reference.safetensors", "config.yaml")  # beside the weights, what decides a result
+GIVE = "give its run folder: model=runs/models/flow-..."
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """Travels in the run folder as model_card.json.
+    """Travels in the run folder as model_card.json, sealed: a changed value is noticed.
 
     preprocess: every constant that decides the voxels a network sees; applying the network uses these, whatever the
     new data set's own settings. reference: scanners, sites and number of subjects of the training scans.
-    weights: SHA-256 of model.safetensors.
+    weights: SHA-256 of model.safetensors. files: name -> SHA-256 of what else of the folder decides a result; a card of
+    an older version has none.
     """
 
     name: str
@@ -30,30 +32,37 @@ class ModelCard:
     reference: dict[str, Any]
     score: dict[str, Any]
     weights: str
+    files: dict[str, str] = field(default_factory=dict)
 
     def save(self, run: Path) -> None:
-        write_atomic(run / NAME, json.dumps(asdict(self), indent=2) + "\n")
+        """Write the card, with the digests of the files that are there."""
+        there = {name: sha256(run / name) for name in FILES if (run / name).exists()}
+        write_sealed(run / NAME, asdict(replace(self, files=there)))
 
     @classmethod
     def load(cls, run: Path) -> ModelCard:
-        """Raises CheckpointError where the run has no card, or weights other than the card's."""
+        """Raises CheckpointError where the run has no card, or a file other than the card says."""
         try:
-            card = cls(**json.loads((run / NAME).read_text(encoding="utf-8")))
-            weights = sha256(run / "model.safetensors")
-        except (OSError, TypeError, ValueError) as error:
+            card = cls(**read_sealed(run / NAME))
+            found = {name: sha256(run / name) for name in (WEIGHTS, *card.files)}
+        except DamagedError as error:
+            raise CheckpointError(f"{error}; {GIVE}") from error
+        except (OSError, TypeError, AttributeError) as error:
             raise CheckpointError(
-                f"{run}: not a finished training with {NAME} and model.safetensors ({error}) -> "
-                "give its run folder: model=runs/models/flow-..."
+                f"{run}: not a finished training with {NAME} and {WEIGHTS} ({error}) -> {GIVE}"
             ) from error
-        if weights != card.weights:
-            raise CheckpointError(f"{run / 'model.safetensors'}: not the weights of its model card -> copy it again")
+        if found[WEIGHTS] != card.weights:
+            raise CheckpointError(f"{run / WEIGHTS}: not the weights of its model card -> copy it again")
+        changed = [name for name, digest in card.files.items() if found[name] != digest]
+        if changed:
+            raise CheckpointError(f"{run / changed[0]}: not the file of its model card -> copy it again")
         return card
 
-
-def sha256(path: Path) -> str:
-    """Hexadecimal digest of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    @classmethod
+    def verify(cls, run: Path) -> None:
+        """As `load`, for a folder that may be without a card (its training is then vouched for by DONE alone)."""
+        if (run / NAME).exists():
+            cls.load(run)
 
 
 def domain(scans: list[Any]) -> Mapping[str, Any]:

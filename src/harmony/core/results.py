@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
+from harmony.core.digests import check_seal, write_with_seal
 from harmony.core.errors import DataError
-from harmony.core.files import write_atomic
 
 REFERENCE = "reference"  # the domain of untouched reference scans
 
@@ -31,12 +31,14 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(astuple(row) for row in rows)
-    write_atomic(path, text.getvalue())
+    write_with_seal(path, text.getvalue())
 
 
 def read_rows(path: Path) -> list[Row]:
     """Raises DataError, with the line, for a file with other columns, a value that is no number, or a row that is there
-    twice: none of them is left out or overwritten in silence."""
+    twice: none of them is left out or overwritten in silence.
+    DamagedError where it is not what was written."""
+    check_seal(path)
     with path.open(newline="", encoding="utf-8") as file:
         lines = csv.reader(file)
         columns = next(lines, [])

@@ -14,9 +14,12 @@ from typing import Any
 
 import torch
 
+from harmony.core.digests import read_sealed, write_sealed
+from harmony.core.errors import DataError
 from harmony.core.files import write_atomic
 
 _PACKAGES = ("harmony-mri", "torch", "lightning", "nflows", "monai", "hydra-core", "numpy", "nibabel", "wandb")
+_SHORTEST_GZIP = 18  # bytes: header and trailer
 
 
 WORDS = ("says", "cites")  # what a config says of itself to a reader: never built, and no part of what a run is
@@ -36,13 +39,23 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
 
 
 def content_key(path: Path) -> str:
-    """Changes with a file's content, not with its place: a gzip stream ends with its content's checksum and size."""
-    with path.open("rb") as file:
-        if file.read(2) == b"\x1f\x8b":
-            file.seek(-8, os.SEEK_END)
-            return file.read().hex()
-        file.seek(0)
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Changes with a file's content, not with its place: a gzip stream ends with its content's checksum and size.
+
+    Raises DataError for a file that cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            if file.read(2) == b"\x1f\x8b" and size >= _SHORTEST_GZIP:
+                file.seek(-8, os.SEEK_END)
+                return file.read().hex()
+            file.seek(0)
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(
+            f"cannot be read ({error.strerror})", cure="check the file and its rights", path=path
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -63,14 +76,15 @@ class RunFolder:
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json, then the DONE marker."""
-        write_atomic(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")
+        write_sealed(self.path / "summary.json", summary)
         write_atomic(self.path / "DONE", "")
 
     def interrupt(self) -> None:
         write_atomic(self.path / "INTERRUPTED", "")
 
     def summary(self) -> dict[str, Any]:
-        return json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
+        """Raises DamagedError where it is not what was written."""
+        return read_sealed(self.path / "summary.json")
 
 
 def stages_of(user: Mapping[str, Any]) -> list[str]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from harmony.analysis import result_table
 from harmony.core import REFERENCE, Harmonized, Row, Volume, interrupts, read_rows, write_rows
+from harmony.core.digests import intact, seal
 from harmony.core.files import atomic_path, write_atomic
 from harmony.core.machine import device
 from harmony.data import watched
@@ -109,11 +110,12 @@ class Part:
 
     @property
     def done(self) -> bool:
-        return self.path.exists() and self.beside.exists()
+        return intact(self.path) and intact(self.beside)
 
     def save(self, answers: Answers) -> None:
         with atomic_path(self.beside) as temporary:
             save_file(answers.kept, temporary)
+        seal(self.beside)
         write_rows(self.path, answers.rows)
 
     def rows(self) -> list[Row]:

@@ -1,6 +1,13 @@
 """LightningModules: what is trained, with which loss."""
 
-from harmony.tasks.callbacks import CurveFile, FlowPictures, ProgressLines, StopOnSignal
+from harmony.tasks.callbacks import (
+    CurveFile,
+    FlowPictures,
+    LastCheckpoint,
+    ProgressLines,
+    StopOnSignal,
+    WholeCheckpoints,
+)
 from harmony.tasks.cyclegan import CycleGanTask
 from harmony.tasks.flow import FlowTask
 from harmony.tasks.guided import Guidance
@@ -16,8 +23,10 @@ __all__ = [
     "FlowTask",
     "Guidance",
     "HarmonizerTask",
+    "LastCheckpoint",
     "PairedTask",
     "ProgressLines",
     "SegmenterTask",
     "StopOnSignal",
+    "WholeCheckpoints",
 ]

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from harmony.core import group, interrupts
 from harmony.core.batch import Batch
+from harmony.core.checkpoints import before
 from harmony.core.curves import add_to_curves
+from harmony.core.files import atomic_path
 from harmony.tasks.flow import FlowTask
 
 
@@ -35,6 +40,28 @@ class StopOnSignal(lightning.Callback):
         if signum and not validation_due:
             trainer.save_checkpoint(self.checkpoint)
             raise interrupts.Interrupted(signum)
+
+
+class LastCheckpoint(Checkpoint):
+    """The whole state at each validation. (Lightning's own `save_last` writes it at those alone that were the best so
+    far: a run would go on from an old one, and a task that keeps the last weights would get those.)"""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        trainer.save_checkpoint(self.path)
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints are written whole or not at all, and the one before `last.ckpt` is kept: see `core.checkpoints`."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        path = Path(path)
+        with atomic_path(path) as temporary:
+            torch.save(checkpoint, temporary)
+            if path.name == "last.ckpt" and path.exists():
+                path.replace(before(path))
 
 
 class ProgressLines(lightning.Callback):

@@ -16,6 +16,13 @@ from harmony.core import DataError, Scan
 from harmony.data import BidsFolder, Preprocess, SliceDataModule
 from harmony.data.inspection import Inspection, Problem, as_json, inspect, summary
 from harmony.data.inspection.confounding import confounded, correlation_ratio, cramers_v
+from harmony.data.volumes import plausible
+
+
+@pytest.fixture(autouse=True)
+def miniature_brains(monkeypatch):
+    """The phantom's 66 ml are a brain here."""
+    monkeypatch.setattr(plausible, "BRAIN_ML", (50.0, 2200.0))
 
 
 class Listed:

@@ -117,6 +117,79 @@ def test_names_and_patterns_that_do_not_fit(root):
         BidsFolder(root).scans()
 
 
+def table(root, *rows, encoding="utf-8", header="participant_id\tage\tsex"):
+    (root / "participants.tsv").write_bytes("\n".join([header, *rows, ""]).encode(encoding))
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (["sub-A1\t31\tF", "sub-B2\t50\tM", "A1\t77\tF"], r"line 4: sub-A1 was already on line 2"),
+        (["sub-A1\t31\tW"], r"line 2: sex 'W' is not one of"),
+        (["sub-A1\t-5\tF"], r"age '-5' is not a number of at least 0"),
+        (["sub-A1\tinf\tF"], r"age 'inf' is not a number"),
+        (["sub-A1\tnan5\tF"], r"age 'nan5' is not a number"),
+        (["sub-A1\t31"], r"line 2 has 2 cells, the header has 3"),
+        ([f"{k}\t30\tF" for k in range(6)], r"none of 6 rows matches a scan: the first is of sub-0, .* sub-A1"),
+    ],
+)
+def test_a_table_that_contradicts_itself_or_the_folder_is_refused(rows, words, root):
+    table(root, *rows)
+    with pytest.raises(DataError, match=words) as error:
+        BidsFolder(root).scans()
+    assert error.value.path == root / "participants.tsv"
+
+
+def test_other_and_unknown_sexes_are_none(root):
+    table(root, "sub-A1\t31\tO", "sub-B2\t31\tn/a", "sub-C3\t31\tother")
+    assert [scan.sex for scan in BidsFolder(root).scans()] == [None] * 4
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1", "utf-16-le"])
+def test_tables_as_excel_writes_them_are_read_or_one_clear_error(encoding, root):
+    table(root, "sub-A1\t31\tF\tKöln", encoding=encoding, header="participant_id\tage\tsex\tsite")
+    if encoding in ("latin-1", "utf-16-le"):
+        with pytest.raises(DataError, match=r"participants.tsv: not a text table.*UTF-8"):
+            BidsFolder(root).scans()
+    else:
+        assert BidsFolder(root).scans()[0].site == "Köln"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sub-A1/ses-A/anat/sub-A1_ses-B_T1w.nii", "sub-A1/ses-A/anat/sub-A1_T1w.nii", "sub-D4/anat/sub-D4_ses-1_T1w.nii"],
+)
+def test_folder_and_file_of_two_sessions_are_refused(name, root):
+    touch(root, name)
+    with pytest.raises(DataError, match="not a BIDS file name"):
+        BidsFolder(root).scans()
+
+
+def test_hidden_files_are_no_scans_and_no_masks(root):
+    touch(root, "sub-A1/anat/._sub-A1_T1w.nii.gz", "sub-A1/anat/.sub-A1_T1w.nii.gz")
+    touch(root, "derivatives/seg/sub-A1/anat/._sub-A1_dseg.nii.gz")
+    scans = BidsFolder(root, labels="derivatives/seg/{subject}/anat/*{session}*_dseg.nii.gz").scans()
+    assert len(scans) == 4
+    assert scans[0].labels.name == "sub-A1_dseg.nii.gz"
+
+
+def test_bad_names_are_left_out_where_bad_scans_may_be(root, caplog):
+    touch(root, "sub-C3/anat/sub-D4_T1w.nii.gz", "sub-A1/anat/sub-A1_run-2_T1w.nii.gz")
+    folder = BidsFolder(root, skip_bad=True)
+    assert [scan.name for scan in folder.scans()] == ["sub-B2_ses-1", "sub-B2_ses-2", "sub-C3"]
+    assert "sub-D4" in caplog.text
+    assert "more than one T1w image of sub-A1" in caplog.text
+    assert len(folder.listing().bad) == 2
+    with pytest.raises(DataError):
+        BidsFolder(root, skip_bad=True, mask="nowhere/{subject}.nii").scans()
+
+
+@pytest.mark.parametrize("pattern", ["masks/{sub}.nii", "masks/{}.nii", "masks/{subject.nii", "{subject!r}.nii"])
+def test_a_pattern_that_is_none_is_one_clear_error(pattern, root):
+    with pytest.raises(DataError, match=r"is no pattern of files.*data.mask="):
+        BidsFolder(root, mask=pattern).scans()
+
+
 @pytest.mark.real
 def test_real_folders(real_data):
     scans = BidsFolder(

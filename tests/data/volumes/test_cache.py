@@ -33,7 +33,8 @@ class Counting(Preprocess):
 
 @pytest.fixture
 def prepare():
-    return Counting(**{"spacing": 2.0, "axis": "axial", "size": (32, 32), "percentile": 99.5})
+    settings = {"spacing": 2.0, "axis": "axial", "size": (32, 32), "percentile": 99.5, "only_plausible": False}
+    return Counting(**settings)
 
 
 def test_a_stored_volume_is_the_same_and_is_not_built_again(prepare, tmp_path):
@@ -182,3 +183,24 @@ def test_bad_scans_are_left_out_and_named_on_request(tmp_path, caplog):
     assert all(words in caplog.text for words in ("2 bad scans left out", "[sub-1]", "[sub-3]", "not a NIfTI"))
     with pytest.raises(DataError, match="2 scans cannot be used"):
         load_volumes([scans[1], scans[3]], cache, "train scans", skip_bad=True)
+
+
+@pytest.mark.parametrize("kind", ["scale", "type"])
+def test_a_flipped_bit_in_the_header_of_an_entry_is_noticed(kind, prepare, tmp_path):
+    """The scale and the types decide a volume as much as its voxels do."""
+    scan = scan_of(tmp_path)
+    cache = VolumeCache(tmp_path / "cache", prepare)
+    before = cache.get(scan)
+    (entry,) = (tmp_path / "cache").glob("*.safetensors")
+    raw = entry.read_bytes()
+    at = raw.index(b"scale") + 9 if kind == "scale" else raw.index(b'"F32"') + 1
+    entry.write_bytes(raw[:at] + {"scale": bytes([raw[at] ^ 1]), "type": b"I"}[kind] + raw[at + 1 :])
+    assert same(before, cache.get(scan))
+    assert prepare.calls == 2
+
+
+def test_a_scan_that_was_taken_anyway_is_still_refused_where_only_plausible_ones_are_asked_for(prepare, tmp_path):
+    scan = scan_of(tmp_path)
+    VolumeCache(tmp_path / "cache", prepare).get(scan)
+    with pytest.raises(DataError, match=r"a brain of 65\.9 ml"):
+        VolumeCache(tmp_path / "cache", preprocess(only_plausible=True)).get(scan)

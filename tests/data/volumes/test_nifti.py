@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import resource
 from pathlib import Path
 
 import nibabel
@@ -11,7 +12,7 @@ import pytest
 from damage import DAMAGED, RNG, noise
 from phantoms import AFFINE, phantom, save
 
-from harmony.core import DataError
+from harmony.core import ConfigError, DataError
 from harmony.data import read_labels, read_nifti, write_nifti
 
 
@@ -24,6 +25,64 @@ def test_a_damaged_file_is_one_clear_error(kind, tmp_path):
     assert error.value.subject == "sub-77"
     assert error.value.path == path
     assert error.value.cure
+
+
+def bomb(path: Path, voxels: tuple[int, int, int]) -> Path:
+    """A small file that says truly that it holds as many zeros."""
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape(voxels)
+    header["vox_offset"], header["magic"], header["sform_code"] = 352, b"n+1", 1
+    header.set_sform(AFFINE)
+    with gzip.open(path, "wb", compresslevel=9) as file:
+        file.write(header.binaryblock + bytes(4) + bytes(range(256)))
+        for _ in range(np.prod(voxels) // 2**20):
+            file.write(bytes(2**20))
+        file.write(bytes(int(np.prod(voxels)) % 2**20 - 256))
+    return path
+
+
+def test_more_voxels_than_a_head_has_are_refused_before_they_are_read_unless_a_setting_says_so(tmp_path, monkeypatch):
+    path = bomb(tmp_path / "scan.nii.gz", (101, 100, 100))
+    assert read_nifti(path, subject="s").data.shape == (101, 100, 100)
+    monkeypatch.setenv("HARMONY_MAX_VOXELS", "1000000")
+    with pytest.raises(DataError, match=r"1010000 voxels.*HARMONY_MAX_VOXELS"):
+        read_nifti(path, subject="s")
+    monkeypatch.setenv("HARMONY_MAX_VOXELS", "1010000")
+    read_nifti(path, subject="s")
+    monkeypatch.setenv("HARMONY_MAX_VOXELS", "many")
+    with pytest.raises(ConfigError, match="HARMONY_MAX_VOXELS=many"):
+        read_nifti(path, subject="s")
+
+
+def test_a_voxel_offset_beyond_all_measure_is_refused(tmp_path):
+    raw = bytearray(nibabel.Nifti1Image(noise(), AFFINE).to_bytes())
+    raw[108:112] = np.float32(1e15).tobytes()
+    (tmp_path / "scan.nii.gz").write_bytes(gzip.compress(bytes(raw)))
+    with pytest.raises(DataError, match="header asks for"):
+        read_nifti(tmp_path / "scan.nii.gz", subject="s")
+
+
+def test_a_bomb_is_one_clear_error_under_a_memory_limit(tmp_path, monkeypatch):
+    """As it is, and behind an honest small image; half a gigabyte more than the process has is not enough for it."""
+    path = bomb(tmp_path / "scan.nii.gz", (700, 700, 700))
+    behind = tmp_path / "behind.nii.gz"
+    with gzip.open(behind, "wb") as file:
+        file.write(nibabel.Nifti1Image(noise(), AFFINE).to_bytes())
+        for _ in range(300):
+            file.write(bytes(2**20))
+    former = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**29, former[1]))
+    try:
+        for limit, words in (("300000000", "343000000 voxels"), ("400000000", "not enough memory")):
+            monkeypatch.setenv("HARMONY_MAX_VOXELS", limit)
+            with pytest.raises(DataError, match=words):
+                read_nifti(path, subject="s")
+        with pytest.raises(DataError, match="behind the last voxel"):
+            read_nifti(behind, subject="s")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, former)
 
 
 def test_a_missing_file_and_a_folder_are_errors(tmp_path):
@@ -68,7 +127,10 @@ def test_written_and_read_back_exactly_with_the_header(kind, tmp_path):
     image.header.set_slope_inter(3.7, -1.5)
     image.set_sform(AFFINE, code=4)
     image.set_qform(AFFINE, code=1)
-    image.header["descrip"] = b"kept"
+    for name in ("descrip", "aux_file", "intent_name", "db_name", "data_type"):
+        if name in image.header:
+            image.header[name] = b"J. Doe"
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"Jane Doe, 1.1.1970"))
     image.header.set_xyzt_units("mm", "sec")
     nibabel.save(image, tmp_path / "in.nii.gz")
     native = read_nifti(tmp_path / "in.nii.gz", subject="s")
@@ -80,7 +142,8 @@ def test_written_and_read_back_exactly_with_the_header(kind, tmp_path):
     assert (out.dataobj.slope, out.dataobj.inter) == (1, 0)
     assert np.array_equal(out.affine, native.affine)
     assert (int(out.header["sform_code"]), int(out.header["qform_code"])) == (4, 1)
-    assert out.header["descrip"].item() == b"kept"
+    assert not out.header.extensions
+    assert b"Doe" not in gzip.decompress((tmp_path / "out" / "scan.nii.gz").read_bytes())
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["scan.nii.gz"]
 
 

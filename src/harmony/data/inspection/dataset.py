@@ -15,11 +15,12 @@ from harmony.core import DataError, Scan, Source, interrupts
 from harmony.data.inspection.confounding import confounded
 from harmony.data.module import SliceDataModule
 from harmony.data.progress import watched
+from harmony.data.sources.folders import visible
 from harmony.data.volumes.derivatives import single_scan
 from harmony.data.volumes.nifti import Nifti, read_labels, read_nifti
+from harmony.data.volumes.plausible import implausible
 from harmony.data.volumes.preprocess import Preprocess, brain_mask
 
-SKULL_ML = 2200  # of voxels inside: the largest skulls hold about 1900 ml, a head is more than 3000 ml
 OLDEST = 120
 
 
@@ -135,12 +136,11 @@ def _brain(scan: Scan, native: Nifti, preprocess: Preprocess) -> tuple[float | N
     except DataError as error:
         return None, [Problem.of(error)]
     brain_ml = float(brain.sum() * abs(np.linalg.det(native.affine[:3, :3])) / 1000)
-    problems = []
-    if brain_ml > SKULL_ML:
-        problem = f"{brain_ml:.0f} ml inside, more than a brain: the skull is probably still on"
-        cure = "strip the skull, or give a brain mask"
-        problems.append(Problem(problem, cure, scan.path, scan.subject, error=False))
-    return brain_ml, problems + _prepared(scan, preprocess)
+    odd = None if preprocess.only_plausible or not brain.any() else implausible(native, brain)
+    warnings = (
+        [Problem(odd, "check file and mask (the skull off?)", scan.path, scan.subject, error=False)] if odd else []
+    )
+    return brain_ml, warnings + _prepared(scan, preprocess)
 
 
 def _prepared(scan: Scan, preprocess: Preprocess) -> list[Problem]:
@@ -176,7 +176,7 @@ def _files(source: Source) -> list[Scan]:
     if root is None or not Path(root).is_dir():
         return []
     paths = [path for path in Path(root).rglob("*T1*.nii*") if "derivatives" not in path.relative_to(root).parts]
-    return [single_scan(path, None) for path in sorted(paths)]
+    return [single_scan(path, None) for path in visible(paths)]
 
 
 def _sites(scans: list[Scan]) -> Iterator[Problem]:

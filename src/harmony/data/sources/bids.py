@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from harmony.core import DataError, Scan
-from harmony.data.sources.folders import checked_root, companion, path_or_none
+from harmony.data.sources.folders import checked_root, companion, path_or_none, visible
 from harmony.data.sources.tables import BIDS_SEXES, Record, people_table
 
+log = logging.getLogger(__name__)
+TABLE = "participants.tsv"
 HINT = "or delete it: ages and sexes are then unknown"
 NAME = re.compile(r"(?P<subject>sub-[A-Za-z0-9]+)(_(?P<session>ses-[A-Za-z0-9]+))?(_[a-z]+-[A-Za-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """scans: those that can be named, in order; bad: what is wrong with the others."""
+
+    scans: list[Scan]
+    bad: list[DataError]
 
 
 class BidsFolder:
@@ -20,6 +34,7 @@ class BidsFolder:
     `{subject}` (and `{session}`) and glob wildcards, e.g. `derivatives/dlmuse/{subject}/anat/*_dseg.nii.gz`; None where
     there are none.
     suffix: the BIDS suffix of the images.
+    skip_bad: leave out, and name, scans with a bad name, row or mask; by default the first of them is an error.
     """
 
     def __init__(
@@ -30,36 +45,57 @@ class BidsFolder:
         mask: str | None = None,
         lesions: str | None = None,
         suffix: str = "T1w",
+        skip_bad: bool = False,
     ) -> None:
         self.root = path_or_none(root)
         self.labels, self.mask, self.lesions, self.suffix = labels, mask, lesions, suffix
+        self.skip_bad = skip_bad
 
     def scans(self) -> list[Scan]:
-        """All scans, ordered by name. Raises DataError for none, or more than one of a subject and session."""
+        """All scans, ordered by name. Raises DataError for none, a bad one, or a table that is of other subjects."""
+        found = self.listing()
+        if found.bad and not (self.skip_bad and found.scans):
+            raise found.bad[0]
+        if found.bad:
+            log.warning("%d bad scans left out:%s", len(found.bad), "".join(f"\n  {error}" for error in found.bad))
+        return found.scans
+
+    def listing(self) -> Listing:
+        """The scans, and what keeps others from being one. Raises DataError for what concerns all of them."""
         root = checked_root(self.root, "BIDS")
-        people = people_table(root / "participants.tsv", "participant_id", "sub-", hint=HINT)
-        scans: dict[str, Scan] = {}
+        people = people_table(root / TABLE, "participant_id", "sub-", hint=HINT)
+        named, bad = defaultdict(list), []
         for path in self._images(root):
-            scan = self._scan(root, path, people)
-            if scan.name in scans:
-                raise DataError(
-                    f"more than one {self.suffix} image of {scan.name}: {scans[scan.name].path.name} and {path.name}",
-                    cure="keep one per subject and session below data.root=",
-                    path=path,
-                    subject=scan.subject,
-                )
-            scans[scan.name] = scan
-        self._check_found(list(scans.values()), root)
-        return [scans[name] for name in sorted(scans)]
+            try:
+                scan = self._scan(root, path, people)
+                named[scan.name].append(scan)
+            except DataError as error:
+                bad.append(error)
+        bad += [self._twice(group) for group in named.values() if len(group) > 1]
+        scans = [named[name][0] for name in sorted(named) if len(named[name]) == 1]
+        if not bad:
+            self._check_found(scans, root)
+            _check_people(people, scans, root)
+        return Listing(scans, bad)
+
+    def _twice(self, group: list[Scan]) -> DataError:
+        first, second = (scan.path for scan in group[:2])
+        return DataError(
+            f"more than one {self.suffix} image of {group[0].name}: {first.name} and {second.name}",
+            cure="keep one per subject and session below data.root=",
+            path=second,
+            subject=group[0].subject,
+        )
 
     def _images(self, root: Path) -> list[Path]:
         folders = [*root.glob("sub-*/anat"), *root.glob("sub-*/ses-*/anat")]
         ends = (f"_{self.suffix}.nii", f"_{self.suffix}.nii.gz")
-        return sorted(path for folder in folders for path in folder.iterdir() if path.name.endswith(ends))
+        return visible(path for folder in folders for path in folder.iterdir() if path.name.endswith(ends))
 
-    def _scan(self, root: Path, path: Path, people: dict[str, Record]) -> Scan:
+    def _scan(self, root: Path, path: Path, people: Mapping[str, Record]) -> Scan:
         match = NAME.fullmatch(path.name.split(f"_{self.suffix}.nii")[0])
-        if match is None or match["subject"] != path.relative_to(root).parts[0]:
+        parts = path.relative_to(root).parts
+        if match is None or (match["subject"], match["session"]) != (parts[0], parts[1] if len(parts) == 4 else None):
             cure = "name it sub-X[_ses-Y]_T1w.nii.gz below sub-X[/ses-Y]/anat of data.root="
             raise DataError("not a BIDS file name", cure=cure, path=path)
         subject, session = match["subject"], match["session"]
@@ -90,3 +126,13 @@ class BidsFolder:
         if self.lesions is not None and not any(scan.lesions for scan in scans):
             cure = "correct data.lesions=, or set data.lesions=null"
             raise DataError(f"no lesion mask matches {self.lesions!r}", cure=cure, path=root)
+
+
+def _check_people(people: Mapping[str, Record], scans: list[Scan], root: Path) -> None:
+    if people and scans and not any(scan.subject in people for scan in scans):
+        raise DataError(
+            f"none of {len(people)} rows matches a scan: the first is of {next(iter(people))}, the first scan of "
+            f"{scans[0].subject}",
+            cure="write participant_id as the folders are named",
+            path=root / TABLE,
+        )

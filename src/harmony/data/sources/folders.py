@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -48,7 +49,11 @@ def companion(
     """
     if pattern is None:
         return None
-    found = sorted(root.glob(_filled(pattern, subject, session or "")))
+    try:
+        found = visible(root.glob(_filled(pattern, subject, session or "")))
+    except (ValueError, NotImplementedError, IndexError) as error:
+        cure = f"data.{what}= is relative to data.root=, with {{subject}}, {{session}} and wildcards"
+        raise DataError(f"{pattern!r} is no pattern of files ({error})", cure=cure, path=root) from error
     if len(found) > 1:
         cure = f"make data.{what}= more specific ({{subject}} and {{session}} are filled in)"
         raise DataError(f"{len(found)} files match {pattern!r}", cure=cure, path=found[0], subject=subject)
@@ -74,7 +79,18 @@ def natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.as_posix()) if part]
 
 
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """In order, without hidden files: macOS leaves a `._NAME` beside a NAME that it copied to a disk of others."""
+    return sorted(path for path in paths if not path.name.startswith("."))
+
+
 def _filled(pattern: str, subject: str, session: str) -> str:
-    """An absent session may leave two stars side by side, which glob refuses unless they are a whole folder name."""
+    """An absent session may leave two stars side by side, which glob refuses unless they are a whole folder name.
+
+    Raises ValueError for a placeholder that is not known.
+    """
+    for _, name, form, conversion in string.Formatter().parse(pattern):
+        if name not in (None, "subject", "session") or form or conversion:
+            raise ValueError(f"{{{name}}} is not a placeholder")
     parts = pattern.format(subject=subject, session=session).split("/")
     return "/".join(part if part == "**" else re.sub(r"\*+", "*", part) for part in parts if part)

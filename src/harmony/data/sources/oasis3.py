@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harmony.core import DataError, Scan
-from harmony.data.sources.folders import NIFTI, checked_root, companion, natural, path_or_none
+from harmony.data.sources.folders import NIFTI, checked_root, companion, natural, path_or_none, visible
 from harmony.data.sources.tables import CODED_SEXES, SEXES, Record, by_key, people_table, read_table
 
 log = logging.getLogger(__name__)
@@ -151,8 +151,8 @@ def _session(subject: str, day: int, images: list[Path]) -> Iterator[_Session]:
 
 
 def _images(found: Iterator[Path]) -> list[Path]:
-    """First run first; sidecar names and half downloads left out."""
-    return sorted((path for path in found if path.name.endswith(NIFTI)), key=lambda p: (_run(p), natural(p)))
+    """First run first; hidden files, sidecar names and half downloads left out."""
+    return sorted((path for path in visible(found) if path.name.endswith(NIFTI)), key=lambda p: (_run(p), natural(p)))
 
 
 def _run(path: Path) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +13,9 @@ from pathlib import Path
 from harmony.core import DataError
 
 UNKNOWN = {"", "n/a", "na", "nan", "none"}
-SEXES = {"f": "F", "female": "F", "m": "M", "male": "M"}
+SEXES: dict[str, str | None] = {"f": "F", "female": "F", "m": "M", "male": "M"}
 BIDS_SEXES = SEXES | {"o": None, "other": None}  # its standard's third value: we compare the two
-CODED_SEXES = {"1": "M", "2": "F", "1.0": "M", "2.0": "F"}  # as ABIDE, IXI and OASIS-3 write it
+CODED_SEXES: dict[str, str | None] = {"1": "M", "2": "F", "1.0": "M", "2.0": "F"}  # as ABIDE, IXI and OASIS-3 write it
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,12 @@ def read_table(path: Path, *, needs: Sequence[str], hint: str) -> list[Record]:
     if path.suffix.lower() in (".xls", ".xlsx", ".ods"):
         raise DataError("a spreadsheet, not a text table", cure=f"export the sheet as CSV; {hint}", path=path)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-            lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"not a text table ({error})", cure=f"save it as UTF-8 CSV; {hint}", path=path) from error
+        text = io.StringIO(_text(path), newline="")
+        reader = csv.reader(text, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except (OSError, ValueError, csv.Error) as error:
+        cure = f"save it as UTF-8 (in Excel: CSV UTF-8, or Unicode text); {hint}".rstrip("; ")
+        raise DataError(f"not a text table ({error})", cure=cure, path=path) from error
     lines = [(number, row) for number, row in lines if any(row)]
     header = [name.lower() for name in lines[0][1]] if lines else []
     wrong = [name for name in needs if header.count(name) != 1] or sorted(
@@ -95,6 +98,17 @@ def read_table(path: Path, *, needs: Sequence[str], hint: str) -> list[Record]:
             raise DataError(problem, cure="mend the line (a cell with a comma needs quotes)", path=path)
         records.append(Record(path, number, dict(zip(header, row, strict=True))))
     return records
+
+
+def _text(path: Path) -> str:
+    """UTF-8, or whatever a byte order mark says, as Excel writes it. Raises ValueError for others: to guess an encoding
+    is to take one name for another."""
+    raw = path.read_bytes()
+    marked = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = raw.decode("utf-16" if marked else "utf-8-sig")
+    if "\0" in text:
+        raise ValueError("it holds zero bytes: UTF-16 without a mark?")
+    return text
 
 
 def people_table(path: Path, column: str, prefix: str, *, hint: str) -> dict[str, Record]:

@@ -8,6 +8,7 @@ import logging
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -20,7 +21,7 @@ from harmony.data.progress import watched
 from harmony.data.volumes.preprocess import Preprocess
 
 log = logging.getLogger(__name__)
-LAYOUT_VERSION = 1  # of the file below, not of the voxels: those have preprocess.VERSION
+LAYOUT_VERSION = 2  # of the file below, not of the voxels: those have preprocess.VERSION
 
 
 class VolumeCache:
@@ -53,7 +54,8 @@ class VolumeCache:
         files = [
             _stamp(path) for path in (scan.path, scan.mask, scan.labels, *([scan.lesions] if scan.lesions else []))
         ]
-        text = json.dumps([LAYOUT_VERSION, files, self.preprocess.settings()], sort_keys=True)
+        settings = [self.preprocess.settings(), self.preprocess.only_plausible]
+        text = json.dumps([LAYOUT_VERSION, files, *settings], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
@@ -94,7 +96,8 @@ def _write(path: Path, volume: Volume) -> None:
         tensors["labels"] = volume.labels.contiguous()
     if volume.lesions is not None:
         tensors["lesions"] = volume.lesions.contiguous()
-    about = {"scale": volume.scale, "affine": volume.affine.tolist(), "crc": _crc(tensors)}
+    about = {"scale": volume.scale, "affine": volume.affine.tolist()}
+    about["crc"] = _crc(tensors, about)
     save_file(tensors, path, metadata={"harmony": json.dumps(about)})
 
 
@@ -106,7 +109,7 @@ def _read(path: Path, scan: Scan) -> Volume | None:
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["harmony"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        if about["crc"] != _crc(tensors):
+        if about.pop("crc") != _crc(tensors, about):
             raise ValueError("checksum differs")
         affine = np.array(about["affine"], np.float64)
         named, scale = [tensors.get(name) for name in ("labels", "lesions")], float(about["scale"])
@@ -117,8 +120,10 @@ def _read(path: Path, scan: Scan) -> Volume | None:
         return None
 
 
-def _crc(tensors: dict[str, Tensor]) -> int:
-    crc = 0
+def _crc(tensors: dict[str, Tensor], about: dict[str, Any]) -> int:
+    """Over everything that a volume is made of: names, types and shapes decide as much as the bytes."""
+    forms = {name: [str(tensor.dtype), list(tensor.shape)] for name, tensor in tensors.items()}
+    crc = zlib.crc32(json.dumps([forms, about], sort_keys=True).encode())
     for name in sorted(tensors):
         crc = zlib.crc32(tensors[name].numpy().view(np.uint8).data, crc)
     return crc

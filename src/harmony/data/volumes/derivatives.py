@@ -4,36 +4,58 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harmony.core import Scan
-from harmony.core.files import write_atomic
+from harmony.core import DamagedError, DataError, Scan
+from harmony.core.digests import read_sealed, sha256, write_sealed
+from harmony.core.files import remove_leftovers, write_atomic
 from harmony.data.volumes.nifti import Nifti, write_nifti
+
+DESCRIPTION = "dataset_description.json"
+DIGEST = "ImageDigest"  # of the sidecar: SHA-256 of the image that it belongs to
+ENTITY = re.compile(r"[a-z]+-[A-Za-z0-9+]+")
+SUFFIX = re.compile(r"[A-Za-z0-9]+")
 
 
 @dataclass(frozen=True)
 class Derivatives:
-    """A BIDS derivatives folder: `sub-X[/ses-Y]/anat/sub-X[_ses-Y]_desc-harmonized_T1w.nii.gz`, each with a `.json`."""
+    """A BIDS derivatives folder: `sub-X[/ses-Y]/anat/sub-X[_ses-Y][_acq-Z...]_desc-harmonized_T1w.nii.gz`, each with a
+    `.json`. The name keeps the entities and the suffix of the source's; only another `desc-` gives way.
+
+    A folder holds the results of one method: another method, or another image of the same name, is refused (`check`).
+    """
 
     root: Path
 
     def image(self, scan: Scan) -> Path:
-        folder = self.root / scan.subject / (scan.session or "") / "anat"
-        return folder / f"{scan.name}_desc-harmonized_T1w.nii.gz"
+        return self.root / scan.subject / (scan.session or "") / "anat" / f"{_stem(scan)}.nii.gz"
 
     def sidecar(self, scan: Scan) -> Path:
-        return self.image(scan).with_name(f"{scan.name}_desc-harmonized_T1w.json")
+        return self.image(scan).with_name(f"{_stem(scan)}.json")
 
     def figure(self, scan: Scan) -> Path:
-        return self.root / "figures" / f"{scan.name}.png"
+        return self.root / "figures" / f"{_stem(scan).replace('_desc-harmonized', '')}.png"
+
+    def check(self, scans: Iterable[Scan], method: str) -> None:
+        """Raises DataError where writing the results of `scans` would destroy something: another data set, the result
+        of another scan of the same call, of another method, or of another image. Nothing is written."""
+        self._check_folder()
+        first: dict[str, Scan] = {}
+        for scan in scans:
+            twin = first.setdefault(str(self.image(scan)).casefold(), scan)
+            if twin is not scan:
+                problem = f"would be written over the result of {twin.path}: both become {self.image(scan).name}"
+                raise _taken(scan, problem, "give each its own output=")
+            self._check_former(scan, method)
 
     def describe(self, *, version: str, source: Path) -> None:
-        """dataset_description.json, as BIDS wants it of derivatives."""
+        """dataset_description.json, as BIDS wants it of derivatives. Raises DataError in another data set's folder."""
+        self._check_folder()
         about = {
             "Name": "harmony: harmonized T1w scans",
             "BIDSVersion": "1.9.0",
@@ -41,29 +63,86 @@ class Derivatives:
             "GeneratedBy": [{"Name": "harmony", "Version": version}],
             "SourceDatasets": [{"URL": source.name}],
         }
-        write_atomic(self.root / "dataset_description.json", json.dumps(about, indent=2) + "\n")
+        write_atomic(self.root / DESCRIPTION, json.dumps(about, indent=2) + "\n")
 
     def provenance(self, scan: Scan) -> dict[str, Any] | None:
-        """The sidecar of a finished scan; None where image or sidecar is missing or unreadable."""
+        """The sidecar of a finished scan; None where image or sidecar is missing, or not what was written."""
         try:
-            if not self.image(scan).exists():
+            about = read_sealed(self.sidecar(scan))
+            if about.get(DIGEST, (whole := sha256(self.image(scan)))) != whole:
                 return None
-            return json.loads(self.sidecar(scan).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, DamagedError):
             return None
+        return about
 
     def write(self, scan: Scan, data: np.ndarray, native: Nifti, provenance: Mapping[str, Any]) -> None:
         """The image first, the sidecar last: a scan counts as done when its sidecar is there."""
-        for leftover in self.image(scan).parent.glob(f".tmp-{scan.name}_desc-harmonized*"):  # of a killed process
-            leftover.unlink(missing_ok=True)
+        remove_leftovers(self.image(scan))
         self.sidecar(scan).unlink(missing_ok=True)
         write_nifti(self.image(scan), data, native)
-        write_atomic(self.sidecar(scan), json.dumps(dict(provenance), indent=2) + "\n")
+        write_sealed(self.sidecar(scan), {**provenance, DIGEST: sha256(self.image(scan))})
+
+    def _check_folder(self) -> None:
+        """A folder of subjects is taken for a data set of its own unless its description says that harmony made it."""
+        described = self.root / DESCRIPTION
+        if described.exists():
+            made_by = _makers(described)
+        elif any(self.root.glob("sub-*")):
+            made_by = []
+        else:
+            return
+        if "harmony" not in made_by:
+            raise DataError(
+                f"holds a data set that harmony did not make ({DESCRIPTION})",
+                cure="give another folder with output=, for example derivatives/harmony of the data set",
+                path=self.root,
+            )
+
+    def _check_former(self, scan: Scan, method: str) -> None:
+        """What is there already must be of the same method and the same image; it is then replaced, or left alone."""
+        done = self.provenance(scan)
+        if done is None or not scan.path.is_file():
+            return
+        name, cure = self.image(scan).name, "give another output=, or delete it first"
+        if done.get("Method") != method:
+            raise _taken(scan, f"{name} is there already, from method={done.get('Method')}", cure)
+        if done.get("MadeFrom", {}).get("image") != sha256(scan.path):
+            raise _taken(scan, f"{name} is there already, from another image of the same name", cure)
+
+
+def relative_name(path: Path, root: Path) -> str:
+    """A file as a sidecar names it: below its data set's folder, without what lies above; else its name alone."""
+    return path.relative_to(root).as_posix() if root.is_dir() and path.is_relative_to(root) else path.name
 
 
 def single_scan(path: Path, mask: Path | None) -> Scan:
     """One file as a scan: subject and session from a BIDS name, otherwise a subject made of the file's name."""
-    stem = path.name.removesuffix(".gz").removesuffix(".nii")
+    stem = _bare(path)
     found = re.match(r"(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?", stem)
     subject = found[1] if found else "sub-" + (re.sub(r"[^A-Za-z0-9]", "", stem) or "scan")
     return Scan(path, subject, session=found[2] if found else None, mask=mask)
+
+
+def _stem(scan: Scan) -> str:
+    """The name of a scan's result, without ending."""
+    words = _bare(scan.path).split("_")
+    suffix = words.pop() if SUFFIX.fullmatch(words[-1]) and len(words) > 1 else "T1w"
+    if words[0] != scan.subject or not all(ENTITY.fullmatch(word) for word in words):
+        words, suffix = [scan.name], "T1w"
+    return "_".join([*(word for word in words if not word.startswith("desc-")), "desc-harmonized", suffix])
+
+
+def _bare(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def _makers(path: Path) -> list[str]:
+    """The names of GeneratedBy; none where the description cannot be read."""
+    try:
+        return [each["Name"] for each in json.loads(path.read_text(encoding="utf-8"))["GeneratedBy"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _taken(scan: Scan, problem: str, cure: str) -> DataError:
+    return DataError(problem, cure=cure, path=scan.path, subject=scan.subject)

@@ -6,7 +6,9 @@ import gzip
 import itertools
 import logging
 import math
+import os
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -14,7 +16,7 @@ from typing import BinaryIO
 import nibabel
 import numpy as np
 
-from harmony.core import DataError
+from harmony.core import ConfigError, DataError
 from harmony.core.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -22,7 +24,12 @@ log = logging.getLogger(__name__)
 GZIP_MAGIC = b"\x1f\x8b"
 DEFLATE_LIMIT = 1032  # deflate cannot shrink by more: a file of n bytes never holds more than 1032 n
 HEADERS = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}
+MAX_VOXELS = 300_000_000  # a whole head at 0.35 mm; reading one takes about 16 bytes a voxel
+LIMIT = "HARMONY_MAX_VOXELS"
+PIECE = 1 << 24  # bytes read at once
 MGH_VERSION, MGH_OFFSET = 1, 284  # FreeSurfer's .mgz: the first four bytes, and where its voxels begin
+FREE_TEXT = {"data_type", "db_name", "descrip", "aux_file", "intent_name"}
+SMALLER = f"check the header, use a machine with more memory, or lower {LIMIT}= to be told earlier"
 COPY_AGAIN = "copy or export the file again"
 
 
@@ -66,10 +73,16 @@ def read_labels(path: Path, like: Nifti, subject: str) -> np.ndarray:
 
 
 def write_nifti(path: Path, data: np.ndarray, like: Nifti) -> None:
-    """Write (X, Y, Z) as float32 with the header of `like`: same affine and codes, slope 1, nothing rounded."""
+    """Write (X, Y, Z) as float32 with the header of `like`: same affine and codes, slope 1, nothing rounded.
+
+    What the input's header says in words stays behind: scanners and converters write names and dates there.
+    """
     if data.shape != like.data.shape:
         raise ValueError(f"data {data.shape} is not on the grid of the original {like.data.shape}")
     header = like.header.copy()
+    header.extensions.clear()
+    for name in FREE_TEXT & set(header.keys()):
+        header[name] = b""
     header.set_data_dtype(np.float32)
     kind = HEADERS[int(header["sizeof_hdr"])]
     with atomic_path(path) as temporary:
@@ -97,6 +110,8 @@ def _read(path: Path, subject: str) -> Nifti:
         image = _parse(path)
     except _BadImageError as error:
         raise bad(str(error)) from error
+    except MemoryError as error:
+        raise bad("not enough memory for what its header asks for", SMALLER) from error
     except (OSError, EOFError, zlib.error) as error:
         raise bad(f"the file is truncated or damaged ({error})") from error
     shape = image.shape
@@ -106,13 +121,21 @@ def _read(path: Path, subject: str) -> Nifti:
         raise bad("the affine is not invertible", "repair the header (sform/qform)")
     if image.header["sform_code"] == 0 and image.header["qform_code"] == 0:
         log.warning("%s: the header states no orientation (sform and qform code 0); read as nibabel guesses it", path)
-    with np.errstate(all="ignore"):
-        data = image.get_fdata(caching="unchanged").reshape(shape[:3]).astype(np.float32)
+    data = _voxels(image, bad)
     if not np.isfinite(data).all():
         raise bad(
             f"{np.count_nonzero(~np.isfinite(data))} voxels are NaN or infinite", "set them to 0 (outside the brain)"
         )
     return Nifti(data, np.asarray(image.affine, np.float64), image.header)
+
+
+def _voxels(image: nibabel.Nifti1Image, bad: Callable[[str, str], DataError]) -> np.ndarray:
+    """(X, Y, Z) float32, scaled."""
+    try:
+        with np.errstate(all="ignore"):
+            return image.get_fdata(caching="unchanged").reshape(image.shape[:3]).astype(np.float32)
+    except MemoryError as error:
+        raise bad(f"not enough memory for {math.prod(image.shape)} voxels", SMALLER) from error
 
 
 class _BadImageError(Exception):
@@ -129,16 +152,18 @@ def _parse(path: Path) -> nibabel.Nifti1Image:
         kind, needed = _inspect(head)
         if needed > size * (DEFLATE_LIMIT if packed else 1):
             raise _BadImageError(f"the header asks for {needed} bytes of voxels, the file has {size} (truncated?)")
-        raw = head + stream.read(max(needed - len(head), 0))
+        raw = _filled(head, stream, needed)
         if len(raw) < needed:
             raise _BadImageError(f"the file is truncated: {len(raw)} of {needed} bytes")
         left = _drain(stream)
         if left and kind is not nibabel.MGHImage:  # which may carry tags behind its voxels
-            raise _BadImageError(f"{left} bytes behind the last voxel: the header's shape or type is damaged")
+            raise _BadImageError(f"{left} bytes or more behind the last voxel: the header's shape or type is damaged")
     try:
         image = kind.from_bytes(raw)
         if isinstance(image, nibabel.MGHImage):  # from here on everything is NIfTI: so is what is written back
             image = nibabel.Nifti1Image(np.asarray(image.dataobj), image.affine)
+    except MemoryError:
+        raise
     except Exception as error:  # nibabel raises a dozen unrelated types on a damaged header
         raise _BadImageError(f"not a readable NIfTI ({error})") from error
     return image
@@ -164,7 +189,7 @@ def _inspect(head: bytes) -> tuple[type[nibabel.Nifti1Image] | type[nibabel.MGHI
         raise _BadImageError(f"voxels of type {dtype} are not grey values")
     if not shape or min(shape) < 1:
         raise _BadImageError(f"no voxels: shape {shape}")
-    return kind, offset + math.prod(int(n) for n in shape) * dtype.itemsize
+    return kind, _needed(shape, dtype, offset)
 
 
 def _inspect_mgh(head: bytes) -> tuple[type[nibabel.MGHImage], int]:
@@ -175,12 +200,40 @@ def _inspect_mgh(head: bytes) -> tuple[type[nibabel.MGHImage], int]:
         raise _BadImageError(f"not a readable MGH/MGZ file ({error})") from error
     if not shape or min(shape) < 1:
         raise _BadImageError(f"no voxels: shape {shape}")
-    return nibabel.MGHImage, MGH_OFFSET + math.prod(int(n) for n in shape) * dtype.itemsize
+    return nibabel.MGHImage, _needed(shape, dtype, MGH_OFFSET)
+
+
+def _needed(shape: tuple[int, ...], dtype: np.dtype, offset: int) -> int:
+    """The number of bytes up to the last voxel, if that is not more than anybody's brain needs."""
+    voxels, limit = math.prod(int(n) for n in shape), max_voxels()
+    needed = offset + voxels * dtype.itemsize
+    if voxels > limit or needed > limit * 16:  # no type has more bytes a voxel
+        raise _BadImageError(
+            f"the header asks for {voxels} voxels in {needed} bytes, more than {limit} voxels; if that is meant, set "
+            f"the environment variable {LIMIT}"
+        )
+    return needed
+
+
+def max_voxels() -> int:
+    """`HARMONY_MAX_VOXELS`. Raises ConfigError where it is no whole number above 0."""
+    text = os.environ.get(LIMIT) or str(MAX_VOXELS)
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"{LIMIT}={text}: not a whole number above 0")
+    return int(text)
+
+
+def _filled(head: bytes, stream: BinaryIO | gzip.GzipFile, needed: int) -> bytearray:
+    """The first `needed` bytes of a file, or as many as there are; memory grows with what is there."""
+    raw = bytearray(head)
+    while len(raw) < needed and (part := stream.read(min(PIECE, needed - len(raw)))):
+        raw += part
+    return raw
 
 
 def _drain(stream: BinaryIO | gzip.GzipFile) -> int:
-    """Read to the end, only then is the checksum of a gzip stream compared; how many bytes there were."""
+    """Read to the end, only then is the checksum of a gzip stream compared; how many bytes there were, up to 64 MiB."""
     left = 0
-    while part := stream.read(1 << 20):
+    while left < 4 * PIECE and (part := stream.read(1 << 20)):
         left += len(part)
     return left

@@ -11,16 +11,18 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, Orientation, Spacing, SpatialResample
 from torch import Tensor
 
-from harmony.core import DataError, Scan, Volume
+from harmony.core import ConfigError, DataError, Scan, Volume
 from harmony.data.volumes.bias import n4
 from harmony.data.volumes.labels import LABEL_MAPS, UnknownLabelsError, map_labels
 from harmony.data.volumes.nifti import Nifti, read_labels, read_nifti
+from harmony.data.volumes.plausible import implausible
 from harmony.data.volumes.transforms import LowPass, RobustScale, foreground, voxel_size
 
 Axis = Literal["axial", "coronal", "sagittal"]
 # The RAS axes (0 = left-right, 1 = posterior-anterior, 2 = inferior-superior) that become (slice, row, column).
 LAYOUT: dict[str, tuple[int, int, int]] = {"axial": (2, 0, 1), "coronal": (1, 0, 2), "sagittal": (0, 1, 2)}
 VERSION = 1  # part of every cache key: raise it when the same settings give other voxels
+SPACING_MM, SIZE = (0.1, 20.0), (1, 4096)  # beyond, a slip of the pen or more memory than there is
 STRIPPED = 0.95  # a head with its background above 0 fills the whole field of view
 
 
@@ -30,6 +32,8 @@ class Preprocess:
     spacing: voxel side in mm. axis: the slice axis. size: (H, W) pixels. percentile: of the brain, becomes intensity 1.
     label_map: the segmentation whose codes become the structures of `labels.STRUCTURES`; None leaves the codes alone.
     n4: first correct the shading (needs SimpleITK); `restore` then gives the corrected image with the change added.
+    only_plausible: refuse a scan that cannot be a person's brain (see `plausible`). It decides no voxel.
+    Raises ConfigError for a spacing, size or percentile that cannot be.
     """
 
     def __init__(
@@ -41,14 +45,19 @@ class Preprocess:
         percentile: float,
         label_map: str | None = None,
         n4: bool = False,
+        only_plausible: bool = True,
     ) -> None:
         if axis not in LAYOUT:
             raise ValueError(f"axis must be one of {sorted(LAYOUT)}, got {axis!r}")
         if label_map is not None and label_map not in LABEL_MAPS:
             raise ValueError(f"label_map must be null or one of {sorted(LABEL_MAPS)}, got {label_map!r}")
-        self.label_map, self.n4 = label_map, n4
+        self.label_map, self.n4, self.only_plausible = label_map, n4, only_plausible
         self.spacing, self.axis, self.percentile = float(spacing), axis, float(percentile)
         self.size = (int(size[0]), int(size[1]))
+        _check("spacing", self.spacing, SPACING_MM)
+        _check("percentile", self.percentile, (1.0, 100.0))
+        _check("size", min(self.size), SIZE)
+        _check("size", max(self.size), SIZE)
 
     def settings(self) -> dict[str, float | int | str | list[int] | None]:
         """Every constant that decides the voxels, as plain values: for the model card and the cache key."""
@@ -67,6 +76,8 @@ class Preprocess:
         """Raises DataError for a file that cannot be read, an empty brain, or a brain larger than `size`."""
         native = read_nifti(scan.path, subject=scan.subject)
         mask = brain_mask(scan, native)
+        if self.only_plausible and mask.any() and (problem := implausible(native, mask)):
+            raise _bad(scan, problem, "check file and mask; only_plausible=false takes it as it is")
         positive = np.maximum(self._even(native, mask), 0)
         grid = self._to_grid("bilinear", low_pass=True)(_meta(positive, native.affine))
         inside = self._to_grid("nearest")(_meta(mask, native.affine))[0] > 0
@@ -190,6 +201,11 @@ def brain_mask(scan: Scan, native: Nifti) -> np.ndarray:
             scan, "the background is not 0: the image is not skull-stripped", "strip the skull, or give a brain mask"
         )
     return mask
+
+
+def _check(name: str, value: float, bounds: tuple[float, float]) -> None:
+    if not bounds[0] <= value <= bounds[1]:  # nan too
+        raise ConfigError(f"data.preprocess.{name}={value:g}: not from {bounds[0]:g} to {bounds[1]:g}")
 
 
 def _meta(data: np.ndarray, affine: np.ndarray) -> MetaTensor:
