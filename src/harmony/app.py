@@ -62,7 +62,7 @@ OmegaConf.register_new_resolver(
 
 # Arguments that would read a config from outside the config folder.
 _ELSEWHERE = re.compile(
-    r"[+~]*(experiment|data|flow|task|method|judge|corruption|trainer|logger|published|stop)(@[\w.]*)?=(/|.*\.\.)"
+    r"[+~]*(experiment|data|flow|task|method|judge|corruption|trainer|logger|published|stop|distance)(@[\w.]*)?=(/|.*\.\.)"
     r"|.*hydra\.searchpath|--config|-c[dpn]"
 )
 
@@ -163,12 +163,13 @@ def objective(cfg: DictConfig, runs: Runs) -> float | None:
 
 
 def check(cfg: DictConfig) -> None:
-    """Refuse what cannot work before anything is read, trained or written."""
+    """Refuse what cannot work before anything is read, trained or written. `data.query` gets its groups' members."""
+    expand_groups(cfg)
     known = {
         "stages": [*cfg.tasks, "evaluate"],
         "methods": list(cfg.method),
         "evaluation.judges": list(cfg.judge),
-        "data.query": [*cfg.data.scanners, *cfg.data.real],
+        "data.query": [*cfg.data.scanners, *cfg.data.real, *cfg.data.groups],
     }
     for key, names in known.items():
         unknown = [name for name in OmegaConf.select(cfg, key) if name not in names]
@@ -186,6 +187,14 @@ def check(cfg: DictConfig) -> None:
         raise ConfigError(
             f"data.preprocess.size=[{height},{width}]: a flow of {cfg.flow.levels} levels needs sizes divisible by "
             f"{unit} -> use data.preprocess.size={fitting}"
+        )
+
+
+def expand_groups(cfg: DictConfig) -> None:
+    """Names of `data.groups` in `data.query` -> the scanners of the group, in their place, each once."""
+    if set(cfg.data.query) & set(cfg.data.groups):
+        cfg.data.query = list(
+            dict.fromkeys(each for name in cfg.data.query for each in cfg.data.groups.get(name, [name]))
         )
 
 

@@ -53,7 +53,7 @@ def test_exact_solvers_minimise_the_objective(density, query, solver):
 def test_the_alternating_solver_reaches_its_fixed_point(density, query):
     """x = f^-1((1 - alpha) f(x - C (x - q))) has the solution below for an affine f."""
     slope, offset = affine(density)
-    solver = Alternating(iterations=400, alpha=0.05)
+    solver = Alternating(iterations=400, alpha=0.05, keep_level=False)
     step = 0.5  # a unit image step on D = C/2 |x - q|^2 diverges for C > 2: scale D
     shrink = 1 - solver.alpha
     shift = -solver.alpha * offset / slope
@@ -67,7 +67,8 @@ def test_the_alternating_solver_reaches_its_fixed_point(density, query):
 @pytest.mark.parametrize(
     "solver",
     [
-        Alternating(iterations=3, alpha=0.1),
+        Alternating(iterations=3, alpha=0.1, keep_level=False),
+        Alternating(iterations=3, alpha=0.1, keep_level=True),
         ImageSpace(iterations=3, alpha=0.1, first_step=0.05),
         LatentSpace(iterations=3, alpha=0.1, first_step=0.05),
     ],
@@ -118,7 +119,10 @@ class TestEverySolver:
 
 def test_zero_iterations_return_the_start(density, query):
     mask = torch.ones_like(query, dtype=torch.bool)
-    assert torch.equal(Alternating(iterations=0, alpha=0.1).solve(density, quadratic(query), query, mask).image, query)
+    assert torch.equal(
+        Alternating(iterations=0, alpha=0.1, keep_level=False).solve(density, quadratic(query), query, mask).image,
+        query,
+    )
 
 
 def test_the_encoded_bpd_is_the_scored_bpd_with_centred_noise(density):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import lightning
 import torch
@@ -17,18 +18,20 @@ from harmony.core.reference import Reference
 from harmony.data import Corruption
 from harmony.networks import Harmonizer
 from harmony.tasks.flow import PROCESS
+from harmony.tasks.judges import moved
 
 Batch = dict[str, Tensor]
 
 
 class HarmonizerTask(lightning.LightningModule):
-    """Mean squared error on the 0..255 scale, inside the brain, of the harmonized corrupted slice.
+    """Mean squared error on the 0..255 scale of the harmonized corrupted slice, inside the brain or over all pixels.
 
     corruption: drawn afresh for every step from (seed, step); in validation from the batch's number alone, so that the
     best epoch is chosen on the same corrupted slices every time.
     per_volume: the slices of a subject share its parameters; otherwise each slice has its own.
     reference: to which a corrupted volume is matched for a harmonizer that reads a context: batches of whole volumes.
-    halve_every: steps after which the learning rate is halved.
+    halve_every: steps after which the learning rate is halved. shift: of training slices, see `moved`.
+    pixels: over which the mean runs: of the brain, or all (the map is then taught to be 0 outside as well).
     """
 
     monitor = "harmonizer/val_mse"
@@ -43,13 +46,20 @@ class HarmonizerTask(lightning.LightningModule):
         halve_every: int,
         seed: int,
         reference: Reference,
+        # Optional, so that a model of a task that does not name them is found again by its settings:
+        pixels: Literal["brain", "all"] = "brain",
+        shift: int = 0,
     ) -> None:
         super().__init__()
+        self.pixels, self.shift = pixels, shift
         self.harmonizer, self.corruption, self.optimizer = network, corruption, optimizer
         self.per_volume, self.halve_every, self.seed, self.reference = per_volume, halve_every, seed, reference
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        mse = self.loss(batch, self.seed * 1_000_003 + self.global_step + self.global_rank * PROCESS)
+        seed = self.seed * 1_000_003 + self.global_step + self.global_rank * PROCESS
+        if self.shift:
+            batch = moved(batch, mirror=False, shift=self.shift, draw=torch.Generator().manual_seed(seed))
+        mse = self.loss(batch, seed)
         self.log("harmonizer/train_mse", mse, prog_bar=True, sync_dist=True)
         return mse
 
@@ -58,7 +68,7 @@ class HarmonizerTask(lightning.LightningModule):
         self.log("harmonizer/val_mse", self.loss(batch, index), prog_bar=True, batch_size=count, on_epoch=True)
 
     def loss(self, batch: Batch, seed: int) -> Tensor:
-        """255^2 mean over the brain of (alpha x + beta - truth)^2, x the corrupted slice; unclamped: gradients live."""
+        """255^2 mean of (alpha x + beta - truth)^2, x the corrupted slice; unclamped: gradients live."""
         truth, mask = batch["image"], batch["mask"]
         generator = torch.Generator().manual_seed(seed)
         volume = batch["subject"].cpu() if self.per_volume else torch.arange(len(truth))
@@ -69,7 +79,8 @@ class HarmonizerTask(lightning.LightningModule):
             output = self.harmonizer(base, x).apply(base)
         else:
             output = self.harmonizer(x).apply(x)
-        return 255**2 * (output - truth)[mask].square().mean()
+        error = output - truth
+        return 255**2 * (error if self.pixels == "all" else error[mask]).square().mean()
 
     def _matched(self, x: Tensor, batch: Batch) -> Tensor:
         """Each volume of the batch, as a whole."""
