@@ -61,7 +61,8 @@ def stack():
 def build(density, harmonizer):
     def make(**changes):
         settings = {
-            "units": "unit_interval", "trainable": "all", "stop": Budget(passes=3), "jacobian": 0.0, "guard": False, "batch": 4, "seed": 0,
+            "units": "unit_interval", "trainable": "all", "stop": Budget(passes=3),
+            "jacobian": 0.0, "guard": False, "batch": 4, "seed": 0,
             "optimizer": ADAM,
         }  # fmt: skip
         at_hand = {"density": density, "harmonizer": harmonizer, "reference": REFERENCE, "reference_bpd": 4.0}

@@ -82,7 +82,7 @@ def bits(density, x, u):
 
 
 def restated(density, harmonizer, stack, rate, batch):
-    """Outputs in grey levels before the first pass and after each: Adam on all weights, mean bits of clamped outputs."""
+    """Outputs in grey levels before the first pass and after each: Adam on all weights, on clamped outputs' bits."""
     network, x, mask = InGreyLevels(harmonizer), 255 * stack.image, stack.mask
     adam, generator = torch.optim.Adam(network.parameters(), lr=rate), torch.Generator().manual_seed(7)
     outputs = lambda: torch.where(mask, network(x).clamp(0, 255), 0).detach()  # noqa: E731
@@ -178,5 +178,5 @@ def test_an_optimizer_for_which_the_units_are_not_worked_out_is_refused(density,
         density=density, reference=REFERENCE, reference_bpd=0.0, harmonizer=harmonizer, optimizer=optimizer,
         units="grey_levels", trainable="all", stop=Budget(passes=1), jacobian=0.0, guard=False, batch=4, seed=0,
     )  # fmt: skip
-    with pytest.raises(ValueError, match="worked out for torch.optim.Adam"):
+    with pytest.raises(ValueError, match="units: grey_levels"):
         method.adapt([stack])

@@ -1,7 +1,7 @@
 """Simulated query scanners: known changes of a reference volume, so that the truth is at hand.
 
 The monotone kinds are the published ones (Exp, Log, Gamma). The others are not one curve of the grey level, as real
-scanners are not: tissue contrast, shading, resolution, noise; and, in `shifts_unseen`, kinds that nothing is trained on.
+scanners are not: tissue contrast, shading, resolution, noise; in `shifts_unseen` kinds that nothing is trained on.
 """
 
 from __future__ import annotations

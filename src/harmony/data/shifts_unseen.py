@@ -1,6 +1,6 @@
 """Simulated scanners of kinds that no corruption here draws from: what a trained method has never seen.
 
-Each is f(image, volume, strength, rng) -> image on the volume's grid, for (S, H, W) tensors; strength 0 changes nothing.
+Each is f(image, volume, strength, rng) -> image, (S, H, W) on the volume's grid; strength 0 changes nothing.
 """
 
 from __future__ import annotations

@@ -62,9 +62,9 @@ class Alternating(Solver):
 
     The latent step is a unit gradient step on (alpha / 2) |z|^2 taken in latent space.
 
-    keep_level: after it each image gets back the norm |x| that it started with. NCC is blind to a gain, and the image step
-    does not change |x| (it is orthogonal to x), so that else the flow alone decides how bright an image becomes: it
-    darkens slices with little brain, which are mostly background, step by step. False: as published.
+    keep_level: after it each image gets back the norm |x| that it started with. NCC is blind to a gain, and the image
+    step hardly changes |x| (it is orthogonal to x): else the flow alone decides how bright an image becomes, and step
+    by step it darkens slices with little brain, which are mostly background. False: as published.
     """
 
     iterations: int

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from harmony.networks.blocks import elu_conv, halve, upsample_to
 
-
 GREY_LEVELS = 255.0
 
 
@@ -45,7 +44,7 @@ class Harmonizer(nn.Module):
     was matched; the first convolution then has two input channels.
 
     grey_levels: the weights live in the authors' units: the first convolution sees 255 x, the bias head gives 255 beta.
-    The same functions can be learned either way, with other first steps: a rate means another dose (`grey_level_units`).
+    The same functions can be learned either way, but a rate means another dose (`grey_level_units`).
 
     Neutral point: `reset_to_identity` sets the weights of both heads to 0 and their biases to 1 and 0; alpha is then 1
     and beta 0 whatever the trunk holds, and the output is the input, bit for bit. A new network starts there.

@@ -25,8 +25,8 @@ class FlowTask(lightning.LightningModule):
     """Minimises the mean bits per dimension of reference slices, or the guided loss.
 
     network: the flow. compile: through torch.compile.
-    optimizer: builds an optimizer from the parameters. Its rate falls to 0 along a cosine over `max_steps`, or is halved
-        every `halve_every` steps.
+    optimizer: builds an optimizer from the parameters. Its rate falls to 0 along a cosine over `max_steps`, or is
+        halved every `halve_every` steps.
     keeps: the weights that are best on validation, or the last ones. shift: of training slices, see `moved`.
     guided: shows the flow altered slices too, as what it shall find unlikely; None: likelihood alone.
     seed: with the step number it gives the dequantization noise, so that a resumed run draws the same noise.
