@@ -110,6 +110,7 @@ def adaptation_step(flow: ImageDensity, harmonizer: Harmonizer, image: Tensor) -
         reference=Reference(torch.zeros(2, 1, 1, 1), torch.zeros(2, 2), torch.ones(2)),
         reference_bpd=0.0,
         optimizer=functools.partial(torch.optim.Adam, lr=4e-6),
+        units="grey_levels",
         trainable="all",
         stop=Budget(passes=1),
         jacobian=0.0,
@@ -118,8 +119,8 @@ def adaptation_step(flow: ImageDensity, harmonizer: Harmonizer, image: Tensor) -
         seed=0,
     )
     slices = method._slices([Stack(image, image > 0, torch.zeros(len(image), device=image.device))])
-    optimizer = method.optimizer(method._moving())
-    return lambda: method._step(optimizer, slices)
+    optimizer, noise = method._optimizer(), torch.Generator().manual_seed(0)
+    return lambda: method._step(optimizer, slices, noise)
 
 
 def _plain_elu(self: ConcatELU, x: Tensor) -> Tensor:

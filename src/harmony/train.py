@@ -97,6 +97,7 @@ def fit(
     trainer = app.build(cfg.trainer)(
         max_steps=node.max_steps,
         precision=node.get("precision", cfg.trainer.precision),
+        gradient_clip_val=node.get("gradient_clip_val", cfg.trainer.gradient_clip_val),  # null: none
         val_check_interval=every,
         check_val_every_n_epoch=None,
         callbacks=[

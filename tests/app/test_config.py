@@ -136,7 +136,19 @@ def test_blindharmony_presets_are_the_papers():
     assert cfg.tasks.flow.module.max_steps == 10_000
     assert sum(p.numel() for p in app.build(cfg.flow).parameters()) == 14_486_534
     solver = app.build(cfg.method.blindharmony.solver)
-    assert (solver.iterations, solver.alpha) == (10, 1e-3)
+    assert (solver.iterations, solver.alpha, solver.keep_level) == (10, 1e-3, False)
+    distance = app.build(cfg.method.blindharmony.distance)
+    assert (distance.b1, distance.relative) == (1000.0, False)
+    assert cfg.trainer.gradient_clip_val is None
+
+
+def test_a_group_of_query_scanners_stands_for_its_members():
+    cfg = config("data.query=[exp,held_out,exp]")
+    app.check(cfg)
+    assert list(cfg.data.query) == ["exp", *cfg.data.groups.held_out]
+    assert {cfg.data.scanners[name].kind for name in cfg.data.groups.held_out} >= {
+        "ghost", "gibbs", "thick", "coil", "warp", "reorder"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("override", ["sede=2", "tasks.flow.max_step=3", "experiment=quikstart", "data=nowhere"])
@@ -195,7 +207,7 @@ def test_an_override_of_a_method_reaches_it():
     reference = Reference(torch.zeros(3, 1, 8, 8), torch.rand(3, 8), torch.ones(3))
     method = app.build_methods(cfg, {"flow": app.build(cfg.flow)}, reference, 3.0)["blindharmony_image"]
     assert method.solver.iterations == 3
-    assert method.distance.b1 == 1000
+    assert method.distance.b1 == 0.6
 
 
 def test_a_chains_steps_get_their_networks_and_their_overrides():

@@ -91,7 +91,7 @@ def test_masked_gradient_by_hand():
 
 
 def test_the_structural_distance_adds_both_terms_per_image():
-    settings = StructuralDistance(b1=10.0, b2=0.5, centered=False, percentile=30, floor=0.05)
+    settings = StructuralDistance(b1=10.0, relative=False, b2=0.5, centered=False, percentile=30, floor=0.05)
     x, query = image(6, 2, 1, 8, 8), image(7, 2, 1, 8, 8)
     mask = torch.ones_like(query, dtype=torch.bool)
     expected = 10 * (1 - ncc(x, query, centered=False)) + 0.5 * masked_gradient_l1(
@@ -99,3 +99,53 @@ def test_the_structural_distance_adds_both_terms_per_image():
     )
     torch.testing.assert_close(settings.to(query, mask)(x), expected)
     assert settings.to(query, mask)(query).shape == (2,)
+
+
+def structural(b1, *, relative=True, centered=False):
+    return StructuralDistance(b1=b1, relative=relative, b2=0.0, centered=centered, percentile=30, floor=0.05)
+
+
+def stepped(x, query, settings):
+    """One image step of the published solver."""
+    x = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(settings.to(query, query > 0)(x).sum(), x)
+    return (x - gradient).detach()
+
+
+def test_a_relative_step_is_the_same_at_every_image_size_and_brightness_and_the_papers_is_not():
+    x, query = image(8, 1, 1, 8, 8), image(9, 1, 1, 8, 8)
+    larger = lambda y: torch.nn.functional.interpolate(y, scale_factor=3, mode="nearest")  # noqa: E731
+    torch.testing.assert_close(
+        stepped(larger(x), larger(query), structural(0.2)), larger(stepped(x, query, structural(0.2)))
+    )
+    torch.testing.assert_close(stepped(0.1 * x, 0.1 * query, structural(0.2)), 0.1 * stepped(x, query, structural(0.2)))
+    fixed = structural(1.0, relative=False)
+    assert not torch.allclose(stepped(larger(x), larger(query), fixed), larger(stepped(x, query, fixed)), atol=1e-3)
+
+
+def test_a_relative_step_is_that_share_of_the_way_onto_the_querys_line():
+    """x - <x, q> q is what is off the line; for |x| = |x_q| a step takes the share b1 c of it away, to first order."""
+    query = image(10, 1, 1, 8, 8)
+    x = query + 0.01 * image(11, 1, 1, 8, 8)
+    x = x * query.norm() / x.norm()
+
+    def off(y):
+        return y - (y * query).sum() / query.square().sum() * query
+
+    made = stepped(x, query, structural(0.25))
+    assert (off(made).norm() / off(x).norm()).item() == pytest.approx(0.75, abs=1e-3)
+
+
+def test_the_papers_step_overshoots_where_little_brain_is_in_a_slice_and_a_relative_one_does_not():
+    query, x = image(12, 1, 1, 8, 8), image(13, 1, 1, 8, 8)
+    distance = lambda y: (1 - ncc(y, query, centered=False)).item()  # noqa: E731
+    assert distance(stepped(x, query, structural(1000.0, relative=False))) > distance(x) * 0.5
+    assert distance(stepped(x, query, structural(0.17))) < distance(x)
+
+
+@pytest.mark.parametrize("centered", [True, False])
+def test_the_structural_distance_centres_where_it_is_asked_to(centered):
+    x, query = image(14, 1, 1, 8, 8), image(15, 1, 1, 8, 8)
+    found = structural(10.0, relative=False, centered=centered).to(query, query > 0)(x).item()
+    assert found == pytest.approx(10 * (1 - ncc(x, query, centered=centered).item()))
+    assert abs(ncc(x, query, centered=True) - ncc(x, query, centered=False)).item() > 0.05

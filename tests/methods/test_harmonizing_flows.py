@@ -61,7 +61,8 @@ def stack():
 def build(density, harmonizer):
     def make(**changes):
         settings = {
-            "trainable": "all", "stop": Budget(passes=3), "jacobian": 0.0, "guard": False, "batch": 4, "seed": 0,
+            "units": "unit_interval", "trainable": "all", "stop": Budget(passes=3),
+            "jacobian": 0.0, "guard": False, "batch": 4, "seed": 0,
             "optimizer": ADAM,
         }  # fmt: skip
         at_hand = {"density": density, "harmonizer": harmonizer, "reference": REFERENCE, "reference_bpd": 4.0}
@@ -239,3 +240,50 @@ def test_a_harmonizer_with_context_adapts(build, stack):
     assert record.trajectory[-1].bpd < record.trajectory[0].bpd
     method.reset()
     assert record.trajectory[0].bpd == pytest.approx(method.adapt([stack]).trajectory[0].bpd)
+
+
+def test_the_weights_of_the_pass_that_is_kept_are_in_use(build, stack):
+    seen = []
+    entropies = iter([0.9, 0.5, 0.7, 0.8])
+    method = build(stop=LowestEntropy(passes=3, patience=9), judge=lambda x: torch.zeros(len(x)))
+    evidence = method._evidence
+    method._evidence = lambda *a, **k: evidence(*a, **k)._replace(entropy=next(entropies))
+    record = method.adapt([stack], lambda _: seen.append(method.harmonize(stack).image))
+    assert record.kept == 1
+    assert torch.equal(method.harmonize(stack).image, seen[1])
+    assert not torch.equal(seen[1], seen[3])
+
+
+def test_the_guard_goes_back_to_the_harmonizer_as_it_was_where_adapting_made_it_worse(build, stack):
+    """Evidence of a rate that ruins the output; the input is worse than either."""
+    method = build(guard=True, stop=Budget(passes=1))
+    before = method.harmonize(stack).image
+    costs = iter([3.0, 4.0, 9.0])  # before, after, the untouched input
+    evidence = method._evidence
+    method._evidence = lambda *a, **k: evidence(*a, **k)._replace(bpd=next(costs), log_jacobian=0.0)
+    assert method.adapt([stack]).outcome == "unadapted"
+    assert torch.equal(method.harmonize(stack).image, before)
+
+
+def test_what_is_optimised_and_returned_is_clamped(build, stack):
+    method = build(trainable=None)
+    with torch.no_grad():
+        method.harmonizer.reset_to_identity()
+        method.harmonizer.alpha_head.bias.fill_(3.0)
+        method.harmonizer.beta_head.bias.fill_(-0.5)
+    expected = torch.where(stack.mask, (3 * stack.image - 0.5).clamp(0, 1), 0)
+    assert ((3 * stack.image - 0.5)[stack.mask] > 1).any()
+    torch.testing.assert_close(method.harmonize(stack).image, expected)
+
+
+def test_the_change_is_a_mean_of_absolute_differences(build, stack):
+    """0.4 x + 0.3 lifts what is dark and lowers what is bright: the differences nearly cancel, their sizes do not."""
+    method = build(trainable=None)
+    with torch.no_grad():
+        method.harmonizer.reset_to_identity()
+        method.harmonizer.alpha_head.bias.fill_(0.4)
+        method.harmonizer.beta_head.bias.fill_(0.3)
+    x = stack.image[stack.mask]
+    expected = 255 * (0.3 - 0.6 * x).abs().mean().item()
+    assert method.adapt([stack]).trajectory[0].change == pytest.approx(expected, rel=1e-4)
+    assert abs(255 * (0.3 - 0.6 * x).mean().item()) < 0.3 * expected

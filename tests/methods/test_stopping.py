@@ -53,3 +53,9 @@ def test_plateau_stops_when_a_pass_gains_a_small_share():
     assert run(rule, bpds(5, 4, 3.5, 3.4, 3.39)) == (3, 3)  # gains 1, 0.5, 0.1 of 1.6: below a tenth
     assert run(rule, bpds(5, 4, 4.2, 3.0)) == (1, 2)  # the pass that lost likelihood is not kept
     assert run(Plateau(passes=2, share=0.0), bpds(5, 4, 3, 2)) == (2, 2)
+
+
+@pytest.mark.parametrize(("gain", "stopped"), [(0.34, False), (0.33, True)])
+def test_plateau_compares_with_its_share_of_all_that_was_gained(gain, stopped):
+    """A quarter: 0.34 of 1.34 is more, 0.33 of 1.33 is less."""
+    assert Plateau(passes=10, share=0.25).decide(bpds(5, 4, 4 - gain), 0.0).stop == stopped

@@ -12,7 +12,7 @@ from harmony.core.batch import draws
 from harmony.core.reference import Reference
 from harmony.data import BroadCorruption, CurveCorruption
 from harmony.networks import AgeNet, Harmonizer, segmentation_unet
-from harmony.tasks import AgeTask, Guidance, HarmonizerTask, SegmenterTask
+from harmony.tasks import AgeTask, FlowTask, Guidance, HarmonizerTask, SegmenterTask
 from harmony.tasks.judges import moved, segmentation_loss
 
 ADAM = functools.partial(torch.optim.Adam, lr=1e-3)
@@ -95,6 +95,67 @@ def test_harmonizer_loss_is_the_mse_in_grey_levels(batch):
     with torch.no_grad():
         task.harmonizer.beta_head.bias.fill_(0.1)
     assert task.loss(batch, draws(0, 0)).item() == pytest.approx(25.5**2, rel=1e-4)
+
+
+def test_the_published_harmonizer_loss_is_over_all_pixels(batch):
+    """A bias of 1/255 everywhere costs 1 over all pixels; inside the brain alone it costs 1 there."""
+    task = harmonizer_task(corruption=CurveCorruption(**CURVES, probability=0.0))
+    task.corruption.shares = (0.0, 1.0, 0.0)  # a chain of which no step happens
+    batch["mask"][..., :8] = False
+    batch["image"] = torch.where(batch["mask"], batch["image"], 0)
+    with torch.no_grad():
+        task.harmonizer.beta_head.bias.fill_(1 / 255)
+    inside = task.loss(batch, 0).item()
+    task.pixels = "all"
+    assert (inside, task.loss(batch, 0).item()) == pytest.approx((1, 1), rel=1e-4)
+    task.harmonizer.alpha_head.bias.data.fill_(0.5)
+    task.harmonizer.beta_head.bias.data.fill_(0.0)
+    expected = 255**2 * (0.5 * batch["image"]).square().mean().item()
+    assert task.loss(batch, 0).item() == pytest.approx(expected, rel=1e-4)  # half of the pixels are background
+
+
+@pytest.mark.parametrize(("halve_every", "rates"), [(None, [1.0, 0.5, 0.0]), (2, [1.0, 0.5, 0.25])])
+def test_the_flows_rate_falls_along_a_cosine_or_is_halved(halve_every, rates):
+    network = torch.nn.Linear(1, 1)
+    task = FlowTask(
+        network=network, optimizer=functools.partial(torch.optim.Adam, lr=1.0), max_steps=4, guided=None, compile=False,
+        seed=0, halve_every=halve_every,
+    )  # fmt: skip
+    made = task.configure_optimizers()
+    found = []
+    for step in range(5):
+        if step % 2 == 0:
+            found.append(made["optimizer"].param_groups[0]["lr"])
+        made["optimizer"].step()
+        made["lr_scheduler"]["scheduler"].step()
+    assert found == pytest.approx(rates, abs=1e-6)
+
+
+@pytest.mark.parametrize("shift", [0, 3])
+def test_training_slices_are_moved_where_a_random_crop_is_asked_for(batch, shift):
+    seen = []
+
+    class Density(torch.nn.Linear):
+        def bits_per_dim(self, image, draw):
+            seen.append(image)
+            return image.flatten(1).mean(1)
+
+    task = FlowTask(
+        network=Density(1, 1),
+        optimizer=ADAM,
+        max_steps=4,
+        guided=None,
+        compile=False,
+        seed=0,
+        keeps="last",
+        shift=shift,
+    )
+    task.log = lambda *_, **__: None
+    task.training_step(batch, 0)
+    rolled = [batch["image"].roll((h, w), (2, 3)) for h in range(-shift, shift + 1) for w in range(-shift, shift + 1)]
+    assert any(torch.equal(seen[0], each) for each in rolled)
+    assert torch.equal(seen[0], batch["image"]) == (shift == 0)
+    assert task.keeps == "last"
 
 
 def test_a_harmonizer_with_context_starts_from_volumes_matched_to_the_reference(batch):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 import harmony
 
@@ -42,6 +42,13 @@ def store_families(folder: str | None = None) -> None:
     models = {stage: None for stage in members("task", folder) if stage != "flow"}
     for name, node in {"families": {"defaults": defaults}, "model_folders": {"models": models}}.items():
         ConfigStore.instance().store(name, node)
+
+
+def expand_groups(cfg: DictConfig) -> None:
+    """Names of `data.groups` in `data.query` -> the scanners of the group, in their place, each once."""
+    if set(cfg.data.query) & set(cfg.data.groups):
+        found = [each for name in cfg.data.query for each in cfg.data.groups.get(name, [name])]
+        cfg.data.query = list(dict.fromkeys(found))
 
 
 def _variants(folder: str | None) -> dict[str, dict[str, Any]]:

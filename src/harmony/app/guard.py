@@ -20,7 +20,7 @@ _ALLOWED = re.compile(
 
 # Arguments that would read a config from outside the config folder.
 _ELSEWHERE = re.compile(
-    r"[+~]*(experiment|data|flow|task|method|judge|corruption|trainer|logger|published|stop)(@[\w.]*)?=(/|.*\.\.)"
+    r"[+~]*(experiment|data|flow|task|method|judge|corruption|trainer|logger|published|stop|distance|guidance)(@[\w.]*)?=(/|.*\.\.)"
     r"|.*hydra\.searchpath|--config|-c[dpn]"
 )
 
@@ -50,7 +50,7 @@ def refuse_impossible(cfg: DictConfig) -> None:
         "stages": [*cfg.tasks, "evaluate"],
         "methods": list(cfg.method),
         "evaluation.judges": list(cfg.judge),
-        "data.query": [*cfg.data.scanners, *cfg.data.real],
+        "data.query": [*cfg.data.scanners, *cfg.data.real, *cfg.data.groups],
     }
     for key, names in known.items():
         unknown = [name for name in OmegaConf.select(cfg, key) if name not in names]

@@ -16,7 +16,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from harmony.app.configs import conf_folder
+from harmony.app.configs import conf_folder, expand_groups
 from harmony.app.guard import refuse_elsewhere, refuse_foreign_targets, refuse_impossible
 from harmony.app.log import close_logs
 from harmony.app.runs import Runs, rank
@@ -35,6 +35,7 @@ def entry_point(run: Callable[[DictConfig], Runs | None], config: str = "config"
         refuse_foreign_targets(cfg)
         if config == "config":
             refuse_impossible(cfg)
+            expand_groups(cfg)
         return run(cfg)
 
     def guarded(cfg: DictConfig) -> float | None:

@@ -23,12 +23,12 @@ class Encoded(NamedTuple):
 class ImageDensity(nn.Module):
     """p(image) = N(f(y); 0, I) |det df/dimage|,  y = (v + 1/2) / L - 1/2,  v = image (L - 1),  L = 2^bits grey levels.
 
-    Two readings of the same flow:
+    Readings of the same flow:
 
     - `encode` and `decode` are continuous: no rounding, no noise, exactly inverse to each other and differentiable.
       What an optimiser moves an image with: `|f(x)|^2 = encode(x).z.square().flatten(1).sum(1)`.
     - `log_prob` and `bits_per_dim` score the image as grey levels: rounded, dequantized, comparable across models of
-      the same bit depth.
+      the same bit depth. `relaxed_bits_per_dim` leaves out the rounding.
 
     Args:
         transform: shape-preserving map (B, 1, H, W) -> (B, 1, H, W), log |det| (B,); inputs in [-0.5, 0.5].
@@ -86,15 +86,21 @@ class ImageDensity(nn.Module):
                 noise field of `seed`, so the value does not depend on the batch, its order, or the call.
         """
         self._check(image)
-        level = _round_straight_through(image * (self.grey_levels - 1))
-        grid = level / (self.grey_levels - 1)
-        u, log_q = self.dequantization(grid, self._noise(image, generator))
-        z, logabsdet = self._forward((level + u) / self.grey_levels - 0.5)
-        return standard_normal_log_prob(z) + logabsdet - _dimensions(image) * math.log(self.grey_levels) - log_q
+        return self._dequantized_log_prob(_round_straight_through(image * (self.grey_levels - 1)), generator)
 
     def bits_per_dim(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """(B,) bits per pixel: -log_prob / (D ln 2). Smaller is likelier; `bits` is what uniform grey levels cost."""
         return -self.log_prob(image, generator) / (_dimensions(image) * math.log(2))
+
+    def relaxed_bits_per_dim(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        """(B,) bits per pixel as of `bits_per_dim`, but of the image's own levels, not rounded: smooth in the image.
+
+        What an adaptation descends. The straight-through gradient of a rounded image is not the
+        gradient of any function.
+        """
+        self._check(image)
+        log_prob = self._dequantized_log_prob(image * (self.grey_levels - 1), generator)
+        return -log_prob / (_dimensions(image) * math.log(2))
 
     def encoded_bits_per_dim(self, encoded: Encoded) -> Tensor:
         """(B,) bits per pixel of an image whose encoding is at hand, read at the centre of its bins.
@@ -115,6 +121,12 @@ class ImageDensity(nn.Module):
         # Half precision would break the inverse; a conditioner that wants it asks for it itself.
         with torch.autocast(y.device.type, enabled=False):
             return self.transform(y)
+
+    def _dequantized_log_prob(self, level: Tensor, generator: torch.Generator | None) -> Tensor:
+        """(B,) nats of levels 0..L-1 with noise added."""
+        u, log_q = self.dequantization(level / (self.grey_levels - 1), self._noise(level, generator))
+        z, logabsdet = self._forward((level + u) / self.grey_levels - 0.5)
+        return standard_normal_log_prob(z) + logabsdet - _dimensions(level) * math.log(self.grey_levels) - log_q
 
     def _noise(self, image: Tensor, generator: torch.Generator | None) -> Tensor:
         if generator is not None:

@@ -15,6 +15,8 @@ from harmony.methods.solvers import Solver
 class BlindHarmony(Method):
     """x_h = argmin_x D(x, x_q) + alpha |f(x)|^2, started from the mean reference slice at the same position.
 
+    Where no reference brain is (at the rim of larger heads) it starts from the query: from 0 no step leads on.
+
     density: a flow trained on the reference domain, used frozen and in eval mode.
     batch: slices solved together; it bounds the memory and does not change the result.
     """
@@ -31,6 +33,7 @@ class BlindHarmony(Method):
         for part in torch.arange(len(stack)).split(self.batch):
             image, mask = stack.image[part], stack.mask[part]
             start = self.reference.start(stack.position[part]).to(image)
+            start = torch.where(start > 0, start, image)
             result = self.solver.solve(self.density, self.distance.to(image, mask), start, mask)
             images.append(result.image)
             traces.append(result.traces())

@@ -21,6 +21,7 @@ from harmony.flows import ImageDensity
 from harmony.methods.base import Method
 from harmony.methods.jacobian import curve_log_jacobian
 from harmony.methods.stopping import Evidence, StoppingRule
+from harmony.methods.units import adam_in_units
 from harmony.metrics import prediction_entropy
 from harmony.networks import Harmonizer
 
@@ -68,10 +69,14 @@ class HarmonizingFlows(AdaptiveMethod):
     reference: x_h = clip(alpha(m, x) m + beta(m, x)).
 
     The loss of a batch is mean bpd(x_h) - jacobian * J, J the log-Jacobian of the intensity curve (0: as published).
+    Its bpd is of continuous grey levels with noise drawn afresh for every step and slice (`relaxed_bits_per_dim`); the
+    evidence is of the rounded image, as in every score.
 
     harmonizer: trained on corrupted reference images; copied, so that `reset` can put it back.
     density: the reference flow; frozen, in eval mode, never changed. reference_bpd: of held-out reference images.
     trainable: "all" weights of the harmonizer, or its two "heads"; None: no adaptation at all.
+    units: what a step of the optimizer means. "grey_levels": a step on the weights of the same network for images in
+        0..255, the authors' (`adam_in_units`); "unit_interval": on the weights as they are, for images in 0..1.
     batch: slices per step. stop: when to stop, and which pass to keep.
     judge: a segmenter, (B, 1, H, W) -> logits, whose entropy on the outputs is part of the evidence.
     guard: do no harm - use the un-adapted harmonizer, or the input itself, where their evidence bpd - J is better.
@@ -85,6 +90,7 @@ class HarmonizingFlows(AdaptiveMethod):
         reference_bpd: float,
         harmonizer: Harmonizer,
         optimizer: Callable[[Iterable[Parameter]], Optimizer],
+        units: Literal["grey_levels", "unit_interval"],
         trainable: Literal["all", "heads"] | None,
         stop: StoppingRule,
         jacobian: float,
@@ -99,7 +105,7 @@ class HarmonizingFlows(AdaptiveMethod):
         self.reference, self.reference_bpd = reference, reference_bpd
         self.harmonizer = copy.deepcopy(harmonizer).eval()
         self.initial = copy.deepcopy(self.harmonizer.state_dict())
-        self.optimizer, self.trainable, self.stop = optimizer, trainable, stop
+        self.optimizer, self.units, self.trainable, self.stop = optimizer, units, trainable, stop
         self.jacobian, self.guard, self.batch, self.seed, self.judge = jacobian, guard, batch, seed, judge
         self.identity = False
 
@@ -116,15 +122,14 @@ class HarmonizingFlows(AdaptiveMethod):
         slices = self._slices(stacks)
         if self.trainable is None:
             return Adaptation([self._evidence(slices)], 0, "not adapted", "unadapted")
-        parameters = self._moving()
-        optimizer = self.optimizer(parameters)
+        optimizer = self._optimizer()
         generator = torch.Generator().manual_seed(self.seed)
         trajectory, states = [self._evidence(slices)], [self._state()]
         if watch:
             watch(0)
         while not (verdict := self.stop.decide(trajectory, self.reference_bpd)).stop:
             for part in torch.randperm(len(slices.image), generator=generator).split(self.batch):
-                self._step(optimizer, slices[part])
+                self._step(optimizer, slices[part], generator)
                 interrupts.check()
             trajectory.append(self._evidence(slices))
             states.append(self._state())
@@ -134,6 +139,13 @@ class HarmonizingFlows(AdaptiveMethod):
         outcome = self._do_no_harm(trajectory[0], trajectory[verdict.keep], slices)
         log.info("adaptation: %s -> %s", verdict.reason, outcome)
         return Adaptation(trajectory, verdict.keep, verdict.reason, outcome)
+
+    def _optimizer(self) -> Optimizer:
+        parameters = self._moving()
+        if self.units == "unit_interval":
+            return self.optimizer(parameters)
+        units = self.harmonizer.grey_level_units()
+        return adam_in_units(self.optimizer, {parameter: units[parameter] for parameter in parameters})
 
     def _moving(self) -> list[Parameter]:
         """The parameters that adaptation will move; it says which."""
@@ -155,10 +167,10 @@ class HarmonizingFlows(AdaptiveMethod):
     def _parts(self, slices: Slices) -> tuple[Tensor, ...]:
         return torch.arange(len(slices.image)).split(self.batch)
 
-    def _step(self, optimizer: Optimizer, slices: Slices) -> None:
+    def _step(self, optimizer: Optimizer, slices: Slices, generator: torch.Generator) -> None:
         with torch.enable_grad():
             output = self._output(slices)
-            loss = self.density.bits_per_dim(output).mean()
+            loss = self.density.relaxed_bits_per_dim(output, generator).mean()
             if self.jacobian:
                 loss = loss - self.jacobian * curve_log_jacobian(slices.image, output, slices.mask)
             optimizer.zero_grad()

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from harmony.flows import ImageDensity
 
+_TINY = 1e-12  # of a black image
 Distance = Callable[[Tensor], Tensor]  # (B, 1, H, W) -> (B,)
 
 
@@ -60,13 +61,19 @@ class Alternating(Solver):
         x <- x - grad D(x, x_q);     z <- (1 - alpha) f(x);     x <- clip(f^-1(z), 0, 1)
 
     The latent step is a unit gradient step on (alpha / 2) |z|^2 taken in latent space.
+
+    keep_level: after it each image gets back the norm |x| that it started with. NCC is blind to a gain, and the image
+    step hardly changes |x| (it is orthogonal to x): else the flow alone decides how bright an image becomes, and step
+    by step it darkens slices with little brain, which are mostly background. False: as published.
     """
 
     iterations: int
     alpha: float
+    keep_level: bool
 
     def solve(self, density: ImageDensity, distance: Distance, start: Tensor, mask: Tensor) -> Iterates:
         state = Iterates(mask, start)
+        level = _norm(state.image)
         for _ in range(self.iterations):
             with torch.enable_grad():
                 x = state.image.detach().requires_grad_()
@@ -75,7 +82,9 @@ class Alternating(Solver):
             stepped = x.detach() - gradient
             with torch.no_grad():
                 encoded = density.encode(stepped)
-                state.accept(density.decode((1 - self.alpha) * encoded.z))
+                decoded = state.accept(density.decode((1 - self.alpha) * encoded.z))
+                if self.keep_level:
+                    state.image = (decoded * per_image(level / _norm(decoded).clamp(min=_TINY))).clamp(0, 1)
             bpd = density.encoded_bits_per_dim(encoded)
             state.record(distance=value, bpd=bpd, fallback=state.fallback)
         return state
@@ -182,6 +191,11 @@ class BarzilaiBorwein:
             length = torch.minimum(secant, 4 * self.former[2])
         self.former = variable, gradient, length
         return variable - per_image(length) * gradient
+
+
+def _norm(image: Tensor) -> Tensor:
+    """(B, 1, H, W) -> (B,)."""
+    return image.flatten(1).norm(dim=1)
 
 
 def per_image(values: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from harmony.networks.blocks import elu_conv, halve, upsample_to
 
+GREY_LEVELS = 255.0
+
 
 class Affine(NamedTuple):
     """`alpha * x + beta`: alpha (B, 1, 1, 1), a gain per image; beta (B, 1, H, W), a map in units of the image."""
@@ -41,12 +43,16 @@ class Harmonizer(nn.Module):
     context (ours): also read a second image beside the one that is mapped, for example the slice before its histogram
     was matched; the first convolution then has two input channels.
 
+    grey_levels: the weights live in the authors' units: the first convolution sees 255 x, the bias head gives 255 beta.
+    The same functions can be learned either way, but a rate means another dose (`grey_level_units`).
+
     Neutral point: `reset_to_identity` sets the weights of both heads to 0 and their biases to 1 and 0; alpha is then 1
     and beta 0 whatever the trunk holds, and the output is the input, bit for bit. A new network starts there.
     """
 
-    def __init__(self, *, widths: Sequence[int], context: bool = False) -> None:
+    def __init__(self, *, widths: Sequence[int], context: bool = False, grey_levels: bool = False) -> None:
         super().__init__()
+        self.scale = GREY_LEVELS if grey_levels else 1.0
         self.divisor, self.context = 2 ** (len(widths) - 1), context
         self.first = nn.Conv2d(2 if context else 1, widths[0], 3, padding=1)
         self.down = nn.ModuleList(_twice(fine, coarse) for fine, coarse in pairwise(widths))
@@ -61,7 +67,7 @@ class Harmonizer(nn.Module):
         if (context is not None) != self.context:
             raise ValueError(f"this harmonizer reads {'a' if self.context else 'no'} context image")
         seen = image if context is None else torch.cat((image, context), dim=1)
-        x = self.first(seen.contiguous(memory_format=torch.channels_last))
+        x = self.first((self.scale * seen).contiguous(memory_format=torch.channels_last))
         skips = []
         for stage in self.down:
             skips.append(x)
@@ -69,7 +75,7 @@ class Harmonizer(nn.Module):
         alpha = self.alpha_head(x.mean(dim=(-2, -1), keepdim=True))
         for stage, skip in zip(self.up, reversed(skips), strict=True):
             x = stage(torch.cat((upsample_to(x, skip), skip), dim=1))
-        return Affine(alpha, self.beta_head(x))
+        return Affine(alpha, self.beta_head(x) / self.scale)
 
     @torch.no_grad()
     def reset_to_identity(self) -> None:
@@ -82,6 +88,15 @@ class Harmonizer(nn.Module):
     def heads(self) -> list[nn.Parameter]:
         """The parameters of the two heads, for an adaptation that leaves the trunk alone."""
         return [*self.alpha_head.parameters(), *self.beta_head.parameters()]
+
+    def grey_level_units(self) -> dict[nn.Parameter, float]:
+        """Each parameter w -> k of w = k w', w' the parameter of the network in grey levels that is the same function.
+
+        first(255 x) with w' = w / 255 is first(x) with w, and beta' = 255 beta; nothing between them changes.
+        """
+        finer, coarser = GREY_LEVELS / self.scale, self.scale / GREY_LEVELS
+        units = dict.fromkeys(self.parameters(), 1.0) | dict.fromkeys(self.beta_head.parameters(), coarser)
+        return units | {self.first.weight: finer}
 
     def _check(self, image: Tensor) -> None:
         if image.dim() != 4 or image.shape[1] != 1 or any(n % self.divisor for n in image.shape[-2:]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import lightning
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
@@ -11,14 +13,17 @@ from harmony.core import group
 from harmony.core.batch import Batch, draws
 from harmony.flows import ImageDensity
 from harmony.tasks.guided import Guidance
-from harmony.tasks.optimization import BuildOptimizer, falling
+from harmony.tasks.moves import moved
+from harmony.tasks.optimization import BuildOptimizer, falling, halving
 
 
 class FlowTask(lightning.LightningModule):
     """Minimises the mean bits per dimension of reference slices, or the guided loss.
 
     network: the flow. compile: through torch.compile.
-    optimizer: builds an optimizer from the parameters. Its rate falls to 0 along a cosine over `max_steps`.
+    optimizer: builds an optimizer from the parameters. Its rate falls to 0 along a cosine over `max_steps`, or is
+        halved every `halve_every` steps.
+    keeps: the weights that are best on validation, or the last ones. shift: of training slices, see `moved`.
     guided: shows the flow altered slices too, as what it shall find unlikely; None: likelihood alone.
     seed: with the step number it gives the dequantization noise, so that a resumed run draws the same noise.
     """
@@ -34,15 +39,22 @@ class FlowTask(lightning.LightningModule):
         guided: Guidance | None,
         compile: bool,
         seed: int,
+        # Optional, so that a model of a task that does not name them is found again by its settings:
+        halve_every: int | None = None,
+        keeps: Literal["best", "last"] = "best",
+        shift: int = 0,
     ) -> None:
         super().__init__()
         self.density, self.optimizer, self.max_steps = network, optimizer, max_steps
         self.guided, self.seed = guided, seed
+        self.halve_every, self.keeps, self.shift = halve_every, keeps, shift
         self.val_bpd, self.val_bpd_altered = MeanMetric(), MeanMetric()
         if compile:
             self.density.transform.compile()
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
+        if self.shift:
+            batch = moved(batch, mirror=False, shift=self.shift, draw=draws(self.seed, self.global_step, group.rank()))
         if self.guided is None:  # the noise of the whole batch, of which the flow takes its rows
             bpd = self.density.bits_per_dim(batch["image"], draws(self.seed, self.global_step)).mean()
             self.log("flow/train_bpd", bpd, prog_bar=True, sync_dist=True)
@@ -66,4 +78,7 @@ class FlowTask(lightning.LightningModule):
                 self.log("flow/val_bpd_altered", self.val_bpd_altered, on_epoch=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        return falling(self.optimizer(self.density.parameters()), self.max_steps)
+        optimizer = self.optimizer(self.density.parameters())
+        if self.halve_every is not None:
+            return halving(optimizer, self.halve_every)
+        return falling(optimizer, self.max_steps)

@@ -14,10 +14,11 @@ from torch import Generator, Tensor
 from torchmetrics import MeanAbsoluteError, MeanMetric
 
 from harmony.core import DataError
-from harmony.core.batch import Batch, draws, each
+from harmony.core.batch import Batch, draws
 from harmony.data import Corruption
 from harmony.metrics.labels import mean_dice
 from harmony.networks import AgeNet, AnySizeUNet
+from harmony.tasks.moves import moved
 from harmony.tasks.optimization import BuildOptimizer, falling
 
 
@@ -124,21 +125,6 @@ class AgeTask(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         return falling(self.optimizer(self.network.parameters()), self.max_steps)
-
-
-def moved(batch: Batch, *, mirror: bool, shift: int, draw: Generator) -> Batch:
-    """The batch, mirrored along the rows half the time, and moved by up to `shift` pixels along rows and columns.
-
-    Rows run from left to right in axial and coronal slices. What leaves on one side comes back on the other: `shift`
-    must not be larger than the border around the brain.
-    """
-    turned = mirror and bool(torch.rand((), generator=draw) < 0.5)
-    rows, columns = torch.randint(-shift, shift + 1, (2,), generator=draw).tolist()
-
-    def move(x: Tensor) -> Tensor:
-        return (x.flip(2) if turned else x).roll((rows, columns), (2, 3))
-
-    return each(batch, lambda values: move(values) if values.dim() == 4 else values)
 
 
 def segmentation_loss(logits: Tensor, truth: Tensor) -> Tensor:

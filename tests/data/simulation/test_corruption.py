@@ -135,6 +135,15 @@ def test_chain_by_hand():
     assert out.flatten().tolist() == pytest.approx([0.0, 0.045, 1.0, 0.0])
 
 
+@pytest.mark.parametrize(("clip_between", "expected"), [(False, 0.55), (True, 0.5)])
+def test_the_chain_clips_between_addition_and_multiplication_where_it_is_asked_to(clip_between, expected):
+    """0.9 + 0.2 is 1.1, or 1.0 clipped; times a half."""
+    image, mask = torch.full((1, 1, 2, 2), 0.9), torch.ones(1, 1, 2, 2, dtype=torch.bool)
+    curves = Curves(torch.tensor([0.2]), torch.tensor([0.5]), torch.tensor([1.0]), torch.linspace(0, 1, 17)[None])
+    out = CurveCorruption(**CURVES, clip_between=clip_between).replay(image, mask, curves)
+    torch.testing.assert_close(out, torch.full_like(out, expected))
+
+
 def test_neutral_curves_return_the_input():
     image, mask = slices()
     curves = CurveCorruption(**{**CURVES, "shares": (0.0, 1.0, 0.0), "probability": 0.0})

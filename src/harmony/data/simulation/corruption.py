@@ -54,7 +54,7 @@ class CurveCorruption(Corruption[Curves]):
         shares: of "table alone", "chain alone", "chain, then table"; they add up to 1.
         dyadic_levels, middle: of the table, see `monotone_table`.
         shift: the chain adds U(-shift, shift) grey levels;
-        gain: then multiplies by U(*gain) and clips to [0, 1];
+        gain: then multiplies by U(*gain) and clips to [0, 1]; clip_between: also before it multiplies;
         gamma: then raises to the power U(*gamma);
         probability: of each of the three.
     """
@@ -69,11 +69,13 @@ class CurveCorruption(Corruption[Curves]):
         gain: Range,
         gamma: Range,
         probability: float,
+        clip_between: bool = False,  # optional: a model of a config that does not name it is found again
     ) -> None:
         if abs(sum(shares) - 1) > 1e-6:
             raise ValueError(f"shares must add up to 1, got {shares}")
         self.shares, self.dyadic_levels, self.middle = shares, dyadic_levels, middle
         self.shift, self.gain, self.gamma, self.probability = shift, gain, gamma, probability
+        self.clip_between = clip_between
 
     def draw(self, position: Tensor, volume: Tensor, generator: Generator) -> Curves:
         index = _groups(volume)
@@ -95,7 +97,8 @@ class CurveCorruption(Corruption[Curves]):
 
     def replay(self, image: Tensor, mask: Tensor, parameters: Curves) -> Tensor:
         shift, gain, gamma, table = (p.to(image) for p in parameters)
-        x = ((image + per_image(shift)) * per_image(gain)).clamp(0, 1)
+        x = image + per_image(shift)
+        x = ((x.clamp(0, 1) if self.clip_between else x) * per_image(gain)).clamp(0, 1)
         gamma = per_image(gamma)
         x = torch.where(gamma == 1, x, x**gamma)
         return torch.where(mask, look_up(x, table), 0)

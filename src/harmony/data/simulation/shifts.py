@@ -1,7 +1,7 @@
 """Simulated query scanners: known changes of a reference volume, so that the truth is at hand.
 
 The monotone kinds are the published ones (Exp, Log, Gamma). The others are not one curve of the grey level, as real
-scanners are not: tissue contrast, shading, resolution, noise.
+scanners are not: tissue contrast, shading, resolution, noise; in `shifts_unseen` kinds that nothing is trained on.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from harmony.core import DataError, Volume
+from harmony.data.simulation.shifts_unseen import UNSEEN
 from harmony.data.volumes.transforms import FWHM_PER_SIGMA, RobustScale
 
 Strength = float | Mapping[str, float] | None
@@ -48,9 +49,9 @@ class QueryScanner:
             if not amounts:
                 return volume
             image = volume.image
-            for kind in CHAIN:
+            for kind in (*CHAIN, *UNSEEN):
                 if kind in amounts:
-                    image = FIELDS[kind](image, volume, amounts[kind], self._rng(kind, volume))
+                    image = (FIELDS | UNSEEN)[kind](image, volume, amounts[kind], self._rng(kind, volume))
             image, _ = RobustScale(self.percentile)(image, volume.mask)
         return replace(volume, image=torch.where(volume.mask, image, 0).float())
 
@@ -76,6 +77,15 @@ def query_scanner(name: str, *, kind: str, strength: Strength, seed: int, percen
     blur       FWHM in mm
     noise      Rician sigma, in units of the robust maximum
     mix        a mapping of the four above, applied in that order
+
+    Of `shifts_unseen`, kinds that no corruption draws from:
+
+    ghost      share of the image that appears again half a picture further on
+    gibbs      share of k-space that is cut off along both axial directions
+    thick      thickness of axial slices in mm
+    coil       exp(strength * field), the field of narrow coils from -1 to 1 over a head
+    warp       largest displacement over a head, mm; the truth stays the undistorted anatomy
+    reorder    0: no change, 1: intensities above grey matter's are mirrored at it, so that white matter is darker
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
@@ -151,4 +161,4 @@ CURVES: dict[str, Callable[[Tensor, float], Tensor]] = {
 }
 FIELDS = {"tissue": _tissue, "bias": _bias, "blur": _blur, "noise": _noise}
 CHAIN = tuple(FIELDS)
-KINDS = (*CURVES, *FIELDS, "mix")
+KINDS = (*CURVES, *FIELDS, "mix", *UNSEEN)
