@@ -4,6 +4,7 @@ from harmony.networks.age_net import AgeNet
 from harmony.networks.coupling_unet import CouplingUNet
 from harmony.networks.global_batch import share_batch_statistics
 from harmony.networks.harmonizer import Affine, Harmonizer
+from harmony.networks.tissue_net import TissueNet
 from harmony.networks.translator import PatchCritic, Translator
 from harmony.networks.unet import AnySizeUNet, segmentation_unet
 
@@ -14,6 +15,7 @@ __all__ = [
     "CouplingUNet",
     "Harmonizer",
     "PatchCritic",
+    "TissueNet",
     "Translator",
     "segmentation_unet",
     "share_batch_statistics",

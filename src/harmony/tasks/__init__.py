@@ -7,6 +7,7 @@ from harmony.tasks.guided import Guidance
 from harmony.tasks.harmonizer import HarmonizerTask
 from harmony.tasks.judges import AgeTask, SegmenterTask
 from harmony.tasks.paired import PairedTask
+from harmony.tasks.tissue import TissueTask
 
 __all__ = [
     "AgeTask",
@@ -20,4 +21,5 @@ __all__ = [
     "ProgressLines",
     "SegmenterTask",
     "StopOnSignal",
+    "TissueTask",
 ]

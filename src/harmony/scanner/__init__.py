@@ -1,0 +1,48 @@
+"""The scanner as a model of a whole volume: what it does to a reference image, and what undoes it. Pure functions."""
+
+from harmony.scanner.contrast import (
+    FIELD_TERMS,
+    POWERS,
+    Box,
+    Contrast,
+    Fit,
+    TissueIntensity,
+    brain_box,
+    cubic,
+    fit_contrast,
+    places,
+    smooth,
+)
+from harmony.scanner.evidence import evidence_of, intensity_clusters
+from harmony.scanner.resolution import (
+    Resolution,
+    Texture,
+    deblur,
+    extend,
+    gaussian_inside,
+    mean_spectrum,
+    texture,
+)
+
+__all__ = [
+    "FIELD_TERMS",
+    "POWERS",
+    "Box",
+    "Contrast",
+    "Fit",
+    "Resolution",
+    "Texture",
+    "TissueIntensity",
+    "brain_box",
+    "cubic",
+    "deblur",
+    "evidence_of",
+    "extend",
+    "fit_contrast",
+    "gaussian_inside",
+    "intensity_clusters",
+    "mean_spectrum",
+    "places",
+    "smooth",
+    "texture",
+]
