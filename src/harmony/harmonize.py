@@ -11,10 +11,9 @@ from typing import Any, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
 
 from harmony import __version__, app
-from harmony.core import CheckpointError, ConfigError, DataError, Scan, Stack, interrupts
+from harmony.core import CheckpointError, ConfigError, DataError, Harmonized, Scan, Stack, interrupts
 from harmony.core.model_card import ModelCard, sha256
 from harmony.core.reference import Reference
 from harmony.core.runs import fingerprint
@@ -84,8 +83,9 @@ class Worker:
         native = read_nifti(scan.path, subject=scan.subject)
         volume = self.preprocess(scan)
         stack = volume.stack(volume.select(None, 1))
-        image, iterations = self.apply(stack)
-        data = self.preprocess.restore(volume, image[:, 0], native)
+        made, iterations = self.apply(stack)
+        image, gain = made.image.cpu(), None if made.gain is None else made.gain[:, 0].cpu()
+        data = self.preprocess.restore(volume, image[:, 0], native, gain)
         if not self.cfg.original_scale:
             data = data / volume.scale
         before, after = self.bits_per_dim(stack.image), self.bits_per_dim(image)
@@ -98,6 +98,7 @@ class Worker:
             "Model": self.card.name,
             "Reference": self.card.reference,
             "Iterations": iterations,
+            **({"Scanner": made.report} if made.report else {}),
             "BitsPerDimension": {"before": before, "after": after, "worse": after > before},
             "Intensity": "as the scan" if self.cfg.original_scale else "1 is the robust maximum of the scan",
             "RobustMaximum": volume.scale,
@@ -109,8 +110,8 @@ class Worker:
         self.made += 1
         print(f"  {scan.name}: bpd {before:.3f} -> {after:.3f}, {provenance['Seconds']} s", flush=True)
 
-    def apply(self, stack: Stack) -> tuple[Tensor, int]:
-        """The harmonized slices (S, 1, H, W), on the CPU, and how many iterations or passes it took."""
+    def apply(self, stack: Stack) -> tuple[Harmonized, int]:
+        """The harmonized slices, and how many iterations or passes it took."""
         target = app.device()
         moved = stack.to(target)
         passes = 0
@@ -118,7 +119,7 @@ class Worker:
             self.method.reset()
             passes = self.method.adapt([moved]).kept
         harmonized = self.method.harmonize(moved)
-        return harmonized.image.cpu(), passes or max((len(t) for t in harmonized.trace.values()), default=0)
+        return harmonized, passes or max((len(t) for t in harmonized.trace.values()), default=0)
 
     @torch.no_grad()
     def bits_per_dim(self, image: Tensor) -> float:

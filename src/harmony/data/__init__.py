@@ -22,7 +22,7 @@ from harmony.data.nifti import Nifti, read_labels, read_nifti, write_nifti
 from harmony.data.oasis3 import Oasis3
 from harmony.data.preprocess import Preprocess, brain_mask
 from harmony.data.progress import watched
-from harmony.data.scanner_corruption import DrawnScanner, ScannerCorruption
+from harmony.data.scanner_corruption import DrawnScanner, ScannerCorruption, field_scale
 from harmony.data.shifts import QueryScanner, query_scanner
 from harmony.data.sites import SimulatedSites
 from harmony.data.travelling import on_grid_of, on_one_lattice
@@ -53,6 +53,7 @@ __all__ = [
     "VolumeCache",
     "brain_mask",
     "candidate_negatives",
+    "field_scale",
     "forced_negatives",
     "load_volumes",
     "map_labels",

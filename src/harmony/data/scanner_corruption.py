@@ -87,11 +87,16 @@ class ScannerCorruption:
             seed=int(torch.randint(2**31, (), generator=generator)),
         )
 
-    def replay(self, image: Tensor, mask: Tensor, maps: Tensor, drawn: DrawnScanner, spacing: float) -> Tensor:
-        """(S, H, W) image in [0, 1], mask, (K, S, H, W) tissue maps; spacing: voxel side in mm -> the seen image."""
+    def replay(
+        self, image: Tensor, mask: Tensor, maps: Tensor, drawn: DrawnScanner, spacing: float
+    ) -> tuple[Tensor, Resolution]:
+        """(S, H, W) image in [0, 1], mask, (K, S, H, W) tissue maps; spacing: voxel side in mm -> the seen image, and its
+        blur and noise, the latter in units of that image."""
         x = _interpolated(image**drawn.gamma, drawn.table)
         if drawn.log_gains.any():
-            gain = torch.einsum("k,kshw->shw", drawn.log_gains.exp() - 1, maps)  # a blur is linear: once for all tissues
+            gain = torch.einsum(
+                "k,kshw->shw", drawn.log_gains.exp() - 1, maps
+            )  # a blur is linear: once for all tissues
             x = x * (1 + gaussian_inside(gain, mask, torch.full((3,), BORDER / spacing)))
         if drawn.field.any():
             x = x * shading(mask, drawn.field).exp()
@@ -101,15 +106,21 @@ class ScannerCorruption:
             x = torch.hypot(x + noise[0], noise[1])
         inside = x[mask]
         top = inside.kthvalue(max(1, math.ceil(self.percentile / 100 * len(inside)))).values
-        return torch.where(mask, x / top.clamp(min=1e-6), 0).clamp(0, 1)
+        top = top.clamp(min=1e-6)
+        resolution = Resolution(drawn.resolution.width, drawn.resolution.noise / top)
+        return torch.where(mask, x / top, 0).clamp(0, 1), resolution
 
 
 def shading(mask: Tensor, field: Tensor) -> Tensor:
     """(S, H, W) the cubic without constant, each monomial over its own deviation in the brain box: no direction is
     favoured. Of deviation about |field| / sqrt(19)."""
-    box = brain_box(mask)
-    scale = torch.tensor(POWERS[1:]).float().add(0.5).mul(2).reciprocal().prod(1).sqrt()  # E x^2p = 1 / (2 p + 1)
-    return smooth(torch.cat((torch.zeros(1), field / scale / math.sqrt(FIELD_TERMS))), box)
+    coefficients = field / field_scale() / math.sqrt(FIELD_TERMS)
+    return smooth(torch.cat((torch.zeros(1), coefficients)), brain_box(mask))
+
+
+def field_scale() -> Tensor:
+    """(19,) root mean square of each monomial over the brain box: E x^2p = 1 / (2 p + 1) along an axis."""
+    return torch.tensor(POWERS[1:]).mul(2).add(1).float().reciprocal().prod(1).sqrt()
 
 
 def _interpolated(image: Tensor, table: Tensor) -> Tensor:

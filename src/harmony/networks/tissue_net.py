@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from harmony.scanner import CELLS, FIELD_TERMS, Prior, Reading, TissueIntensity, Untouched
+
+T = TypeVar("T")
+
 GROUPS = 4
 CONSTANTS = 3
-CUBIC = 20  # terms of a cubic in space
 BLOCK = 2  # voxels a side that become channels: the network works on a grid of half the resolution
 
 
@@ -27,13 +32,9 @@ class TissueNet(nn.Module):
         widths: channels at half the resolution, and at each further halving.
         frequencies: bins of the reference's spectrum.
 
-    Buffers, learned from the reference scans alone, so that they travel with the weights: coefficients, spread (of
-    `TissueIntensity`) and spectrum (of `mean_spectrum`).
+    Its buffers are what else scanner inversion learned from the reference scans, so that it travels with the weights:
+    the fields of `scanner.Prior` (property `prior`).
     """
-
-    coefficients: Tensor
-    spread: Tensor
-    spectrum: Tensor
 
     def __init__(self, *, tissues: int, widths: Sequence[int], frequencies: int) -> None:
         super().__init__()
@@ -49,10 +50,37 @@ class TissueNet(nn.Module):
         self.out = nn.Conv3d(widths[0], (tissues + 1) * BLOCK**3, 1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
-        levels = torch.linspace(0.3, 0.8, tissues).log()
-        self.register_buffer("coefficients", F.pad(levels[:, None], (0, CUBIC - 1)))
-        self.register_buffer("spread", torch.full((tissues,), 0.2))
-        self.register_buffer("spectrum", torch.logspace(4, -3, frequencies))
+        for name, value in _neutral(tissues, frequencies).items():
+            self.register_buffer(name, value)
+
+    @property
+    def prior(self) -> Prior:
+        kept = dict(self.named_buffers())
+
+        def group(kind: Callable[..., T], prefix: str) -> T:
+            return kind(*(kept[f"{prefix}_{field.name}"] for field in fields(kind)))  # type: ignore[arg-type]
+
+        return Prior(
+            expected=group(TissueIntensity, "expected"),
+            spectrum=kept["spectrum"],
+            reading=group(Reading, "reading"),
+            own=kept["own"],
+            own_covariance=kept["own_covariance"],
+            scanners=kept["scanners"],
+            raw=group(Untouched, "raw"),
+            matched=group(Untouched, "matched"),
+        )
+
+    @prior.setter
+    def prior(self, new: Prior) -> None:
+        for name, buffer in self.named_buffers():
+            head, _, tail = name.partition("_")
+            value = (
+                getattr(getattr(new, head), tail)
+                if head in ("expected", "reading", "raw", "matched")
+                else getattr(new, name)
+            )
+            buffer.copy_(value)
 
     def forward(self, volume: Tensor, constants: Tensor) -> Tensor:
         size = volume.shape[-3:]
@@ -73,7 +101,9 @@ class _Stage(nn.Module):
 
     def __init__(self, before: int, width: int) -> None:
         super().__init__()
-        self.enter = nn.Sequential(nn.Conv3d(before, width, 3, padding=1), nn.GroupNorm(_groups(width), width), nn.SiLU())
+        self.enter = nn.Sequential(
+            nn.Conv3d(before, width, 3, padding=1), nn.GroupNorm(_groups(width), width), nn.SiLU()
+        )
         self.stay = nn.Sequential(nn.Conv3d(width, width, 3, padding=1), nn.GroupNorm(_groups(width), width), nn.SiLU())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,3 +127,24 @@ def _voxels(x: Tensor) -> Tensor:
     b, c, s, h, w = x.shape
     x = x.view(b, c // 8, 2, 2, 2, s, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4)
     return x.reshape(b, c // 8, s * 2, h * 2, w * 2)
+
+
+def _neutral(tissues: int, frequencies: int) -> dict[str, Tensor]:
+    """A prior that nothing was learned for: tissues of rising intensity, no blur or noise, nothing ever untouched."""
+    size = tissues + FIELD_TERMS
+    evidence = size + tissues + 2
+    level = F.pad(torch.linspace(0.3, 0.8, tissues).log()[:, None], (0, FIELD_TERMS))
+    nothing = {"mean": torch.zeros(evidence), "precision": torch.eye(evidence), "limit": torch.tensor(1e-6)}
+    return {
+        "expected_coefficients": level,
+        "expected_spread": torch.full((tissues,), 0.2),
+        "spectrum": torch.logspace(4, -3, frequencies),
+        "reading_power": torch.full((CELLS**3,), -6.0),
+        "reading_deviation": torch.full((CELLS**3,), 0.2),
+        "reading_sharp": torch.tensor(0.3),
+        "reading_quiet": torch.tensor(0.03),
+        "own": torch.zeros(size),
+        "own_covariance": 1e-3 * torch.eye(size),
+        "scanners": torch.full((size,), 0.01),
+        **{f"{kind}_{name}": value.clone() for kind in ("raw", "matched") for name, value in nothing.items()},
+    }

@@ -14,7 +14,10 @@ from harmony.scanner.contrast import (
     smooth,
 )
 from harmony.scanner.evidence import evidence_of, intensity_clusters
+from harmony.scanner.inversion import Estimate, estimate
+from harmony.scanner.prior import Prior, Read, Reading, Untouched
 from harmony.scanner.resolution import (
+    CELLS,
     Resolution,
     Texture,
     deblur,
@@ -25,17 +28,24 @@ from harmony.scanner.resolution import (
 )
 
 __all__ = [
+    "CELLS",
     "FIELD_TERMS",
     "POWERS",
     "Box",
     "Contrast",
+    "Estimate",
     "Fit",
+    "Prior",
+    "Read",
+    "Reading",
     "Resolution",
     "Texture",
     "TissueIntensity",
+    "Untouched",
     "brain_box",
     "cubic",
     "deblur",
+    "estimate",
     "evidence_of",
     "extend",
     "fit_contrast",

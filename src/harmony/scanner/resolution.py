@@ -13,9 +13,11 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.nn import functional as F
 
-MARGIN = 5  # voxels of nothing, at least, around the volume: the transforms are periodic, and the head must not meet itself
-ORDERS = (1, 2, 3, 4)  # of the differences along an axis that describe the texture
+MARGIN = (
+    5  # voxels of nothing, at least, around the volume: the transforms are periodic, and the head must not meet itself
+)
 EDGE = 2  # voxels: the texture is read this far inside the brain, its border says nothing of the scanner
+CELLS = 8  # of frequency along an axis, from 0 to 1/2 cycle per voxel
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,11 @@ class Resolution:
 
 @dataclass(frozen=True)
 class Texture:
-    """axes: (3, 5) log energies of the 1st to 4th difference along each axis and of the mixed one, over the squared mean
-    intensity; each difference is scaled so that white noise of variance v has energy v."""
+    """power: (512,) log power of the detail of the inner brain in cells of |frequency| along each axis, over the squared
+    mean intensity; white noise of variance v has v / level^2 in every cell. level: () that mean."""
 
-    axes: Tensor
+    power: Tensor
+    level: Tensor
 
 
 def gaussian_inside(image: Tensor, mask: Tensor, width: Tensor) -> Tensor:
@@ -84,33 +87,28 @@ def mean_spectrum(image: Tensor, mask: Tensor, bins: int) -> Tensor:
 
 
 def texture(image: Tensor, mask: Tensor) -> Texture:
-    """How much of each scale of detail the inner brain has, along each axis."""
+    """What is left of the image without its local mean (5 voxels wide), seen through a soft window of the inner brain."""
     inner = _eroded(mask)
-    level = image[inner].mean().clamp(min=1e-6) if inner.any() else torch.ones(())
-    mixed = image
-    for axis in range(3):
-        mixed = _difference(mixed, axis, 2)
-    rows = []
-    for axis in range(3):
-        energies = [_energy(_difference(image, axis, order), inner, math.comb(2 * order, order)) for order in ORDERS]
-        rows.append(torch.stack([*energies, _energy(mixed, inner, 6.0**3)]))
-    return Texture((torch.stack(rows) / level.square()).clamp(min=1e-8).log())
+    window = _averaged(_averaged(inner.to(image), 3), 3) * mask
+    local = _averaged(image * mask, 5) / _averaged(mask.to(image), 5).clamp(min=1e-3)
+    detail = _padded((image - local) * window)
+    power = torch.fft.rfftn(detail).abs().square() / window.square().sum().clamp(min=1)
+    cells = [(2 * CELLS * f.abs()).long().clamp(max=CELLS - 1).to(image.device) for f in _frequencies(detail.shape)]
+    place = ((cells[0] * CELLS + cells[1]) * CELLS + cells[2]).flatten()
+    total = torch.zeros(CELLS**3).to(image).index_add(0, place, power.flatten())
+    level = image[inner].mean().clamp(min=1e-6) if inner.any() else torch.ones(()).to(image)
+    mean = total / place.bincount(minlength=CELLS**3).clamp(min=1) / level.square()
+    return Texture(mean.clamp(min=1e-10).log(), level)
 
 
-def _difference(image: Tensor, axis: int, order: int) -> Tensor:
-    """The n-th difference, the same size; centred for even orders. Ends wrap: they lie outside of the eroded brain."""
-    out = image
-    for k in range(order):
-        out = out - out.roll(1, axis) if k % 2 else out.roll(-1, axis) - out
-    return out
+def cell_frequencies() -> Tensor:
+    """(3, 512) the middle of each cell of `Texture.power` along each axis, cycles per voxel."""
+    middle = (torch.arange(CELLS) + 0.5) / (2 * CELLS)
+    return torch.stack(torch.meshgrid(middle, middle, middle, indexing="ij")).flatten(1)
 
 
-def _energy(values: Tensor, inner: Tensor, noise_gain: float) -> Tensor:
-    """Mean square without the largest 5 %: a lesion or vessel does not decide."""
-    squares = values[inner].square()
-    if len(squares) < 20:
-        return torch.zeros(())
-    return squares.sort().values[: int(0.95 * len(squares))].mean() / noise_gain
+def _averaged(image: Tensor, size: int) -> Tensor:
+    return F.avg_pool3d(image[None, None], size, 1, size // 2)[0, 0]
 
 
 def _eroded(mask: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """LightningModules: what is trained, with which loss."""
 
+from harmony.tasks.calibration import Calibration
 from harmony.tasks.callbacks import CurveFile, FlowPictures, ProgressLines, StopOnSignal
 from harmony.tasks.cyclegan import CycleGanTask
 from harmony.tasks.flow import FlowTask
@@ -11,6 +12,7 @@ from harmony.tasks.tissue import TissueTask
 
 __all__ = [
     "AgeTask",
+    "Calibration",
     "CurveFile",
     "CycleGanTask",
     "FlowPictures",

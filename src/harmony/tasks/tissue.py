@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import lightning
 import torch
@@ -12,24 +12,24 @@ from torch.nn import Parameter
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from harmony.core import DataError, Volume
+from harmony.core import Volume
+from harmony.core.reference import Reference
 from harmony.data import ScannerCorruption
 from harmony.networks import TissueNet
 from harmony.scanner import (
     FIELD_TERMS,
     Contrast,
     Resolution,
-    TissueIntensity,
     brain_box,
-    cubic,
     deblur,
     evidence_of,
     fit_contrast,
     intensity_clusters,
-    mean_spectrum,
     places,
 )
+from harmony.tasks.calibration import Calibration
 from harmony.tasks.judges import falling
+from harmony.tasks.tissue_maps import learn_reference, one_hot
 
 Batch = dict[str, Tensor]
 EVERY = 13  # of the voxels that a scanner is fitted to in training: the fit has 22 numbers
@@ -55,6 +55,8 @@ class TissueTask(lightning.LightningModule):
         *,
         network: TissueNet,
         corruption: ScannerCorruption,
+        calibration: Calibration,
+        reference: Reference,
         optimizer: Callable[[Iterable[Parameter]], Optimizer],
         max_steps: int,
         blind: float,
@@ -68,13 +70,28 @@ class TissueTask(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.network, self.corruption, self.optimizer = network, corruption, optimizer
+        self.calibration, self.reference = calibration, reference
         self.max_steps, self.blind, self.doubt, self.restoring = max_steps, blind, doubt, restoring
         self.slab, self.spacing, self.clusters, self.mirror, self.seed = slab, spacing, clusters, mirror, seed
 
     def on_fit_start(self) -> None:
         """What is learned without a gradient: mean intensities of the tissues, and the spectrum."""
-        volumes = self.trainer.datamodule.volumes("train")  # type: ignore[attr-defined]
-        learn_reference(self.network, volumes, clusters=self.clusters)
+        learn_reference(self.network, self.volumes("train"), clusters=self.clusters)
+
+    def on_validation_epoch_end(self) -> None:
+        """After the last step: how scans are read with these weights, learned on corrupted and on untouched volumes."""
+        if self.trainer.global_step >= self.max_steps:
+            self.calibration.learn(
+                self.network,
+                self.corruption,
+                self.reference,
+                self.volumes("train"),
+                self.volumes("val"),
+            )
+
+    def volumes(self, part: str) -> list[Volume]:
+        volumes: list[Volume] = self.trainer.datamodule.volumes(part)  # type: ignore[attr-defined]
+        return volumes
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         draw = Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
@@ -92,7 +109,13 @@ class TissueTask(lightning.LightningModule):
                 self.log("tissue/val_mse", restored, batch_size=1)
 
     def loss(
-        self, batch: Batch, draw: Generator, *, blind: float | None = None, turned: bool = False, slab: int | None = None
+        self,
+        batch: Batch,
+        draw: Generator,
+        *,
+        blind: float | None = None,
+        turned: bool = False,
+        slab: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Cross-entropy and mean squared error, inside the brain; the second is 0 where the scanner is not known, or has
         a curve: gains do not undo one, and scans of one curve are matched, not inverted."""
@@ -105,11 +128,12 @@ class TissueTask(lightning.LightningModule):
         drawn = self.corruption.draw(self.network.tissues, draw)
         unknown = bool(torch.rand((), generator=draw) < (self.blind if blind is None else blind))
         with torch.no_grad():
-            seen = self.corruption.replay(truth, mask, maps, drawn, self.spacing)
-            nearly = doubted(drawn.resolution, draw)
+            seen, resolution = self.corruption.replay(truth, mask, maps, drawn, self.spacing)
+            nearly = doubted(resolution, draw)
             clear = deblur(seen, mask, nearly, self.network.spectrum).clamp(0, 1.5)
             applied, fitted = self.scanners(clear, truth, mask, maps, draw, unknown=unknown)
-            volume, constants = evidence_of(clear, seen, mask, fitted, nearly, intensity_of(self.network), not unknown)
+            expected = self.network.prior.expected
+            volume, constants = evidence_of(clear, seen, mask, fitted, nearly, expected, not unknown)
         first = 0 if slab is None else int(torch.randint(max(len(truth) - slab, 0) + 1, (), generator=draw))
         cut = slice(first, None if slab is None else first + slab)
         out = self.network(volume[None, :, cut], constants[None])[0]
@@ -129,7 +153,7 @@ class TissueTask(lightning.LightningModule):
         if unknown:
             none = torch.zeros(self.network.tissues, *mask.shape)
             return none, none
-        expected = intensity_of(self.network)
+        expected = self.network.prior.expected
         some = mask.nonzero()[::EVERY]
         at, index = places(box, some), some.unbind(1)
         of = maps[:, *index]
@@ -140,55 +164,6 @@ class TissueTask(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         return falling(self.optimizer(self.network.parameters()), self.max_steps)
-
-
-def learn_reference(network: TissueNet, volumes: Sequence[Volume], *, clusters: bool) -> None:
-    """The network's buffers from untouched reference volumes: log E_k(r) by least squares, and the mean log spectrum."""
-    tissues, terms = network.coefficients.shape
-    normal, right, squares = torch.zeros(tissues, terms, terms).double(), torch.zeros(tissues, terms).double(), []
-    for volume in volumes:
-        terms_at = cubic(places(brain_box(volume.mask), volume.mask.nonzero())).double()
-        values = volume.image[volume.mask].clamp(min=0.01).log().double()
-        labels = tissue_labels(volume, tissues, clusters=clusters)[volume.mask]
-        for k in range(tissues):
-            design = terms_at[labels == k + 1]
-            normal[k] += design.T @ design
-            right[k] += design.T @ values[labels == k + 1]
-        squares.append(mean_spectrum(volume.image, volume.mask, len(network.spectrum)).log())
-    ridge = 1e-3 * torch.eye(terms).double()
-    coefficients = torch.linalg.solve(normal + ridge, right[..., None])[..., 0].float()
-    network.coefficients.copy_(coefficients)
-    network.spectrum.copy_(torch.stack(squares).mean(0).exp())
-    expected = TissueIntensity(coefficients, network.spread)
-    spreads = []
-    for volume in volumes[::8]:
-        maps = one_hot(tissue_labels(volume, tissues, clusters=clusters), tissues)[:, volume.mask]
-        at = places(brain_box(volume.mask), volume.mask.nonzero())
-        spreads.append(fit_contrast(volume.image[volume.mask], maps, at, expected).spread)
-    network.spread.copy_(torch.stack(spreads).mean(0))
-
-
-def tissue_labels(volume: Volume, tissues: int, *, clusters: bool) -> Tensor:
-    """(S, H, W) 1 .. K. Raises DataError where labels are wanted and there are none."""
-    if clusters:
-        return intensity_clusters(volume.image, volume.mask, tissues)
-    if volume.labels is None:
-        raise DataError(
-            "the tissue network is trained on tissue labels, and this scan has none",
-            cure="set data.labels=, or tasks.tissue.module.clusters=true",
-            path=volume.scan.path,
-            subject=volume.scan.subject,
-        )
-    return volume.labels
-
-
-def intensity_of(network: TissueNet) -> TissueIntensity:
-    return TissueIntensity(network.coefficients, network.spread)
-
-
-def one_hot(labels: Tensor, tissues: int) -> Tensor:
-    """(S, H, W) 1 .. K, 0 for none -> (K, S, H, W)."""
-    return torch.stack([labels == k for k in range(1, tissues + 1)]).float()
 
 
 def doubted(true: Resolution, draw: Generator) -> Resolution:
