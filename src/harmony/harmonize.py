@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from harmony import __version__, app
 from harmony.core import CheckpointError, ConfigError, DataError, Harmonized, Scan, Stack, interrupts

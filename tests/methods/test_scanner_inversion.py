@@ -84,13 +84,13 @@ def test_a_scanner_that_the_model_can_express_is_undone_with_true_maps():
     image, mask, maps = phantom()
     network, true = ByIntensity(), scanner()
     query = seen(image, mask, maps, true)
-    found = estimate(
-        query, mask, network, network.prior, rounds=1, resolution=Resolution(torch.zeros(3), torch.zeros(())), maps=maps
-    )
-    restored = torch.where(mask, found.clear * found.gain(found.fit.contrast, mask), 0)
+    known = {"rounds": 1, "resolution": Resolution(torch.zeros(3), torch.zeros(())), "maps": maps}
+    found, own = (estimate(each, mask, network, network.prior, **known) for each in (query, image))
+    contrast = Contrast.of(found.fit.contrast.theta - own.fit.contrast.theta)
+    restored = torch.where(mask, found.clear * found.gain(contrast, mask), 0)
     assert psnr(query[:, None], image[:, None]) < 32
     assert psnr(restored[:, None], image[:, None]) > 45
-    torch.testing.assert_close(found.fit.contrast.theta, true.theta, atol=5e-3, rtol=0)
+    torch.testing.assert_close(contrast.theta, true.theta, atol=5e-3, rtol=0)
 
 
 def test_an_untouched_scan_is_left_alone_and_its_estimate_shrunk_to_nothing():
@@ -124,7 +124,7 @@ def test_the_order_of_slices_and_the_orientation_do_not_matter(axis):
     query = seen(image, mask, maps, scanner())
     straight = method().harmonize(stack(query, mask)).image[:, 0]
     turned = method().harmonize(stack(query.flip(axis), mask.flip(axis))).image[:, 0].flip(axis)
-    torch.testing.assert_close(turned, straight, atol=2e-3, rtol=0)
+    torch.testing.assert_close(turned, straight, atol=6e-3, rtol=0)  # the gains are fitted to every fourth voxel
 
 
 def test_outside_of_the_mask_nothing_changes():
@@ -149,7 +149,7 @@ def test_the_report_says_what_was_done():
     report = method().harmonize(stack(seen(image, mask, maps, scanner()), mask)).report
     ratio = report["gain_grey"] / report["gain_white"]
     assert ratio == pytest.approx(torch.tensor(0.14).exp().item(), rel=0.03)
-    assert {"shading", "noise", "blur_rows_mm", "shrunk", "gain_grey_doubt"} <= report.keys()
+    assert {"shading", "noise", "blur_rows", "shrunk", "doubt_grey"} <= report.keys()
 
 
 def test_shrinkage_keeps_what_scanners_do_and_drops_what_subjects_do():

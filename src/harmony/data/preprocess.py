@@ -94,7 +94,7 @@ class Preprocess:
         )
 
     def restore(self, volume: Volume, harmonized: Tensor, native: Nifti, gain: Tensor | None = None) -> np.ndarray:
-        """The harmonized volume on the grid of its file: native * gain + scale * (harmonized - gain * image), resampled.
+        """On the grid of the file: native * gain + scale * (harmonized - gain * image), the latter resampled.
 
         Only the *change* is resampled, so what was not changed keeps its voxels exactly: detail finer than the model's
         grid, highlights above the robust maximum, everything outside the brain. harmonized: (S, H, W) in [0, 1].

@@ -35,7 +35,7 @@ class DrawnScanner:
 class ScannerCorruption:
     """A whole volume as a random scanner would have seen it; drawn, kept and replayed exactly.
 
-        x <- table(x ** gamma)               with probability `curve`: U(*gamma), in log; half of the time a random table
+        x <- table(x ** gamma)               with probability `curve`: U(*gamma) in log, or as often a random table
         x <- x sum_k p_k exp(g_k)            g_k normal, of a deviation from U(0, gain)
         x <- x exp(b(r))                     b a cubic in the brain box, of a deviation from U(0, shading)
         x <- Gaussian blur inside the brain  width from U(0, blur) voxels, each axis times exp(N(0, anisotropy))
@@ -90,8 +90,8 @@ class ScannerCorruption:
     def replay(
         self, image: Tensor, mask: Tensor, maps: Tensor, drawn: DrawnScanner, spacing: float
     ) -> tuple[Tensor, Resolution]:
-        """(S, H, W) image in [0, 1], mask, (K, S, H, W) tissue maps; spacing: voxel side in mm -> the seen image, and its
-        blur and noise, the latter in units of that image."""
+        """(S, H, W) image in [0, 1], mask, (K, S, H, W) tissue maps; spacing: voxel side in mm -> the seen image, and
+        its blur and noise, the latter in units of that image."""
         x = _interpolated(image**drawn.gamma, drawn.table)
         if drawn.log_gains.any():
             gain = torch.einsum(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,20 +11,13 @@ from torch import Tensor
 from harmony.core import Harmonized, Stack
 from harmony.core.reference import Reference
 from harmony.methods.base import Method
+from harmony.methods.scanner_report import INVERTED, MATCHED, NOTHING, OUTSIDE, ScannerReport
 from harmony.networks import TissueNet
-from harmony.scanner import Contrast, Estimate, Prior, brain_box, estimate
+from harmony.scanner import Estimate, Prior, estimate
 
 log = logging.getLogger(__name__)
-FWHM_PER_SIGMA = 2.3548
 PERCENTILE = 99.5  # of the brain: becomes 1, whatever the scan's own scale is
-FEWEST = 1000  # voxels of brain, below which there is nothing to fit 22 numbers to
-TISSUES = ("csf", "grey", "white")
-NOTHING, MATCHED, INVERTED, OUTSIDE = (
-    "nothing needed",
-    "one curve: histogram matching",
-    "inverted",
-    "outside of what is known",
-)
+FEWEST = 200  # voxels of brain, below which there is nothing to fit 22 numbers to
 
 
 class ScannerInversion(Method):
@@ -37,8 +31,7 @@ class ScannerInversion(Method):
     6. Else x = y sum_k p_k / (g_k exp(B c)), plus `correction` times what the network finds still missing.
 
     most_noise, widest (voxels), unlikely (squared deviations per number): beyond what the network was trained on the
-    scan is returned as it is, and the report says so. deblurs, levels, shrinks: without them step 1, the gains and
-    shading of 3. and 6., and step 4. are left out, as an ablation does.
+    scan is returned as it is, and log and report say so.
     """
 
     def __init__(
@@ -66,25 +59,23 @@ class ScannerInversion(Method):
     def _harmonized(self, stack: Stack, mask: Tensor) -> Harmonized:
         prior = self.tissue.prior
         top = robust_maximum(stack.image[stack.mask])
-        image = stack.image[:, 0] / top
-        found = estimate(image, mask, self.tissue, prior, rounds=self.rounds)
-        contrast, doubt = prior.shrunk(found.fit.contrast)
-        report = described(found, contrast, doubt, prior, stack)
-        report["untouched"] = prior.raw.distance(found.evidence)
-        if report["untouched"] <= 1:
-            return Harmonized(stack.image, report=report | {"decision": NOTHING})
+        found = self.estimate(stack.image[:, 0] / top, mask)
+        report = ScannerReport.of(found, prior, stack)
+        if report.untouched <= 1:
+            return Harmonized(stack.image, report=report.decided(NOTHING).plain())
         matched = self.reference.match(stack)
-        after = estimate(matched[:, 0], mask, self.tissue, prior, rounds=self.rounds)
-        report["matched"] = prior.matched.distance(after.evidence)
-        if report["matched"] <= 1:
-            return Harmonized(matched, report=report | {"decision": MATCHED})
+        report = report.decided(INVERTED, prior.matched.distance(self.estimate(matched[:, 0], mask).evidence))
+        if report.matched <= 1:
+            return Harmonized(matched, report=replace(report, decision=MATCHED).plain())
         if self._outside(found, prior):
-            log.warning("outside of what is known: %s", ", ".join(f"{k} {v}" for k, v in report.items()))
-            return Harmonized(stack.image, report=report | {"decision": OUTSIDE})
-        gain = found.gain(contrast, mask)
-        restored = gain * found.clear + self.correction * found.correction
-        restored = torch.where(mask, restored, 0).clamp(0, 1)[:, None]
-        return Harmonized(restored, gain=(gain / top)[:, None], report=report | {"decision": INVERTED})
+            log.warning("outside of what is known: %s", report)
+            return Harmonized(stack.image, report=replace(report, decision=OUTSIDE).plain())
+        gain = found.gain(prior.shrunk(found.fit.contrast)[0], mask)
+        restored = torch.where(mask, gain * found.clear + self.correction * found.correction, 0).clamp(0, 1)
+        return Harmonized(restored[:, None], gain=(gain / top)[:, None], report=report.plain())
+
+    def estimate(self, image: Tensor, mask: Tensor) -> Estimate:
+        return estimate(image, mask, self.tissue, self.tissue.prior, rounds=self.rounds)
 
     def _outside(self, found: Estimate, prior: Prior) -> bool:
         seen = found.resolution
@@ -95,24 +86,3 @@ class ScannerInversion(Method):
 def robust_maximum(values: Tensor) -> Tensor:
     """The nearest value below the percentile."""
     return values.kthvalue(max(1, int(PERCENTILE / 100 * len(values)))).values.clamp(min=1e-6)
-
-
-def described(found: Estimate, contrast: Contrast, doubt: Tensor, prior: Prior, stack: Stack) -> dict[str, float | str]:
-    """The estimate in words that a reader of the scan's sidecar wants.
-
-    gain_K: factor of tissue K, and gain_K_doubt its deviation. shading: the largest factor less 1 within the brain.
-    blur_mm: FWHM along slices, rows, columns (in voxels where the spacing is not known). noise: Rician sigma over the
-    robust maximum. shrunk: share of the fit that was taken for the subject's own.
-    """
-    shading = contrast.log_over(brain_box(stack.mask[:, 0]))[0] - contrast.log_gains[0]
-    report: dict[str, float | str] = {}
-    for name, gain, off in zip(TISSUES, contrast.log_gains.exp(), doubt, strict=False):
-        report |= {f"gain_{name}": round(float(gain), 3), f"gain_{name}_doubt": round(float(off * gain), 3)}
-    report["shading"] = round(float(shading[stack.mask[:, 0]].abs().max().exp() - 1), 3)
-    unit, spacing = ("mm", stack.spacing) if stack.spacing else ("voxels", (1.0, 1.0, 1.0))
-    for name, width, side in zip(("slices", "rows", "columns"), found.resolution.width, spacing, strict=True):
-        report[f"blur_{name}_{unit}"] = round(float(width) * FWHM_PER_SIGMA * side, 2)
-    report["noise"] = round(float(found.resolution.noise), 4)
-    whole = (found.fit.contrast.theta - prior.own).norm().clamp(min=1e-9)
-    report["shrunk"] = round(float(1 - contrast.theta.norm() / whole), 3)
-    return report

@@ -16,17 +16,18 @@ T = TypeVar("T")
 
 GROUPS = 4
 CONSTANTS = 3
+CONTEXT, HIDDEN = 8, 24  # channels of a voxel: what the U-Net says of it, and those of the network that decides
 BLOCK = 2  # voxels a side that become channels: the network works on a grid of half the resolution
 
 
 class TissueNet(nn.Module):
-    """A three-dimensional U-Net on blocks of 2 x 2 x 2 voxels (Shi et al. 2016, pixel shuffle): every voxel is read and
-    written, at an eighth of the cost.
+    """A three-dimensional U-Net on blocks of 2 x 2 x 2 voxels (Shi et al. 2016, pixel shuffle), at an eighth of the
+    cost, gives every voxel its context; a small network for each voxel decides by that and by the voxel itself.
 
-    volume (B, 2 + tissues, S, H, W): the deblurred scan, the scan, and the deblurred scan's log intensity over what each
-    tissue should have under the scanner as it is known so far. constants (B, 3): whether the scanner is known (1) or not
-    (0), blur in voxels, noise. -> (B, tissues + 1, S, H, W): a logit per tissue, and a correction of the intensity.
-    Any size: zero-padded to what it can halve, and cropped back.
+    volume (B, 2 + tissues, S, H, W): the deblurred scan, the scan, and the deblurred scan's log intensity over what
+    each tissue should have under the scanner as it is known so far. constants (B, 3): whether the scanner is known (1)
+    or not (0), blur in voxels, noise. -> (B, tissues + 1, S, H, W): a logit per tissue, and a correction of the
+    intensity. Any size: zero-padded to what it can halve, and cropped back.
 
     Args:
         widths: channels at half the resolution, and at each further halving.
@@ -35,6 +36,10 @@ class TissueNet(nn.Module):
     Its buffers are what else scanner inversion learned from the reference scans, so that it travels with the weights:
     the fields of `scanner.Prior` (property `prior`).
     """
+
+    expected_coefficients: Tensor
+    expected_spread: Tensor
+    spectrum: Tensor
 
     def __init__(self, *, tissues: int, widths: Sequence[int], frequencies: int) -> None:
         super().__init__()
@@ -47,9 +52,10 @@ class TissueNet(nn.Module):
         self.up = nn.ModuleList(
             _Stage(below + width, width) for below, width in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
-        self.out = nn.Conv3d(widths[0], (tissues + 1) * BLOCK**3, 1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.context = nn.Conv3d(widths[0], CONTEXT * BLOCK**3, 1)
+        last = nn.Conv3d(HIDDEN, tissues + 1, 1)
+        nn.init.zeros_(last.weight)
+        self.voxel = nn.Sequential(nn.Conv3d(2 + tissues + CONTEXT, HIDDEN, 1), nn.SiLU(), last)
         for name, value in _neutral(tissues, frequencies).items():
             self.register_buffer(name, value)
 
@@ -93,7 +99,8 @@ class TissueNet(nn.Module):
             skips.append(x)
         for stage, skip in zip(self.up, skips[-2::-1], strict=True):
             x = stage(torch.cat((F.interpolate(x, scale_factor=2, mode="nearest"), skip), dim=1))
-        return _voxels(self.out(x))[..., : size[0], : size[1], : size[2]]
+        context = _voxels(self.context(x))[..., : size[0], : size[1], : size[2]]
+        return self.voxel(torch.cat((volume, context), dim=1))
 
 
 class _Stage(nn.Module):

@@ -41,10 +41,11 @@ def intensity_clusters(image: Tensor, mask: Tensor, tissues: int) -> Tensor:
         return out
     terms = cubic(places(brain_box(mask), mask.nonzero()))[:, 1:]
     terms = terms - terms.mean(0)
-    for _ in range(3):  # tissues and trend by turns: each hides the other
-        trend = torch.zeros_like(inside) if _ == 0 else _trend(inside - centres[which], terms)
+    trend = torch.zeros_like(inside)
+    for _ in range(2):  # tissues and trend by turns: each hides the other
         centres, which = _means(inside - trend, tissues)
-    out[mask] = (which + 1).to(torch.int16)
+        trend = _trend(inside - centres[which], terms)
+    out[mask] = (_means(inside - trend, tissues)[1] + 1).to(torch.int16)
     return out
 
 

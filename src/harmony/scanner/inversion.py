@@ -65,13 +65,13 @@ def estimate(
     found = prior.reading.resolution(read) if resolution is None else resolution
     clear = deblur(image, mask, found, prior.spectrum).clamp(0, BRIGHT)
     box, some = brain_box(mask), mask.nonzero()[::EVERY]
-    at, index = places(box, some), some.unbind(1)
+    at, (z, y, x) = places(box, some), some.unbind(1)
     tissues = len(prior.expected.spread)
     seen_as, known = torch.zeros(tissues, *image.shape).to(image), False
     for _ in range(rounds + 1):
         volume, constants = evidence_of(clear, image, mask, seen_as, found, prior.expected, known)
         out = network(volume[None], constants[None])[0]
         probabilities = out[:-1].softmax(0) if maps is None else maps
-        fit = fit_contrast(clear[index].clamp(min=FLOOR), probabilities[:, *index], at, prior.expected)
+        fit = fit_contrast(clear[z, y, x].clamp(min=FLOOR), probabilities[:, z, y, x], at, prior.expected)
         seen_as, known = fit.contrast.log_over(box), True
     return Estimate(found, clear, probabilities, torch.where(mask, out[-1], 0), fit, read)

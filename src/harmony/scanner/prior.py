@@ -47,9 +47,9 @@ class Reading:
     quiet: Tensor
 
     def resolution(self, read: Read) -> Resolution:
-        """What is beyond an untouched scan: variances of blurs add up, and so do those of noise."""
+        """What is beyond an untouched scan; variances of blurs add up, and too little of it does no harm."""
         width = (read.widths.square() - self.sharp.square()).clamp(min=0).sqrt() * (read.widths > 0)
-        return Resolution(width * (read.width > self.sharp), (read.noise**2 - self.quiet**2).clamp(min=0).sqrt())
+        return Resolution(width * (read.width > self.sharp), read.noise * (read.noise > self.quiet))
 
     def read(self, texture: Texture) -> Read:
         """Robust least squares of the log power: log(S A exp(-4 pi^2 sum s_a^2 f_a^2) + N), from two starts.

@@ -17,6 +17,7 @@ MARGIN = (
     5  # voxels of nothing, at least, around the volume: the transforms are periodic, and the head must not meet itself
 )
 EDGE = 2  # voxels: the texture is read this far inside the brain, its border says nothing of the scanner
+OWN_NOISE = 3e-3  # at least, of a blurred scan: without any the filter would believe its own ringing
 CELLS = 8  # of frequency along an axis, from 0 to 1/2 cycle per voxel
 
 
@@ -30,8 +31,8 @@ class Resolution:
 
 @dataclass(frozen=True)
 class Texture:
-    """power: (512,) log power of the detail of the inner brain in cells of |frequency| along each axis, over the squared
-    mean intensity; white noise of variance v has v / level^2 in every cell. level: () that mean."""
+    """power: (512,) log power of the inner brain's detail in cells of |frequency| along each axis, over the squared
+    level; white noise of variance v has v / level^2 in every cell. level: () mean intensity of the inner brain."""
 
     power: Tensor
     level: Tensor
@@ -60,7 +61,7 @@ def deblur(image: Tensor, mask: Tensor, seen: Resolution, spectrum: Tensor) -> T
     padded = _padded(seen_everywhere)
     transfer = _transfer(padded.shape, seen.width)
     signal = _at(spectrum, _frequency(padded.shape).to(image.device))
-    gain = transfer * signal / (transfer.square() * signal + seen.noise.square().clamp(min=1e-8))
+    gain = transfer * signal / (transfer.square() * signal + seen.noise.square() + OWN_NOISE**2)
     clean = torch.fft.irfftn(torch.fft.rfftn(padded) * gain, s=padded.shape)
     return torch.where(mask, _cropped(clean, image.shape), 0)
 
@@ -87,7 +88,7 @@ def mean_spectrum(image: Tensor, mask: Tensor, bins: int) -> Tensor:
 
 
 def texture(image: Tensor, mask: Tensor) -> Texture:
-    """What is left of the image without its local mean (5 voxels wide), seen through a soft window of the inner brain."""
+    """Of the image without its local mean (5 voxels wide), seen through a soft window of the inner brain."""
     inner = _eroded(mask)
     window = _averaged(_averaged(inner.to(image), 3), 3) * mask
     local = _averaged(image * mask, 5) / _averaged(mask.to(image), 5).clamp(min=1e-3)

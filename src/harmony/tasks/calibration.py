@@ -20,8 +20,8 @@ DIAGONAL = 0.3  # share of a covariance's diagonal in place of the whole: some 5
 class Calibration:
     """Everything of `scanner.Prior` that untouched reference volumes say through the trained network.
 
-    every: of the train volumes, how many are looked at. rounds: as the method's. margin: factor on the largest distance,
-    width and noise of an untouched volume, of those that the network was trained on or of others.
+    every: of the train volumes, how many are looked at. rounds: as the method's. margin: factor on the largest
+    distance, width and noise of an untouched volume, of those that the network was trained on or of others.
     """
 
     def __init__(self, *, every: int, rounds: int, margin: float) -> None:
@@ -81,7 +81,7 @@ def covariance(samples: Tensor) -> Tensor:
 
 
 def variance_of(corruption: ScannerCorruption, tissues: int) -> Tensor:
-    """(22,) mean square of the log gains and of the shading's coefficients, as they are drawn: E U(0, a)^2 = a^2 / 3."""
+    """(22,) mean square of log gains and of the shading's coefficients as they are drawn: E U(0, a)^2 = a^2 / 3."""
     gains = torch.full((tissues,), corruption.gain**2 / 3)
     field = corruption.shading**2 / 3 / FIELD_TERMS / field_scale().square()
     return corruption.probability * torch.cat((gains, field))

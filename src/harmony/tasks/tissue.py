@@ -38,10 +38,10 @@ EVERY = 13  # of the voxels that a scanner is fitted to in training: the fit has
 class TissueTask(lightning.LightningModule):
     """Cross-entropy of the tissue maps, and `restoring` times the squared error of the restored volume.
 
-    A step corrupts one reference volume (`corruption`, drawn from (seed, step); in validation from the volume's number),
-    deblurs it with nearly the true blur and noise, and shows it to the network in one of two ways: with nothing known
-    of the scanner (probability `blind`), or with gains and shading fitted to the true maps, each off by a draw of
-    deviation `doubt`. Then also the restored volume sum_k p_k y / gain_k + correction is compared with the truth.
+    A step corrupts one reference volume (drawn from (seed, step); in validation from the volume's number), deblurs it
+    with nearly the true blur and noise, and shows it to the network in one of two ways: with nothing known of the
+    scanner (probability `blind`), or with gains and shading fitted to the true maps, each off by a draw of deviation
+    `doubt`. Then also the restored volume sum_k p_k y / gain_k + correction is compared with the truth.
 
     clusters: the targets are clusters of the reference's own intensities, as where there are no tissue labels.
     slab: slices of the volume that the network sees in a training step. spacing: voxel side, mm.
@@ -117,8 +117,8 @@ class TissueTask(lightning.LightningModule):
         turned: bool = False,
         slab: int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and mean squared error, inside the brain; the second is 0 where the scanner is not known, or has
-        a curve: gains do not undo one, and scans of one curve are matched, not inverted."""
+        """Cross-entropy and mean squared error, inside the brain; the second is 0 where the scanner is not known, or
+        has a curve: gains do not undo one, and scans of one curve are matched, not inverted."""
         truth, mask, labels = (batch[name][:, 0] for name in ("image", "mask", "labels"))
         if turned:
             truth, mask, labels = (x.flip(1) for x in (truth, mask, labels))
@@ -155,9 +155,9 @@ class TissueTask(lightning.LightningModule):
             return none, none
         expected = self.network.prior.expected
         some = mask.nonzero()[::EVERY]
-        at, index = places(box, some), some.unbind(1)
-        of = maps[:, *index]
-        theta, own = (fit_contrast(x[index], of, at, expected).contrast.theta for x in (clear, truth))
+        at, (z, y, x) = places(box, some), some.unbind(1)
+        of = maps[:, z, y, x]
+        theta, own = (fit_contrast(image[z, y, x], of, at, expected).contrast.theta for image in (clear, truth))
         normal = torch.randn(len(theta), generator=draw)
         off = self.doubt * torch.cat((normal[:-FIELD_TERMS], normal[-FIELD_TERMS:] / FIELD_TERMS**0.5))
         return Contrast.of(theta - own + off).log_over(box), Contrast.of(theta + off).log_over(box)

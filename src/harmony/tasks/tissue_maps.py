@@ -13,7 +13,7 @@ from harmony.scanner import TissueIntensity, brain_box, cubic, fit_contrast, int
 
 
 def learn_reference(network: TissueNet, volumes: Sequence[Volume], *, clusters: bool) -> None:
-    """The network's buffers from untouched reference volumes: log E_k(r) by least squares, and the mean log spectrum."""
+    """What needs no gradient, from untouched reference volumes: log E_k(r) by least squares, and the mean spectrum."""
     tissues, terms = network.expected_coefficients.shape
     normal, right, squares = torch.zeros(tissues, terms, terms).double(), torch.zeros(tissues, terms).double(), []
     for volume in volumes:
