@@ -17,7 +17,7 @@ from harmony.scanner import Estimate, Prior, estimate
 
 log = logging.getLogger(__name__)
 PERCENTILE = 99.5  # of the brain: becomes 1, whatever the scan's own scale is
-FEWEST = 200  # voxels of brain, below which there is nothing to fit 22 numbers to
+FEWEST, THINNEST = 1000, 8  # voxels of brain, and slices, below which a stack is no volume to find a scanner in
 
 
 class ScannerInversion(Method):
@@ -51,7 +51,7 @@ class ScannerInversion(Method):
 
     def harmonize(self, stack: Stack) -> Harmonized:
         mask = stack.mask[:, 0]
-        if mask.sum() < FEWEST or stack.image[stack.mask].std() < 1e-3:
+        if mask.sum() < FEWEST or len(mask) < THINNEST or stack.image[stack.mask].std() < 1e-3:
             return Harmonized(self.reference.match(stack), report={"decision": MATCHED})
         with torch.no_grad():
             return self._harmonized(stack, mask)
