@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from torch import Tensor
 
 from harmony import __version__, app
-from harmony.core import ConfigError, DataError, Scan, Stack, interrupts
+from harmony.core import ConfigError, DataError, Harmonized, Scan, Stack, interrupts
 from harmony.core.machine import device
 from harmony.core.model_card import sha256
 from harmony.core.runs import fingerprint, without_words
@@ -74,8 +73,9 @@ class Worker:
         native = read_nifti(scan.path, subject=scan.subject)
         volume = preprocess(scan)
         stack = volume.stack(volume.select(None, 1))
-        image, iterations = self.apply(stack)
-        data = preprocess.restore(volume, image[:, 0], native)
+        made, iterations = self.apply(stack)
+        image, gain = made.image.cpu(), None if made.gain is None else made.gain[:, 0].cpu()
+        data = preprocess.restore(volume, image[:, 0], native, gain)
         if not cfg.original_scale:
             data = data / volume.scale
         before, after = (round(mean_bits_per_dim(density, each), 4) for each in (stack.image, image))
@@ -89,6 +89,7 @@ class Worker:
             "Model": self.applied.card.name,
             "Reference": self.applied.card.reference,
             "Iterations": iterations,
+            **({"Scanner": made.report} if made.report else {}),
             "BitsPerDimension": {"before": before, "after": after, "worse": after > before},
             "Intensity": "as the scan" if cfg.original_scale else "1 is the robust maximum of the scan",
             "RobustMaximum": volume.scale,
@@ -100,14 +101,14 @@ class Worker:
         self.made += 1
         print(f"  {scan.name}: bpd {before:.3f} -> {after:.3f}, {provenance['Seconds']} s", flush=True)
 
-    def apply(self, stack: Stack) -> tuple[Tensor, int]:
-        """The harmonized slices (S, 1, H, W), on the CPU, and how many iterations or passes it took."""
+    def apply(self, stack: Stack) -> tuple[Harmonized, int]:
+        """The harmonized slices and how many iterations or passes it took."""
         method, moved, passes = self.applied.method, stack.to(device()), 0
         if isinstance(method, AdaptiveMethod):
             method.reset()
             passes = method.adapt([moved]).kept
         harmonized = method.harmonize(moved)
-        return harmonized.image.cpu(), passes or max((len(t) for t in harmonized.trace.values()), default=0)
+        return harmonized, passes or max((len(t) for t in harmonized.trace.values()), default=0)
 
     def made_from(self, scan: Scan) -> dict[str, Any]:
         """What decides the result: the files' bytes, the weights, the settings."""

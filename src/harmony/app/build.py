@@ -44,14 +44,15 @@ def inject(constructor: partial[Any], at_hand: Mapping[str, Any]) -> Any:
 def build_data(cfg: DictConfig, task: DictConfig | None = None) -> SliceDataModule:
     """The data module of `cfg.data`, with the batches of a training task."""
     query = None if task is None else task.get("query")
+    whole = task is not None and task.get("all_slices", False)
     return SliceDataModule(
         source=build(cfg.data.source),
         preprocess=build(cfg.data.preprocess, only_plausible=cfg.data.only_plausible),
         cache_dir=Path(cfg.data.cache).expanduser(),
         shares=plain(cfg.data.shares),
         split_seed=cfg.data.split_seed,
-        count=cfg.data.count,
-        step=cfg.data.step,
+        count=None if whole else cfg.data.count,
+        step=1 if whole else cfg.data.step,
         batch_size=1 if task is None else task.batch_size,
         whole_volumes=task is not None and task.get("whole_volumes", False),
         seed=cfg.seed,

@@ -15,11 +15,13 @@ class Stack:
     image: (S, 1, H, W) float32 in [0, 1], zero outside the brain.
     mask: (S, 1, H, W) bool, True inside the brain.
     position: (S,) float32 in [0, 1], the place of each slice in the brain box (0 first, 1 last).
+    spacing: mm from slice to slice, row to row, column to column; None where it is not known.
     """
 
     image: Tensor
     mask: Tensor
     position: Tensor
+    spacing: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.image.dim() != 4 or self.image.shape[1] != 1:
@@ -33,7 +35,7 @@ class Stack:
         return len(self.image)
 
     def to(self, device: torch.device) -> Stack:
-        return Stack(self.image.to(device), self.mask.to(device), self.position.to(device))
+        return Stack(self.image.to(device), self.mask.to(device), self.position.to(device), self.spacing)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,12 @@ class Harmonized:
 
     image: (S, 1, H, W) in [0, 1], zero outside the mask.
     trace: name -> (iterations, S): what happened on the way (for example "distance", "bpd", "fallback").
+    gain: (S, 1, H, W), the part of the change that is a smooth factor; None where there is none. On a finer grid the
+        scan itself is multiplied by it, and only image - gain * query is interpolated.
+    report: what the method found out about the scan, as numbers and words: a result of its own.
     """
 
     image: Tensor
     trace: dict[str, Tensor] = field(default_factory=dict)
+    gain: Tensor | None = None
+    report: dict[str, float | str] = field(default_factory=dict)

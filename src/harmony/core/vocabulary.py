@@ -30,6 +30,11 @@ TRAINING = {
     "segmenter/val_dice_error": Metric("1 - Dice of validation slices", "lower"),
     "age/train_mae": Metric("age error of training subjects, years", "lower"),
     "age/val_mae": Metric("age error of validation subjects, years", "lower"),
+    "tissue/train_loss": Metric("cross-entropy of the tissue maps, training volumes", "lower"),
+    "tissue/val_loss": Metric("cross-entropy of the tissue maps, validation volumes, the scanner known", "lower"),
+    "tissue/val_loss_known": Metric("the same", "lower"),
+    "tissue/val_loss_blind": Metric("cross-entropy of the tissue maps, validation volumes, nothing known", "lower"),
+    "tissue/val_mse": Metric("squared error of restored validation volumes", "lower"),
     "unet/train_error": Metric("absolute error of training slices, grey levels of 255", "lower"),
     "unet/val_error": Metric("absolute error of validation slices, grey levels of 255", "lower"),
     **{
@@ -95,9 +100,10 @@ RESULTS = {
     "background_changed": Metric("background", "lower", 0, "pixels outside the brain that were changed; 0 by contract"),
 }
 
-# Of one structure: dice_gm, volume_gm_ml.
+# Of one structure: dice_gm, volume_gm_ml; of one estimate: scanner_noise.
 BY_STRUCTURE = {name: RESULTS[name] for name in ("dice", "iou", "hd95")} | {
     "volume": Metric("volume", None, 1, "volume as the judge segmented it"),
+    "scanner": Metric("scanner's", None, 3, "what scanner inversion found out about the scan"),
 }
 
 PICTURES = ("flow/slices", "flow/reconstructions", "flow/samples", "panels/*", "figures/*", "results")

@@ -51,4 +51,4 @@ class Volume:
     def stack(self, index: Tensor) -> Stack:
         """The chosen slices as a method wants them."""
         last = max(len(self.image) - 1, 1)
-        return Stack(self.image[index, None], self.mask[index, None], index.float() / last)
+        return Stack(self.image[index, None], self.mask[index, None], index.float() / last, self.spacing(index))

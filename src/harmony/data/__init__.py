@@ -9,6 +9,7 @@ from harmony.data.simulation.corruption import (
     InTurn,
 )
 from harmony.data.simulation.negatives import candidate_negatives, forced_negatives
+from harmony.data.simulation.scanner_corruption import DrawnScanner, ScannerCorruption, field_scale
 from harmony.data.simulation.shifts import QueryScanner, query_scanner
 from harmony.data.sources.abide import Abide
 from harmony.data.sources.atlas import Atlas
@@ -38,17 +39,20 @@ __all__ = [
     "CurveCorruption",
     "Derivatives",
     "Dhcp",
+    "DrawnScanner",
     "InTurn",
     "Ixi",
     "Nifti",
     "Oasis3",
     "Preprocess",
     "QueryScanner",
+    "ScannerCorruption",
     "SimulatedSites",
     "SliceDataModule",
     "VolumeCache",
     "brain_mask",
     "candidate_negatives",
+    "field_scale",
     "forced_negatives",
     "load_volumes",
     "map_labels",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -70,7 +70,7 @@ class Panel:
     def ask(self, domain: str, case: ScoredSlices, images: Mapping[str, Tensor]) -> Answers:
         """images: (S, 1, H, W) by method, on the grid of the query."""
         query, truth = case.query.to(device()), case.known
-        stacks = {name: Stack(image.to(device()), query.mask, query.position) for name, image in images.items()}
+        stacks = {name: replace(query, image=image.to(device())) for name, image in images.items()}
         seen = {name: {name: query} if name in self.rivals else stacks for name in (*self.images, *self.cohorts)}
         scores = {
             (name, shown): judge.score(stack, truth)

@@ -162,6 +162,8 @@ def score_methods(
         outcomes[name] = Harmonized(image, harmonized.trace)
         rows += [Row(name, domain, subject, metric, value) for metric, value in measure(image, slices, density)]
         rows.append(Row(name, domain, subject, "seconds", seconds))
+        numbers = {key: value for key, value in harmonized.report.items() if not isinstance(value, str)}
+        rows += [Row(name, domain, subject, f"scanner_{key}", value) for key, value in numbers.items()]
         if "fallback" in harmonized.trace:
             rows.append(Row(name, domain, subject, "fallbacks", float(harmonized.trace["fallback"].sum())))
     return outcomes, rows

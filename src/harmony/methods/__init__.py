@@ -8,6 +8,7 @@ from harmony.methods.histogram_matching import HistogramMatching
 from harmony.methods.n4 import N4
 from harmony.methods.none import Unharmonized
 from harmony.methods.nyul import Nyul
+from harmony.methods.scanner_inversion import ScannerInversion
 from harmony.methods.solvers import Alternating, ImageSpace, LatentSpace, Solver
 from harmony.methods.ssimh import Ssimh
 from harmony.methods.stopping import Budget, Evidence, LowestEntropy, Plateau, ReferenceLevel, StoppingRule
@@ -31,6 +32,7 @@ __all__ = [
     "Nyul",
     "Plateau",
     "ReferenceLevel",
+    "ScannerInversion",
     "Solver",
     "Ssimh",
     "StoppingRule",

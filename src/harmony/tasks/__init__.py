@@ -1,5 +1,6 @@
 """LightningModules: what is trained, with which loss."""
 
+from harmony.tasks.calibration import Calibration
 from harmony.tasks.callbacks import (
     CurveFile,
     FlowPictures,
@@ -14,9 +15,11 @@ from harmony.tasks.guided import Guidance
 from harmony.tasks.harmonizer import HarmonizerTask
 from harmony.tasks.judges import AgeTask, SegmenterTask
 from harmony.tasks.paired import PairedTask
+from harmony.tasks.tissue import TissueTask
 
 __all__ = [
     "AgeTask",
+    "Calibration",
     "CurveFile",
     "CycleGanTask",
     "FlowPictures",
@@ -28,5 +31,6 @@ __all__ = [
     "ProgressLines",
     "SegmenterTask",
     "StopOnSignal",
+    "TissueTask",
     "WholeCheckpoints",
 ]

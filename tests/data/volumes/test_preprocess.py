@@ -105,6 +105,21 @@ def test_highlights_and_fine_detail_survive_a_change(tmp_path):
     assert dark.min() == 0
 
 
+def test_a_smooth_gain_acts_on_the_files_own_voxels(tmp_path):
+    data, _ = phantom()
+    data[15, 18, 14] = 5000
+    scan = Scan(path=save(tmp_path / "i.nii.gz", data), subject="s")
+    prepare = preprocess()
+    volume, native = prepare(scan), read_nifti(scan.path, subject="s")
+    gain = torch.full_like(volume.image, 0.9)
+    out = prepare.restore(volume, 0.9 * volume.image, native, gain)
+    assert out[15, 18, 14] == pytest.approx(4500, rel=1e-4)  # the highlight too, which the model's grid does not hold
+    brain = brain_mask(scan, native)
+    assert np.array_equal(out[~brain], native.data[~brain])
+    more = prepare.restore(volume, 0.9 * volume.image + 0.02 * volume.mask, native, gain)
+    assert np.abs(more - out)[brain].max() == pytest.approx(0.02 * volume.scale, rel=1e-3)
+
+
 def test_a_finer_file_is_low_passed_before_it_is_thinned_out():
     """A checkerboard of single voxels must become grey, not a checkerboard of another size."""
     board = torch.from_numpy(np.indices((24, 24, 24)).sum(0) % 2).float()[None]

@@ -104,26 +104,30 @@ class Preprocess:
             lesions=None if lesions is None else self._cut(lesions, start),
         )
 
-    def restore(self, volume: Volume, harmonized: Tensor, native: Nifti) -> np.ndarray:
-        """The harmonized volume on the grid of its file: native + scale * (harmonized - image), resampled.
+    def restore(self, volume: Volume, harmonized: Tensor, native: Nifti, gain: Tensor | None = None) -> np.ndarray:
+        """On the grid of the file: native * gain + scale * (harmonized - gain * image), the latter resampled.
 
         Only the *change* is resampled, so what was not changed keeps its voxels exactly: detail finer than the model's
         grid, highlights above the robust maximum, everything outside the brain. harmonized: (S, H, W) in [0, 1].
+        gain: (S, H, W) the smooth factor in the change, if there is one: it acts on the file's own voxels.
         Returns (X, Y, Z) float32 in native intensity units; a voxel is not driven below min(0, its own value).
         """
         if harmonized.shape != volume.image.shape:
             raise ValueError(
                 f"harmonized {tuple(harmonized.shape)} is not on the volume's grid {tuple(volume.image.shape)}"
             )
-        change = torch.where(volume.mask, harmonized.float() - volume.image, 0)
+        factor = torch.ones_like(volume.image) if gain is None else gain.float()
+        change = torch.where(volume.mask, harmonized.float() - factor * volume.image, 0)
+        factor = torch.where(volume.mask, factor - 1, 0)
         back = SpatialResample(mode="bilinear", padding_mode="zeros", dtype=torch.float32)
-        both = MetaTensor(torch.stack([change, volume.mask.float()]), affine=torch.from_numpy(volume.affine))
+        both = MetaTensor(torch.stack([change, factor, volume.mask.float()]), affine=torch.from_numpy(volume.affine))
         both = back(both, dst_affine=torch.from_numpy(native.affine), spatial_size=native.data.shape).numpy()
         # Divided by the resampled mask: next to the brain's edge the zeros outside do not water the change down.
         brain = brain_mask(volume.scan, native)
-        inside = brain & (both[1] > 0.05)
-        change_native = np.divide(both[0], both[1], out=np.zeros_like(both[0]), where=inside)
-        harmonized_native = self._even(native, brain) + np.float32(volume.scale) * change_native
+        inside = brain & (both[2] > 0.05)
+        change_native, factor_native = (np.divide(x, both[2], out=np.zeros_like(x), where=inside) for x in both[:2])
+        own = self._even(native, brain)
+        harmonized_native = own + own * factor_native + np.float32(volume.scale) * change_native
         return np.maximum(harmonized_native, np.minimum(native.data, 0))
 
     def _even(self, native: Nifti, mask: np.ndarray) -> np.ndarray:

@@ -1,0 +1,142 @@
+"""Which step of scanner inversion gives what, and what its remaining error is made of, on validation subjects:
+
+python experiments/ixi_inversion/ablation.py data.root=/path/to/ixi-hh [tasks.segmenter... as trained] [+part=val]
+[+subjects=11]
+
+Each row adds a step to the one above; the rows `true ...` replace one estimate by the truth. PSNR over all slices and
+over the 24 middle ones that the other records have, and the Dice of the tissue judge on the latter.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from statistics import fmean
+
+import torch
+from hydra import compose, initialize_config_dir
+
+from harmony import app
+from harmony.core import CheckpointError, Volume
+from harmony.core.reference import Reference
+from harmony.core.scanner import Resolution, estimate
+from harmony.methods import ScannerInversion
+from harmony.methods.scanner_inversion import robust_maximum
+from harmony.metrics import psnr
+from harmony.metrics.labels import mean_dice
+from harmony.tasks.tissue_maps import one_hot
+
+FWHM_PER_SIGMA = 2.3548
+
+
+@dataclass(frozen=True)
+class Case:
+    """A reference volume, the same as a query scanner sees it, and that scanner's true blur (voxels) and noise."""
+
+    truth: Volume
+    query: Volume
+    true: Resolution
+
+
+def case(cfg, volume: Volume, domain: str | None) -> Case:
+    if domain is None:
+        return Case(volume, volume, Resolution(torch.zeros(3), torch.zeros(())))
+    scanner = app.scanner(cfg, domain)
+    amounts = scanner._amounts()
+    side = torch.tensor(volume.spacing(torch.arange(2)))
+    width = amounts.get("blur", 0.0) / FWHM_PER_SIGMA / side
+    return Case(volume, scanner(volume), Resolution(width.float(), torch.tensor(amounts.get("noise", 0.0))))
+
+
+def steps(each: Case, method: ScannerInversion) -> dict[str, torch.Tensor]:
+    """Name -> (S, H, W) image."""
+    network, prior = method.tissue, method.tissue.prior
+    mask = each.truth.mask
+    top = robust_maximum(each.query.image[mask])
+    image = each.query.image / top
+    stack = each.query.stack(torch.arange(len(image)))
+
+    def applied(found, contrast, correction=0.0):
+        return torch.where(mask, found.gain(contrast, mask) * found.clear + correction * found.correction, 0).clamp(
+            0, 1
+        )
+
+    nothing = Resolution(torch.zeros(3), torch.zeros(()))
+    sharp = estimate(image, mask, network, prior, rounds=method.rounds, resolution=nothing)
+    blind = estimate(image, mask, network, prior, rounds=0)
+    found = estimate(image, mask, network, prior, rounds=method.rounds)
+    contrast = prior.shrunk(found.fit.contrast)[0]
+    made = {
+        "none": each.query.image,
+        "histogram_matching": method.reference.match(stack)[:, 0],
+        "deblurred": found.clear * top,
+        "gains alone": applied(sharp, prior.shrunk(sharp.fit.contrast)[0]),
+        "deblurred, gains, not shrunk": applied(found, found.fit.contrast),
+        "deblurred, gains, maps not repeated": applied(blind, prior.shrunk(blind.fit.contrast)[0]),
+        "deblurred, gains": applied(found, contrast),
+        "deblurred, gains, correction": applied(found, contrast, 1.0),
+        "scanner_inversion": method.harmonize(stack).image[:, 0],
+    }
+    if each.truth.labels is not None:
+        maps = one_hot(each.truth.labels, network.tissues)
+        known = estimate(image, mask, network, prior, rounds=1, resolution=each.true)
+        mapped = estimate(image, mask, network, prior, rounds=1, maps=maps)
+        both = estimate(image, mask, network, prior, rounds=1, resolution=each.true, maps=maps)
+        own = estimate(each.truth.image, mask, network, prior, rounds=1, resolution=nothing, maps=maps).fit.contrast
+        true = type(own).of(both.fit.contrast.theta - own.theta)
+        made |= {
+            "true blur and noise": applied(known, prior.shrunk(known.fit.contrast)[0]),
+            "true maps": applied(mapped, prior.shrunk(mapped.fit.contrast)[0]),
+            "true gains": applied(found, true),
+            "true blur, noise and maps": applied(both, prior.shrunk(both.fit.contrast)[0]),
+            "all true": applied(both, true),
+        }
+    return made
+
+
+def scores(each: Case, images: dict[str, torch.Tensor], judge: torch.nn.Module | None) -> dict[str, tuple[float, ...]]:
+    """Name -> PSNR of all slices, of the 24 middle ones, Dice of the judge on those."""
+    truth, middle = each.truth, each.truth.select(24, 2)
+    rows = {}
+    for name, image in images.items():
+        dice = float("nan")
+        if judge is not None:
+            with torch.no_grad():
+                labels = torch.cat([judge(part).argmax(1) for part in image[middle, None].split(8)])
+            dice = mean_dice(truth.labels[middle], labels, classes=range(1, 4))
+        every, some = (psnr(image[k, None], truth.image[k, None]) for k in (slice(None), middle))
+        rows[name] = every, some, dice
+    return rows
+
+
+def main(words: list[str]) -> None:
+    with initialize_config_dir(app.conf_folder(), version_base="1.3"):
+        cfg = compose("config", overrides=["experiment=ixi_inversion", "+part=val", "+subjects=11", *words])
+    data = app.build_data(cfg)
+    reference = Reference.of(data.volumes("train"), **app.plain(cfg.reference))
+    networks = {"tissue": app.load_network(cfg, data, "tissue")}
+    node = app.plain(cfg.method.scanner_inversion)
+    method = app.build_method(node, networks, {"reference": reference})
+    try:
+        judge = app.load_network(cfg, data, "segmenter")
+    except CheckpointError:
+        judge = None
+    table(cfg, data.volumes(cfg.part)[: cfg.subjects], method, judge)
+
+
+def table(cfg, volumes: list[Volume], method: ScannerInversion, judge: torch.nn.Module | None) -> None:
+    for domain in (None, "tissue", "bias", "blur", "noise", "mix", "log"):
+        found: dict[str, list[tuple[float, ...]]] = {}
+        for volume in volumes:
+            each = case(cfg, volume, domain)
+            for name, row in scores(each, steps(each, method), judge).items():
+                found.setdefault(name, []).append(row)
+        print(f"\n### {domain or 'untouched'}\n\n| step | PSNR all | PSNR 24 | Dice |\n|---|---|---|---|")
+        for name, rows in found.items():
+            print(
+                f"| {name} |", " | ".join(f"{fmean(column):.3f}" for column in zip(*rows, strict=True)), "|", flush=True
+            )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,58 @@
+"""The scanner as a model of a whole volume: what it does to a reference image, and what undoes it. Pure functions."""
+
+from harmony.core.scanner.contrast import (
+    FIELD_TERMS,
+    POWERS,
+    Box,
+    Contrast,
+    Fit,
+    TissueIntensity,
+    brain_box,
+    cubic,
+    fit_contrast,
+    places,
+    smooth,
+)
+from harmony.core.scanner.evidence import evidence_of, intensity_clusters
+from harmony.core.scanner.inversion import Estimate, estimate
+from harmony.core.scanner.prior import Prior, Read, Reading, Untouched
+from harmony.core.scanner.resolution import (
+    CELLS,
+    Resolution,
+    Texture,
+    deblur,
+    extend,
+    gaussian_inside,
+    mean_spectrum,
+    texture,
+)
+
+__all__ = [
+    "CELLS",
+    "FIELD_TERMS",
+    "POWERS",
+    "Box",
+    "Contrast",
+    "Estimate",
+    "Fit",
+    "Prior",
+    "Read",
+    "Reading",
+    "Resolution",
+    "Texture",
+    "TissueIntensity",
+    "Untouched",
+    "brain_box",
+    "cubic",
+    "deblur",
+    "estimate",
+    "evidence_of",
+    "extend",
+    "fit_contrast",
+    "gaussian_inside",
+    "intensity_clusters",
+    "mean_spectrum",
+    "places",
+    "smooth",
+    "texture",
+]

@@ -1,0 +1,123 @@
+"""What is known of the reference scanner before a scan is seen, and how a scan is read with it. Learned once, kept."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.optimize import least_squares
+from torch import Tensor
+
+from harmony.core.scanner.contrast import Contrast, TissueIntensity
+from harmony.core.scanner.resolution import Resolution, Texture, cell_frequencies
+
+LEAST = 0.14  # cycles per voxel: coarser detail is anatomy and contrast more than it is blur or noise
+CONTRAST, TILT = (
+    0.2,
+    0.6,
+)  # deviations of the log power that contrast adds to all scales, and more to coarse than to fine
+DOUBT = 0.05  # of the log power of a cell, beside what it varies from brain to brain
+STARTS = (0.02, 0.6)  # squared widths, voxels: the fit has a second minimum in which blur is called contrast
+MOST = 4.0  # squared width
+
+
+class Read(NamedTuple):
+    """As read, also where there is none. width: () of the mean squared widths, negative for a scan sharper than the
+    reference; widths: (3,); noise: ()."""
+
+    width: Tensor
+    widths: Tensor
+    noise: Tensor
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How texture says blur and noise, by what untouched reference scans have.
+
+    power, deviation: (512,) mean and deviation of their log power in the cells of `Texture`. sharp, quiet: (), the
+    largest width and noise that is read from any of them: only what is more than that is the scanner's.
+    """
+
+    power: Tensor
+    deviation: Tensor
+    sharp: Tensor
+    quiet: Tensor
+
+    def resolution(self, read: Read) -> Resolution:
+        """What is beyond an untouched scan; variances of blurs add up, and too little of it does no harm."""
+        width = (read.widths.square() - self.sharp.square()).clamp(min=0).sqrt() * (read.widths > 0)
+        return Resolution(width * (read.width > self.sharp), read.noise * (read.noise > self.quiet))
+
+    def read(self, texture: Texture) -> Read:
+        """Robust least squares of the log power: log(S A exp(-4 pi^2 sum s_a^2 f_a^2) + N), from two starts.
+
+        S is the reference's; A = a + b (1 - f / f_max) what contrast does to the power of detail, near 1; s the width
+        along each axis, N the variance of noise over the squared level.
+        """
+        power, mean = (x.double().cpu().numpy() for x in (texture.power, self.power))
+        frequency = cell_frequencies().double().numpy()
+        size = np.sqrt((frequency**2).sum(0))
+        tilt, fine = 1 - size / size.max(), size > LEAST
+        scale = 10 / math.sqrt(fine.sum()) / np.sqrt(self.deviation.double().cpu().numpy() ** 2 + DOUBT**2)
+
+        def residual(x: np.ndarray) -> np.ndarray:
+            blurred = mean + x[0] + x[1] * tilt - 4 * math.pi**2 * x[2:5] @ frequency**2
+            off = scale * (power - np.logaddexp(blurred, x[5]))
+            return np.concatenate([off[fine], [x[0] / CONTRAST, x[1] / TILT]])
+
+        quiet = float(np.clip(power.min() - 0.3, -13.9, -0.1))
+        bounds = [-3, -3, -0.3, -0.3, -0.3, -14], [3, 3, MOST, MOST, MOST, 0]
+        fits = [least_squares(residual, [0, 0, s, s, s, quiet], bounds=bounds, loss="soft_l1") for s in STARTS]
+        best = torch.from_numpy(min(fits, key=lambda fit: fit.cost).x).to(texture.power)
+        squared = torch.cat((best[2:5].mean()[None], best[2:5]))
+        widths = squared.sign() * squared.abs().sqrt()
+        return Read(widths[0], widths[1:], (best[5] / 2).exp() * texture.level)
+
+
+@dataclass(frozen=True)
+class Untouched:
+    """What untouched reference scans show: (D,) mean and (D, D) inverse covariance of `evidence` of a fit, and the
+    squared distance that they do not exceed."""
+
+    mean: Tensor
+    precision: Tensor
+    limit: Tensor
+
+    def distance(self, evidence: Tensor) -> float:
+        """Squared distance over the limit: 1 and below is what reference scans look like."""
+        off = evidence - self.mean
+        return float(off @ self.precision @ off / self.limit)
+
+
+@dataclass(frozen=True)
+class Prior:
+    """expected: the tissues' intensities. spectrum: mean power. reading: texture to blur and noise.
+
+    own, own_covariance: (22,) and (22, 22), the gains and shading that a fit finds in untouched reference scans: the
+    subject's own. scanners: (22,) variance of those of scanners. raw, matched: what untouched scans show as they are,
+    and after histogram matching.
+    """
+
+    expected: TissueIntensity
+    spectrum: Tensor
+    reading: Reading
+    own: Tensor
+    own_covariance: Tensor
+    scanners: Tensor
+    raw: Untouched
+    matched: Untouched
+
+    def shrunk(self, contrast: Contrast) -> tuple[Contrast, Tensor]:
+        """A (theta - mu), A = S (S + S0)^-1: the part of a fit that is the scanner's; and its (22,) deviations."""
+        scanners = torch.diag(self.scanners)
+        share = torch.linalg.solve(scanners + self.own_covariance, scanners).T
+        doubt = (share @ self.own_covariance).diagonal().clamp(min=0).sqrt()
+        return Contrast.of(share @ (contrast.theta - self.own)), doubt
+
+    def likely(self, contrast: Contrast) -> float:
+        """Mean squared size of a fit, in deviations of scanners and subjects together: 1 is usual."""
+        off = contrast.theta - self.own
+        return float(off @ torch.linalg.solve(torch.diag(self.scanners) + self.own_covariance, off) / len(off))

@@ -1,0 +1,129 @@
+"""Random scanners for whole volumes: curve, tissue contrast, shading, blur in three dimensions, noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from harmony.core.scanner import FIELD_TERMS, POWERS, Resolution, brain_box, gaussian_inside, smooth
+from harmony.data.simulation.corruption import monotone_table
+
+BORDER = 1.5 / 2.3548  # mm: tissue maps are smoothed by it before they are given gains
+DYADIC_LEVELS, MIDDLE = 5, 0.6  # of the monotone table: as arXiv 2301.11551 draws it, coarser
+
+
+@dataclass(frozen=True)
+class DrawnScanner:
+    """gamma: exponent of the curve, 1 for none; table: (33,) the curve after it. log_gains: (K,). field: (19,), of the
+    cubic in the brain box. resolution: blur in voxels, Rician sigma of the robust maximum. seed: of the noise."""
+
+    gamma: float
+    table: Tensor
+    log_gains: Tensor
+    field: Tensor
+    resolution: Resolution
+    seed: int
+
+    @property
+    def curved(self) -> bool:
+        return self.gamma != 1 or not torch.equal(self.table, torch.linspace(0, 1, len(self.table)))
+
+
+class ScannerCorruption:
+    """A whole volume as a random scanner would have seen it; drawn, kept and replayed exactly.
+
+        x <- table(x ** gamma)               with probability `curve`: U(*gamma) in log, or as often a random table
+        x <- x sum_k p_k exp(g_k)            g_k normal, of a deviation from U(0, gain)
+        x <- x exp(b(r))                     b a cubic in the brain box, of a deviation from U(0, shading)
+        x <- Gaussian blur inside the brain  width from U(0, blur) voxels, each axis times exp(N(0, anisotropy))
+        x <- |x + sigma n|, n complex        sigma from U(0, noise)
+        x <- x / its percentile, clipped     as preprocessing would scale such a scan
+
+    Each of the last four happens with probability `probability`.
+    """
+
+    def __init__(
+        self,
+        *,
+        curve: float,
+        gamma: tuple[float, float],
+        gain: float,
+        shading: float,
+        blur: float,
+        anisotropy: float,
+        noise: float,
+        probability: float,
+        percentile: float,
+    ) -> None:
+        self.curve, self.gamma, self.gain, self.shading = curve, gamma, gain, shading
+        self.blur, self.anisotropy, self.noise = blur, anisotropy, noise
+        self.probability, self.percentile = probability, percentile
+
+    def draw(self, tissues: int, generator: Generator) -> DrawnScanner:
+        def uniform(low: float = 0.0, high: float = 1.0) -> float:
+            return low + (high - low) * float(torch.rand((), generator=generator))
+
+        def strength(largest: float) -> float:
+            happens, amount = uniform() < self.probability, uniform(0, largest)
+            return amount if happens else 0.0
+
+        def normal(count: int) -> Tensor:
+            return torch.randn(count, generator=generator)
+
+        bent, tabled = uniform() < self.curve, uniform() < 0.5
+        gamma = math.exp(uniform(*(math.log(g) for g in self.gamma)))
+        table = monotone_table(1, DYADIC_LEVELS, MIDDLE, generator)[0]
+        straight = torch.linspace(0, 1, len(table))
+        width = strength(self.blur) * (self.anisotropy * normal(3)).exp()
+        return DrawnScanner(
+            gamma=gamma if bent and not tabled else 1.0,
+            table=table if bent and tabled else straight,
+            log_gains=strength(self.gain) * normal(tissues),
+            field=strength(self.shading) * normal(FIELD_TERMS),
+            resolution=Resolution(width, torch.tensor(strength(self.noise))),
+            seed=int(torch.randint(2**31, (), generator=generator)),
+        )
+
+    def replay(
+        self, image: Tensor, mask: Tensor, maps: Tensor, drawn: DrawnScanner, spacing: float
+    ) -> tuple[Tensor, Resolution]:
+        """(S, H, W) image in [0, 1], mask, (K, S, H, W) tissue maps; spacing: voxel side in mm -> the seen image, and
+        its blur and noise, the latter in units of that image."""
+        x = _interpolated(image**drawn.gamma, drawn.table)
+        if drawn.log_gains.any():
+            gain = torch.einsum(
+                "k,kshw->shw", drawn.log_gains.exp() - 1, maps
+            )  # a blur is linear: once for all tissues
+            x = x * (1 + gaussian_inside(gain, mask, torch.full((3,), BORDER / spacing)))
+        if drawn.field.any():
+            x = x * shading(mask, drawn.field).exp()
+        x = gaussian_inside(x, mask, drawn.resolution.width)
+        if drawn.resolution.noise > 0:
+            noise = torch.randn((2, *x.shape), generator=Generator().manual_seed(drawn.seed)) * drawn.resolution.noise
+            x = torch.hypot(x + noise[0], noise[1])
+        inside = x[mask]
+        top = inside.kthvalue(max(1, math.ceil(self.percentile / 100 * len(inside)))).values
+        top = top.clamp(min=1e-6)
+        resolution = Resolution(drawn.resolution.width, drawn.resolution.noise / top)
+        return torch.where(mask, x / top, 0).clamp(0, 1), resolution
+
+
+def shading(mask: Tensor, field: Tensor) -> Tensor:
+    """(S, H, W) the cubic without constant, each monomial over its own deviation in the brain box: no direction is
+    favoured. Of deviation about |field| / sqrt(19)."""
+    coefficients = field / field_scale() / math.sqrt(FIELD_TERMS)
+    return smooth(torch.cat((torch.zeros(1), coefficients)), brain_box(mask))
+
+
+def field_scale() -> Tensor:
+    """(19,) root mean square of each monomial over the brain box: E x^2p = 1 / (2 p + 1) along an axis."""
+    return torch.tensor(POWERS[1:]).mul(2).add(1).float().reciprocal().prod(1).sqrt()
+
+
+def _interpolated(image: Tensor, table: Tensor) -> Tensor:
+    place = image.clamp(0, 1) * (len(table) - 1)
+    left = place.long().clamp(max=len(table) - 2)
+    return torch.lerp(table[left], table[left + 1], place - left)

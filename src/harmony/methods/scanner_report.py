@@ -1,0 +1,75 @@
+"""What scanner inversion found out about a scan: a result of its own."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from math import isnan, nan
+
+from harmony.core import Stack
+from harmony.core.scanner import Contrast, Estimate, Prior, brain_box
+
+FWHM_PER_SIGMA = 2.3548
+NOTHING, MATCHED, INVERTED = "nothing needed", "one curve: histogram matching", "inverted"
+OUTSIDE = "outside of what is known"
+
+
+@dataclass(frozen=True)
+class ScannerReport:
+    """The scanner of one volume, relative to the reference scanner.
+
+    decision: one of the four above. gain_csf .. gain_white: factor of each tissue; doubt_..: its standard deviation.
+    shading: the largest factor less 1 within the brain. blur_..: FWHM along slices, rows, columns, in mm (in voxels
+    where the stack's spacing is not known). noise: Rician sigma over the robust maximum. shrunk: the share of the
+    fitted gains and shading that was taken for the subject's own. untouched, matched: squared distance of the scan, as
+    it is and matched, from untouched reference scans in units of their largest; nan where nobody looked.
+    """
+
+    decision: str
+    gain_csf: float
+    gain_grey: float
+    gain_white: float
+    doubt_csf: float
+    doubt_grey: float
+    doubt_white: float
+    shading: float
+    blur_slices: float
+    blur_rows: float
+    blur_columns: float
+    noise: float
+    shrunk: float
+    untouched: float
+    matched: float = nan
+
+    @classmethod
+    def of(cls, found: Estimate, prior: Prior, stack: Stack) -> ScannerReport:
+        """Of an estimate, before anything is decided."""
+        mask = stack.mask[:, 0]
+        contrast, doubt = prior.shrunk(found.fit.contrast)
+        gains = contrast.log_gains.exp()
+        whole = (found.fit.contrast.theta - prior.own).norm().clamp(min=1e-9)
+        numbers = [
+            *gains.tolist(),
+            *(doubt[: len(gains)] * gains).tolist(),
+            largest_shading(contrast, stack),
+            *(
+                width * FWHM_PER_SIGMA * side
+                for width, side in zip(found.resolution.width.tolist(), stack.spacing or (1.0,) * 3, strict=True)
+            ),
+            float(found.resolution.noise) if mask.any() else nan,
+            1 - float(contrast.theta.norm() / whole),
+            prior.raw.distance(found.evidence),
+        ]
+        return cls(INVERTED, *(round(number, 4) for number in numbers))
+
+    def decided(self, decision: str, matched: float = nan) -> ScannerReport:
+        return replace(self, decision=decision, matched=round(matched, 4))
+
+    def plain(self) -> dict[str, float | str]:
+        """For a sidecar or a table; without what nobody looked at."""
+        return {name: value for name, value in asdict(self).items() if isinstance(value, str) or not isnan(value)}
+
+
+def largest_shading(contrast: Contrast, stack: Stack) -> float:
+    mask = stack.mask[:, 0]
+    shading = contrast.log_over(brain_box(mask))[0] - contrast.log_gains[0]
+    return float(shading[mask].abs().max().expm1())

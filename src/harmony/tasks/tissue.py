@@ -1,0 +1,172 @@
+"""The tissue network of scanner inversion: which tissue is where, and what is left when the scanner is undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Generator, Tensor
+from torch.nn import Parameter
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from harmony.core import Volume
+from harmony.core.reference import Reference
+from harmony.core.scanner import (
+    FIELD_TERMS,
+    Contrast,
+    Resolution,
+    brain_box,
+    deblur,
+    evidence_of,
+    fit_contrast,
+    intensity_clusters,
+    places,
+)
+from harmony.data import ScannerCorruption
+from harmony.networks import TissueNet
+from harmony.tasks.calibration import Calibration
+from harmony.tasks.judges import falling
+from harmony.tasks.tissue_maps import learn_reference, one_hot
+
+Batch = dict[str, Tensor]
+EVERY = 13  # of the voxels that a scanner is fitted to in training: the fit has 22 numbers
+
+
+class TissueTask(lightning.LightningModule):
+    """Cross-entropy of the tissue maps, and `restoring` times the squared error of the restored volume.
+
+    A step corrupts one reference volume (drawn from (seed, step); in validation from the volume's number), deblurs it
+    with nearly the true blur and noise, and shows it to the network in one of two ways: with nothing known of the
+    scanner (probability `blind`), or with gains and shading fitted to the true maps, each off by a draw of deviation
+    `doubt`. Then also the restored volume sum_k p_k y / gain_k + correction is compared with the truth.
+
+    clusters: the targets are clusters of the reference's own intensities, as where there are no tissue labels.
+    slab: slices of the volume that the network sees in a training step. spacing: voxel side, mm.
+    """
+
+    monitor = "tissue/val_loss"
+    keeps = "last"  # the rate has fallen to 0 by then
+
+    def __init__(
+        self,
+        *,
+        network: TissueNet,
+        corruption: ScannerCorruption,
+        calibration: Calibration,
+        reference: Reference,
+        optimizer: Callable[[Iterable[Parameter]], Optimizer],
+        max_steps: int,
+        blind: float,
+        doubt: float,
+        restoring: float,
+        slab: int,
+        spacing: float,
+        clusters: bool,
+        mirror: bool,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.network, self.corruption, self.optimizer = network, corruption, optimizer
+        self.calibration, self.reference = calibration, reference
+        self.max_steps, self.blind, self.doubt, self.restoring = max_steps, blind, doubt, restoring
+        self.slab, self.spacing, self.clusters, self.mirror, self.seed = slab, spacing, clusters, mirror, seed
+
+    def on_fit_start(self) -> None:
+        """What is learned without a gradient: mean intensities of the tissues, and the spectrum."""
+        learn_reference(self.network, self.volumes("train"), clusters=self.clusters)
+
+    def on_validation_epoch_end(self) -> None:
+        """After the last step: how scans are read with these weights, learned on corrupted and on untouched volumes."""
+        if self.trainer.global_step >= self.max_steps:
+            self.calibration.learn(
+                self.network,
+                self.corruption,
+                self.reference,
+                self.volumes("train"),
+                self.volumes("val"),
+            )
+
+    def volumes(self, part: str) -> list[Volume]:
+        volumes: list[Volume] = self.trainer.datamodule.volumes(part)  # type: ignore[attr-defined]
+        return volumes
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        draw = Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
+        turned = self.mirror and bool(torch.rand((), generator=draw) < 0.5)
+        loss, restored = self.loss(batch, draw, turned=turned, slab=self.slab)
+        self.log("tissue/train_loss", loss, prog_bar=True, batch_size=1)
+        return loss + self.restoring * restored
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        for blind, name in ((1.0, "blind"), (0.0, "known")):
+            loss, restored = self.loss(batch, Generator().manual_seed(index), blind=blind)
+            self.log(f"tissue/val_loss_{name}", loss, batch_size=1)
+            if not blind:
+                self.log(self.monitor, loss, prog_bar=True, batch_size=1)
+                self.log("tissue/val_mse", restored, batch_size=1)
+
+    def loss(
+        self,
+        batch: Batch,
+        draw: Generator,
+        *,
+        blind: float | None = None,
+        turned: bool = False,
+        slab: int | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Cross-entropy and mean squared error, inside the brain; the second is 0 where the scanner is not known, or
+        has a curve: gains do not undo one, and scans of one curve are matched, not inverted."""
+        truth, mask, labels = (batch[name][:, 0] for name in ("image", "mask", "labels"))
+        if turned:
+            truth, mask, labels = (x.flip(1) for x in (truth, mask, labels))
+        if self.clusters:
+            labels = intensity_clusters(truth, mask, self.network.tissues)
+        maps = one_hot(labels, self.network.tissues)
+        drawn = self.corruption.draw(self.network.tissues, draw)
+        unknown = bool(torch.rand((), generator=draw) < (self.blind if blind is None else blind))
+        with torch.no_grad():
+            seen, resolution = self.corruption.replay(truth, mask, maps, drawn, self.spacing)
+            nearly = doubted(resolution, draw)
+            clear = deblur(seen, mask, nearly, self.network.spectrum).clamp(0, 1.5)
+            applied, fitted = self.scanners(clear, truth, mask, maps, draw, unknown=unknown)
+            expected = self.network.prior.expected
+            volume, constants = evidence_of(clear, seen, mask, fitted, nearly, expected, not unknown)
+        first = 0 if slab is None else int(torch.randint(max(len(truth) - slab, 0) + 1, (), generator=draw))
+        cut = slice(first, None if slab is None else first + slab)
+        out = self.network(volume[None, :, cut], constants[None])[0]
+        inside = mask[cut] & (labels[cut] > 0)
+        loss = F.cross_entropy(out[:-1][:, inside].T, labels[cut][inside].long() - 1)
+        if unknown or drawn.curved:
+            return loss, torch.zeros(())
+        undone = (out[:-1].softmax(0) * (clear * (-applied).exp())[:, cut]).sum(0)
+        return loss, (undone + out[-1] - truth[cut])[mask[cut]].square().mean()
+
+    def scanners(
+        self, clear: Tensor, truth: Tensor, mask: Tensor, maps: Tensor, draw: Generator, *, unknown: bool
+    ) -> tuple[Tensor, Tensor]:
+        """(K, S, H, W) log gains to undo, and those that explain the scan by the reference's mean tissues. The second
+        holds the subject's own deviation, which is no scanner's doing."""
+        box = brain_box(mask)
+        if unknown:
+            none = torch.zeros(self.network.tissues, *mask.shape)
+            return none, none
+        expected = self.network.prior.expected
+        some = mask.nonzero()[::EVERY]
+        at, (z, y, x) = places(box, some), some.unbind(1)
+        of = maps[:, z, y, x]
+        theta, own = (fit_contrast(image[z, y, x], of, at, expected).contrast.theta for image in (clear, truth))
+        normal = torch.randn(len(theta), generator=draw)
+        off = self.doubt * torch.cat((normal[:-FIELD_TERMS], normal[-FIELD_TERMS:] / FIELD_TERMS**0.5))
+        return Contrast.of(theta - own + off).log_over(box), Contrast.of(theta + off).log_over(box)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        return falling(self.optimizer(self.network.parameters()), self.max_steps)
+
+
+def doubted(true: Resolution, draw: Generator) -> Resolution:
+    """What an estimate of blur and noise would say: blur 0 to 20 % too small, noise 10 % off either way."""
+    short = 1 - 0.2 * torch.rand((), generator=draw)
+    return Resolution(true.width * short, true.noise * (0.1 * torch.randn((), generator=draw)).exp())

@@ -1,0 +1,114 @@
+"""The scanner as a model: fields, fits, filters and what texture says, on volumes whose scanner is known."""
+
+import pytest
+import torch
+
+from harmony.core import Stack
+from harmony.core.scanner import (
+    FIELD_TERMS,
+    Contrast,
+    Resolution,
+    Texture,
+    TissueIntensity,
+    brain_box,
+    cubic,
+    deblur,
+    fit_contrast,
+    gaussian_inside,
+    intensity_clusters,
+    mean_spectrum,
+    places,
+    smooth,
+    texture,
+)
+from harmony.tasks.calibration import reading_of
+
+SIZE = (24, 32, 40)
+
+
+def ball():
+    z, y, x = torch.meshgrid(*(torch.linspace(-1.1, 1.1, n) for n in SIZE), indexing="ij")
+    return z**2 + y**2 + x**2 < 1
+
+
+def anatomy(seed):
+    """Smooth random structure, coarse and fine, about 0.6."""
+    generator = torch.Generator().manual_seed(seed)
+    image = 0.6 * torch.ones(SIZE)
+    for width, amount in ((3.0, 1.2), (1.0, 0.3), (0.4, 0.05)):
+        noise = torch.randn(SIZE, generator=generator)
+        image = image + amount * gaussian_inside(noise, torch.ones(SIZE, dtype=torch.bool), torch.full((3,), width))
+    return torch.where(ball(), image.clamp(0.05, 1), 0)
+
+
+def test_a_field_axis_by_axis_is_the_field_voxel_by_voxel():
+    mask, coefficients = ball(), torch.randn(2, FIELD_TERMS + 1)
+    box = brain_box(mask)
+    at = places(box, mask.nonzero())
+    torch.testing.assert_close(smooth(coefficients, box)[:, mask], coefficients @ cubic(at).T, atol=1e-4, rtol=1e-4)
+    assert at.min() == -1
+    assert at.max() == 1
+
+
+def test_a_fit_finds_gains_and_field_in_spite_of_outliers():
+    generator = torch.Generator().manual_seed(0)
+    mask = ball()
+    at = places(brain_box(mask), mask.nonzero())
+    maps = torch.nn.functional.one_hot(torch.randint(3, (len(at),), generator=generator), 3).T.float()
+    expected = TissueIntensity(torch.randn(3, FIELD_TERMS + 1, generator=generator) * 0.05, torch.full((3,), 0.1))
+    true = Contrast(torch.tensor([-0.1, 0.05, 0.2]), 0.05 * torch.randn(FIELD_TERMS, generator=generator))
+    log = expected.log_at(at) + true.log_gains[:, None] + cubic(at)[:, 1:] @ true.field
+    image = (maps * log).sum(0).exp() * (0.05 * torch.randn(len(at), generator=generator)).exp()
+    image[::20] *= 3  # lesions, vessels: a mean would move by 0.05
+    found = fit_contrast(image, maps, at, expected)
+    torch.testing.assert_close(found.contrast.log_gains, true.log_gains, atol=0.01, rtol=0)
+    torch.testing.assert_close(found.contrast.field, true.field, atol=0.03, rtol=0)
+    assert found.spread.mean() == pytest.approx(0.05, rel=0.15)
+
+
+def test_blur_and_noise_are_read_from_texture():
+    reading = reading_of([texture(anatomy(seed), ball()) for seed in range(12)], 1.1)
+    width, noise = torch.tensor([0.5, 0.9, 0.9]), 0.03
+    blurred = gaussian_inside(anatomy(50), ball(), width)
+    grain = torch.randn((2, *SIZE), generator=torch.Generator().manual_seed(1)) * noise
+    read = reading.read(texture(torch.where(ball(), torch.hypot(blurred + grain[0], grain[1]), 0), ball()))
+    torch.testing.assert_close(read.widths, width, atol=0.25, rtol=0)
+    assert read.noise == pytest.approx(noise, rel=0.15)
+    still = reading.resolution(reading.read(texture(anatomy(3), ball())))
+    assert not still.width.any()
+    assert still.noise == 0
+
+
+def test_texture_does_not_know_the_units_of_a_scan():
+    image = anatomy(1)
+    whole, half = (texture(factor * image, ball()) for factor in (1.0, 0.5))
+    assert isinstance(half, Texture)
+    torch.testing.assert_close(half.power, whole.power, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(half.level, 0.5 * whole.level)
+
+
+def test_deblurring_undoes_most_of_a_blur_and_nothing_where_there_is_none():
+    image, mask, width = anatomy(2), ball(), torch.tensor([0.6, 0.8, 0.8])
+    blurred = gaussian_inside(image, mask, width)
+    spectrum = mean_spectrum(image, mask, 32)
+    clear = deblur(blurred, mask, Resolution(width, torch.tensor(0.0)), spectrum)
+    inner = gaussian_inside(mask.float(), torch.ones_like(mask), torch.full((3,), 1.5)) > 0.98  # the border rings
+    assert (clear - image)[inner].square().mean() < 0.25 * (blurred - image)[inner].square().mean()
+    assert (clear[~mask] == 0).all()
+    assert deblur(image, mask, Resolution(torch.zeros(3), torch.tensor(0.0)), spectrum) is image
+
+
+def test_clusters_rise_with_intensity_and_ignore_shading():
+    mask = ball()
+    z = torch.linspace(-0.3, 0.3, SIZE[0])[:, None, None].expand(SIZE)
+    tissue = (torch.arange(SIZE[2]) % 3).expand(SIZE)
+    image = torch.where(mask, torch.tensor([0.3, 0.5, 0.8])[tissue] * z.exp(), 0)
+    labels = intensity_clusters(image, mask, 3)
+    assert (labels[mask] == tissue[mask] + 1).float().mean() > 0.98
+    assert (labels[~mask] == 0).all()
+
+
+def test_a_stack_keeps_its_spacing():
+    image = torch.zeros(2, 1, 4, 4)
+    stack = Stack(image, image > 0, torch.zeros(2), (4.0, 2.0, 2.0))
+    assert stack.to(torch.device("cpu")).spacing == (4.0, 2.0, 2.0)

@@ -1,0 +1,55 @@
+"""Random scanners for whole volumes."""
+
+import torch
+
+from harmony.core.scanner import FIELD_TERMS, cubic
+from harmony.data import ScannerCorruption, field_scale
+from harmony.data.simulation.scanner_corruption import shading
+
+ALL = {
+    "curve": 1.0, "gamma": (0.6, 1.6), "gain": 0.2, "shading": 0.25, "blur": 1.0, "anisotropy": 0.1, "noise": 0.05,
+    "probability": 1.0, "percentile": 99.5,
+}  # fmt: skip
+MASK = torch.zeros(12, 16, 16, dtype=torch.bool)
+MASK[1:-1, 2:-2, 2:-2] = True
+IMAGE = torch.where(MASK, torch.linspace(0.1, 1, 16).expand(12, 16, 16), 0)
+MAPS = torch.stack([MASK & (IMAGE < 0.4), MASK & (IMAGE >= 0.4) & (IMAGE < 0.7), MASK & (IMAGE >= 0.7)]).float()
+
+
+def seen(seed=0, **changes):
+    corruption = ScannerCorruption(**(ALL | changes))
+    drawn = corruption.draw(3, torch.Generator().manual_seed(seed))
+    return corruption.replay(IMAGE, MASK, MAPS, drawn, 2.0), drawn
+
+
+def test_a_scanner_of_no_strength_only_scales():
+    (image, resolution), drawn = seen(probability=0.0, curve=0.0)
+    assert not drawn.curved
+    assert not resolution.width.any()
+    top = IMAGE[MASK].max()
+    torch.testing.assert_close(image, IMAGE / top)
+
+
+def test_a_scanner_is_replayed_exactly_and_another_draw_is_another_scanner():
+    (image, _), _ = seen(3)
+    assert torch.equal(image, seen(3)[0][0])
+    assert not torch.equal(image, seen(4)[0][0])
+    assert (image[~MASK] == 0).all()
+    assert image.min() >= 0
+    assert image.max() <= 1
+
+
+def test_noise_is_told_in_units_of_the_image():
+    (image, resolution), drawn = seen(1, curve=0.0, gain=0.0, shading=0.0, blur=0.0)
+    clean = IMAGE / IMAGE[MASK].max() * float((image / IMAGE.clamp(min=1e-3))[MASK & (IMAGE > 0.5)].median())
+    spread = (image - clean)[MASK & (IMAGE > 0.5) & (IMAGE < 0.8)].std()
+    assert abs(float(spread / resolution.noise) - 1) < 0.25
+    assert resolution.noise != drawn.resolution.noise
+
+
+def test_no_direction_of_the_shading_is_favoured():
+    places = 2 * torch.rand(20_000, 3, generator=torch.Generator().manual_seed(0)) - 1
+    torch.testing.assert_close(cubic(places)[:, 1:].square().mean(0).sqrt(), field_scale(), atol=0.02, rtol=0.03)
+    field = torch.zeros(FIELD_TERMS)
+    field[2] = 1.0
+    assert shading(MASK, field).std() > 0

@@ -1,0 +1,191 @@
+"""Laws of scanner inversion, on phantoms whose tissues, scanner and reference are known."""
+
+import functools
+from dataclasses import replace
+
+import pytest
+import torch
+
+from harmony.core import Stack, Volume
+from harmony.core.manifest import Scan
+from harmony.core.reference import Reference
+from harmony.core.scanner import (
+    Contrast,
+    Resolution,
+    brain_box,
+    deblur,
+    estimate,
+    gaussian_inside,
+    mean_spectrum,
+    texture,
+)
+from harmony.methods import ScannerInversion
+from harmony.methods.scanner_inversion import robust_maximum
+from harmony.metrics import psnr
+from harmony.networks import TissueNet
+from harmony.tasks.calibration import reading_of, untouched
+
+LEVELS = torch.tensor([0.35, 0.7, 1.0])
+SIZE = (26, 32, 40)
+
+
+class ByIntensity:
+    """In the place of the network: each voxel alone, by its distance to each tissue. It knows no direction."""
+
+    def __init__(self):
+        neutral = TissueNet(tissues=3, widths=[4, 4], frequencies=16).prior
+        expected = replace(neutral.expected, coefficients=torch.zeros(3, 20), spread=torch.full((3,), 0.05))
+        expected.coefficients[:, 0] = LEVELS.log()
+        self.prior = replace(neutral, expected=expected, own_covariance=1e-9 * torch.eye(22))
+
+    def __call__(self, volume, constants):
+        logits = -0.5 * (volume[:, 2:] / 0.07).square()
+        return torch.cat((logits, torch.zeros_like(logits[:, :1])), dim=1)
+
+
+def phantom(seed=0, texture=0.01):
+    """Nested tissues in an ellipsoid: image (S, H, W), mask, maps (3, S, H, W)."""
+    axes = [torch.linspace(-1.1, 1.1, n) for n in SIZE]
+    z, y, x = torch.meshgrid(*axes, indexing="ij")
+    radius = (z**2 + y**2 + x**2).sqrt() + 0.05 * torch.sin(9 * x) * torch.cos(7 * y)
+    mask = z**2 + y**2 + x**2 < 1
+    tissue = (radius < 0.85).int() + (radius < 0.6).int()
+    maps = torch.stack([(tissue == k) & mask for k in range(3)]).float()
+    noise = torch.randn(SIZE, generator=torch.Generator().manual_seed(seed))
+    image = torch.where(mask, LEVELS[tissue.long()] * (texture * noise).exp(), 0)
+    return (image / robust_maximum(image[mask])).clamp(max=1), mask, maps
+
+
+def scanner(strength=1.0):
+    field = torch.randn(19, generator=torch.Generator().manual_seed(5))
+    return Contrast(strength * torch.tensor([0.04, 0.08, -0.06]), strength * 0.015 * field)
+
+
+def seen(image, mask, maps, contrast):
+    return torch.where(mask, image * (maps * contrast.log_over(brain_box(mask)).exp()).sum(0), 0)
+
+
+def stack(image, mask):
+    return Stack(image[:, None], mask[:, None], torch.linspace(0, 1, len(image)), (2.0, 2.0, 2.0))
+
+
+def method(**changes):
+    image, mask, _ = phantom()
+    volume = Volume(Scan("x.nii", "sub-1"), image, mask, None, torch.eye(4).numpy(), 1.0)
+    settings = {"rounds": 1, "correction": 1.0, "most_noise": 0.2, "widest": 2.0, "unlikely": 100.0} | changes
+    reference = Reference.of([volume], positions=8, quantiles=256)
+    return ScannerInversion(tissue=calibrated(), reference=reference, **settings)
+
+
+@functools.cache
+def calibrated():
+    """A network whose prior has seen 24 untouched phantoms."""
+    network = ByIntensity()
+    phantoms = [phantom(seed)[:2] for seed in range(1, 25)]
+    network.prior = replace(network.prior, reading=reading_of([texture(*each) for each in phantoms], 1.1))
+    found = [estimate(*each, network, network.prior, rounds=1) for each in phantoms]
+    own = torch.stack([each.fit.contrast.theta for each in found]).mean(0)
+    network.prior = replace(network.prior, raw=untouched(found, 1.5), own=own)
+    return network
+
+
+def test_a_scanner_that_the_model_can_express_is_undone_with_true_maps():
+    image, mask, maps = phantom()
+    network, true = ByIntensity(), scanner()
+    query = seen(image, mask, maps, true)
+    known = {"rounds": 1, "resolution": Resolution(torch.zeros(3), torch.zeros(())), "maps": maps}
+    found, own = (estimate(each, mask, network, network.prior, **known) for each in (query, image))
+    contrast = Contrast.of(found.fit.contrast.theta - own.fit.contrast.theta)
+    restored = torch.where(mask, found.clear * found.gain(contrast, mask), 0)
+    assert psnr(query[:, None], image[:, None]) < 32
+    assert psnr(restored[:, None], image[:, None]) > 45
+    torch.testing.assert_close(contrast.theta, true.theta, atol=5e-3, rtol=0)
+
+
+def test_an_untouched_scan_is_left_alone_and_its_estimate_shrunk_to_nothing():
+    image, mask, _ = phantom(seed=99)
+    made = method().harmonize(stack(image, mask))
+    assert made.report["decision"] == "nothing needed"
+    assert torch.equal(made.image[:, 0], image)
+    wide = replace(calibrated().prior, own_covariance=torch.eye(22))
+    kept, _ = wide.shrunk(estimate(image, mask, calibrated(), wide, rounds=1).fit.contrast)
+    assert kept.theta.abs().max() < 0.01
+
+
+def test_a_touched_scan_is_not_left_alone():
+    image, mask, maps = phantom(seed=99)
+    made = method().harmonize(stack(seen(image, mask, maps, scanner()), mask))
+    assert made.report["decision"] == "inverted"
+    assert psnr(made.image, image[:, None]) > 35
+
+
+def test_a_scan_times_a_factor_gives_the_same_result():
+    image, mask, maps = phantom()
+    query = seen(image, mask, maps, scanner(0.8))
+    made, half = (method().harmonize(stack(factor * query, mask)) for factor in (1.0, 0.5))
+    torch.testing.assert_close(half.image, made.image, atol=1e-5, rtol=0)
+    torch.testing.assert_close(half.gain[mask[:, None]], 2 * made.gain[mask[:, None]], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_order_of_slices_and_the_orientation_do_not_matter(axis):
+    image, mask, maps = phantom()
+    query = seen(image, mask, maps, scanner())
+    straight = method().harmonize(stack(query, mask)).image[:, 0]
+    turned = method().harmonize(stack(query.flip(axis), mask.flip(axis))).image[:, 0].flip(axis)
+    torch.testing.assert_close(turned, straight, atol=6e-3, rtol=0)  # the gains are fitted to every fourth voxel
+
+
+def test_outside_of_the_mask_nothing_changes():
+    image, mask, maps = phantom()
+    made = method().harmonize(stack(seen(image, mask, maps, scanner()), mask))
+    assert (made.image[~mask[:, None]] == 0).all()
+    assert (made.gain[~mask[:, None]] * method().harmonize(stack(image, mask)).image[~mask[:, None]] == 0).all()
+
+
+def test_a_scan_outside_of_what_is_known_is_said_loudly_and_returned_as_it_is(caplog):
+    image, mask, maps = phantom()
+    query = seen(image, mask, maps, scanner())
+    with caplog.at_level("WARNING"):
+        made = method(unlikely=1e-3).harmonize(stack(query, mask))
+    assert made.report["decision"] == "outside of what is known"
+    assert "outside of what is known" in caplog.text
+    assert torch.equal(made.image[:, 0], query)
+
+
+def test_the_report_says_what_was_done():
+    image, mask, maps = phantom()
+    report = method().harmonize(stack(seen(image, mask, maps, scanner()), mask)).report
+    ratio = report["gain_grey"] / report["gain_white"]
+    assert ratio == pytest.approx(torch.tensor(0.14).exp().item(), rel=0.03)
+    assert {"shading", "noise", "blur_rows", "shrunk", "doubt_grey"} <= report.keys()
+
+
+def test_shrinkage_keeps_what_scanners_do_and_drops_what_subjects_do():
+    prior = ByIntensity().prior
+    contrast = scanner()
+    nothing = replace(prior, own_covariance=1e6 * torch.eye(22)).shrunk(contrast)[0]
+    everything = replace(prior, own_covariance=1e-9 * torch.eye(22)).shrunk(contrast)[0]
+    assert nothing.theta.abs().max() < 1e-6
+    torch.testing.assert_close(everything.theta, contrast.theta, atol=1e-5, rtol=1e-5)
+    half = replace(prior, own_covariance=torch.diag(prior.scanners)).shrunk(contrast)[0]
+    torch.testing.assert_close(half.theta, contrast.theta / 2)
+
+
+def test_the_prior_of_a_network_is_its_buffers():
+    network = TissueNet(tissues=3, widths=[4, 4], frequencies=16)
+    before = network.prior
+    network.prior = replace(before, own=torch.arange(22.0), raw=replace(before.raw, limit=torch.tensor(7.0)))
+    again = TissueNet(tissues=3, widths=[4, 4], frequencies=16)
+    again.load_state_dict(network.state_dict())
+    assert torch.equal(again.prior.own, torch.arange(22.0))
+    assert float(again.prior.raw.limit) == 7.0
+    assert torch.equal(again.prior.matched.precision, before.matched.precision)
+
+
+def test_blur_is_undone_by_the_filter():
+    image, mask, _ = phantom(texture=0.03)
+    width = torch.tensor([0.5, 0.8, 0.8])
+    query = gaussian_inside(image, mask, width)
+    clear = deblur(query, mask, Resolution(width, torch.tensor(1e-3)), mean_spectrum(image, mask, 64))
+    assert psnr(clear[:, None], image[:, None]) > psnr(query[:, None], image[:, None]) + 4
