@@ -132,10 +132,11 @@ def test_a_finished_evaluation_says_again_how_good_its_judges_are(cfg, first, ca
 
 def test_judges_of_age_without_ages_say_so(cfg):
     data = app.build_data(cfg)
+    networks = app.load_models(cfg, data).networks
     for scan in data.split()["train"]:
         object.__setattr__(scan, "age", None)
     with pytest.raises(ConfigError, match="age needs ages"):
-        app.build_panel(cfg, app.load_models(cfg, data).networks, data, [])
+        app.build_panel(cfg, networks, data, [])
 
 
 def test_judges_without_labels_say_so(cfg):

@@ -29,7 +29,7 @@ def test_a_broken_contract_is_counted_in_the_rows():
 
 
 def test_a_part_is_done_when_all_of_it_is_there(tmp_path):
-    part = Part(tmp_path / "gamma_0.7-sub-1.csv")
+    part = Part(tmp_path / "gamma_0.7-sub-1.csv", keeps=True)
     row, kept = Row("none", "gamma_0.7", "sub-1", "psnr", 0.1 + 0.2), {"site/none/image": torch.rand(3, 2)}
     assert not part.done
     part.save(Answers([row], kept))
@@ -38,3 +38,4 @@ def test_a_part_is_done_when_all_of_it_is_there(tmp_path):
     assert torch.equal(part.kept()["site/none/image"], kept["site/none/image"])
     part.beside.unlink()
     assert not part.done
+    assert Part(part.path, keeps=False).done

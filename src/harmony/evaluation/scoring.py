@@ -52,7 +52,8 @@ class Evaluation:
         ]
 
     def score_domain(self, domain: QueryDomain, announced: str) -> list[Row]:
-        parts = {case.name: Part(self.folder / "parts" / f"{domain.name}-{case.name}.csv") for case in domain.cases}
+        folder, keeps = self.folder / "parts", bool(self.panel.cohorts) and domain.name != REFERENCE
+        parts = {case.name: Part(folder / f"{domain.name}-{case.name}.csv", keeps) for case in domain.cases}
         adapted = False
         for k, case in enumerate(watched(domain.cases, announced)):
             if not parts[case.name].done:
@@ -62,7 +63,7 @@ class Evaluation:
                 parts[case.name].save(self.score_case(domain, case, drawn=k < self.settings.figure_subjects))
             interrupts.check()
         rows = [row for part in parts.values() for row in part.rows()]
-        if domain.name != REFERENCE:
+        if keeps:
             rows += self.panel.conclude(domain.name, {name: part.kept() for name, part in parts.items()})
         print(f"  {means(rows)}", flush=True)
         return rows
@@ -100,9 +101,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Part:
-    """What is kept of a finished case: its rows in `path`, and beside them what cohort judges keep of it."""
+    """What is kept of a finished case: its rows in `path`; and, where there are cohort judges, beside them what those
+    keep of it."""
 
     path: Path
+    keeps: bool
 
     @property
     def beside(self) -> Path:
@@ -110,12 +113,13 @@ class Part:
 
     @property
     def done(self) -> bool:
-        return intact(self.path) and intact(self.beside)
+        return intact(self.path) and (intact(self.beside) or not self.keeps)
 
     def save(self, answers: Answers) -> None:
-        with atomic_path(self.beside) as temporary:
-            save_file(answers.kept, temporary)
-        seal(self.beside)
+        if self.keeps:
+            with atomic_path(self.beside) as temporary:
+                save_file(answers.kept, temporary)
+            seal(self.beside)
         write_rows(self.path, answers.rows)
 
     def rows(self) -> list[Row]:
