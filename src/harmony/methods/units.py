@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from torch.nn import Parameter
 from torch.optim import Adam, Optimizer
 
 
-def adam_in_units(optimizer: Callable[[Iterable[Parameter]], Optimizer], units: Mapping[Parameter, float]) -> Optimizer:
+def adam_in_units(optimizer: Callable[..., Optimizer], units: Mapping[Parameter, float]) -> Optimizer:
     """The optimizer whose steps on w are k times Adam's steps on w' = w / k. units: w -> k.
 
     dL/dw' = k dL/dw =: k g. Adam's moments of w' are k m and k^2 v, so that its step is
@@ -17,7 +17,7 @@ def adam_in_units(optimizer: Callable[[Iterable[Parameter]], Optimizer], units: 
 
     which is Adam on w with rate k rate and epsilon eps / k. Raises ValueError for another optimizer, or weight decay.
     """
-    made = optimizer([{"params": [w for w in units if units[w] == k], "unit": k} for k in sorted(set(units.values()))])  # type: ignore[list-item]
+    made = optimizer([{"params": [w for w in units if units[w] == k], "unit": k} for k in sorted(set(units.values()))])
     if type(made) is not Adam or any(group["weight_decay"] for group in made.param_groups):
         raise ValueError("units: grey_levels is worked out for torch.optim.Adam without weight decay")
     for group in made.param_groups:

@@ -94,9 +94,10 @@ class Harmonizer(nn.Module):
 
         first(255 x) with w' = w / 255 is first(x) with w, and beta' = 255 beta; nothing between them changes.
         """
-        finer, coarser = GREY_LEVELS / self.scale, self.scale / GREY_LEVELS
-        units = dict.fromkeys(self.parameters(), 1.0) | dict.fromkeys(self.beta_head.parameters(), coarser)
-        return units | {self.first.weight: finer}
+        weight, _ = self.first.parameters()
+        units = dict.fromkeys(self.parameters(), 1.0)
+        units |= dict.fromkeys(self.beta_head.parameters(), self.scale / GREY_LEVELS)
+        return units | {weight: GREY_LEVELS / self.scale}
 
     def _check(self, image: Tensor) -> None:
         if image.dim() != 4 or image.shape[1] != 1 or any(n % self.divisor for n in image.shape[-2:]):
