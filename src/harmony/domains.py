@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from harmony import app
-from harmony.core import REFERENCE, DataError, Scan, Stack, Volume
+from harmony.core import REFERENCE, DataError, Scan, Stack, Volume, of_subjects
 from harmony.data import QueryScanner, SliceDataModule, load_volumes, on_grid_of, on_one_lattice
 from harmony.downstream import Truth
 from harmony.metrics import white_surroundings
@@ -54,6 +54,10 @@ class Case:
     def name(self) -> str:
         return self.scan.scan.name
 
+    @property
+    def subject(self) -> str:
+        return self.scan.scan.subject
+
     def cut(self, cfg: DictConfig) -> Slices:
         """The slices of `data.count` and `data.step`. Labels are the truth's; without one, the query's."""
         query = self.scanner(self.scan) if self.scanner else self.scan
@@ -70,7 +74,7 @@ class Case:
         return Slices(
             query=stack,
             truth=None if self.truth is None else self.truth.stack(index),
-            known=Truth(self.name, spacing, labels, age),
+            known=Truth(self.name, spacing, labels, age, self.subject),
             lesions=lesions,
             white_matter=white,
         )
@@ -96,7 +100,8 @@ def query_domains(cfg: DictConfig, data: SliceDataModule) -> list[QueryDomain]:
     Raises DataError for a real domain without a scan that may be scored.
     """
     scored, adapt_on = (
-        data.volumes(part)[: cfg.evaluation.subjects] for part in (cfg.evaluation.part, cfg.evaluation.adapt_on)
+        of_subjects(data.volumes(part), cfg.evaluation.subjects, lambda volume: volume.scan.subject)
+        for part in (cfg.evaluation.part, cfg.evaluation.adapt_on)
     )
 
     def simulated(name: str, scanner: QueryScanner | None) -> QueryDomain:
@@ -137,7 +142,7 @@ def real_domain(cfg: DictConfig, data: SliceDataModule, name: str, scored: list[
             left_out.append(f"{_subjects(others)} here, not scored on the reference scanner")
         chosen = [scan for _, scan in pairs]
     else:
-        chosen = chosen[: cfg.evaluation.subjects]
+        chosen = of_subjects(chosen, cfg.evaluation.subjects, lambda scan: scan.subject)
     if not chosen:
         raise DataError(
             f"data.real.{name}: none of its {len(scans)} scans can be scored" + "".join(f"; {why}" for why in left_out),

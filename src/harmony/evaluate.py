@@ -14,7 +14,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from harmony import app, judging
-from harmony.core import Harmonized, Row, Stack, Volume, interrupts, read_rows, write_rows
+from harmony.core import Harmonized, Row, Stack, Volume, interrupts, of_subjects, read_rows, write_rows
 from harmony.core.files import write_atomic
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder
@@ -62,7 +62,8 @@ def evaluate_run(cfg: DictConfig, data: SliceDataModule, run: RunFolder) -> None
     left_out = [why for domain in domains for why in domain.left_out]
     print("".join(f"left out: {why}\n" for why in left_out), end="", flush=True)
     run.begin(OmegaConf.to_yaml(cfg, resolve=True))
-    volumes = data.volumes(cfg.evaluation.part)[: cfg.evaluation.subjects]
+    part = data.volumes(cfg.evaluation.part)
+    volumes = of_subjects(part, cfg.evaluation.subjects, lambda volume: volume.scan.subject)
     jury = judging.assemble(cfg, data, networks)
     qualities = judging.examine(cfg, jury, data, volumes, domains)
     judging.announce(cfg, qualities)
@@ -79,7 +80,7 @@ def evaluate_run(cfg: DictConfig, data: SliceDataModule, run: RunFolder) -> None
     table = result_table(rows)
     models = {stage: each.path.name for stage, each in runs.items()}
     asked = {
-        "subjects": {domain.name: len(domain.cases) for domain in domains},
+        "subjects": {domain.name: len({case.subject for case in domain.cases}) for domain in domains},
         "skipped": skipped(data, cfg),
         "left_out": left_out,
     }
@@ -132,7 +133,8 @@ def score_all(
                 write_rows(part, new)
             found += read_rows(part)
             interrupts.check()
-        found += jury.site_rows(domain.name, {name: part.with_suffix(".safetensors") for name, part in parts.items()})
+        kept = {case.name: (case.subject, parts[case.name].with_suffix(".safetensors")) for case in domain.cases}
+        found += jury.site_rows(domain.name, kept)
         print(f"  {means(found)}", flush=True)
         rows += found
     return rows
@@ -190,17 +192,17 @@ def score_subject(
 ) -> tuple[dict[str, Harmonized], list[Row]]:
     """Harmonize one stack with every method, and score the image that each returned."""
     outcomes, rows = {}, []
-    target, subject = app.device(), slices.known.name
+    target, known = app.device(), slices.known
     for name, method in methods.items():
         begin = time.perf_counter()
         harmonized = method.harmonize(slices.query.to(target))
         image = harmonized.image.cpu()  # inside the time: a GPU is done when its result is here
         seconds = time.perf_counter() - begin
         outcomes[name] = Harmonized(image, harmonized.trace)
-        rows += [Row(name, domain, subject, metric, value) for metric, value in measure(image, slices, density)]
-        rows.append(Row(name, domain, subject, "seconds", seconds))
+        scored = dict(measure(image, slices, density)) | {"seconds": seconds}
         if "fallback" in harmonized.trace:
-            rows.append(Row(name, domain, subject, "fallbacks", float(harmonized.trace["fallback"].sum())))
+            scored["fallbacks"] = float(harmonized.trace["fallback"].sum())
+        rows += [Row(name, domain, known.subject, metric, value, known.name) for metric, value in scored.items()]
     return outcomes, rows
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file, save_file
@@ -19,11 +20,12 @@ from torch import Tensor
 from harmony import app
 from harmony.core import REFERENCE, ConfigError, DataError, Row, Stack, Volume
 from harmony.core.files import atomic_path
+from harmony.core.margins import margin
 from harmony.core.vocabulary import direction
 from harmony.data import QueryScanner, SliceDataModule, watched
 from harmony.domains import Case, QueryDomain
-from harmony.downstream import AdaptiveJudge, FeatureComBat, Judge, Segmentation, SiteProbe, Truth
-from harmony.metrics import bootstrap_mean
+from harmony.downstream import AdaptiveJudge, FeatureComBat, Judge, Scans, Segmentation, SiteProbe, Truth
+from harmony.metrics import mean_interval
 
 TRUTH = "truth"  # among the kept features: those of the untouched reference image
 
@@ -32,7 +34,7 @@ TRUTH = "truth"  # among the kept features: those of the untouched reference ima
 class Quality:
     """How a judge does on untouched reference scans, beside an answer without looking.
 
-    able: it is better than that; the 95 % interval of the paired difference says so.
+    able: it is better than that by what matters; the 95 % interval of the paired difference says so.
     """
 
     judge: str
@@ -54,7 +56,7 @@ class Jury:
     """The judges of `evaluation.judges`. They are given images, and never the name of a method.
 
     harmonized: by name, asked of every method's image. query: asked of the unharmonized image, their rows carry their
-    own names in place of a method's. numbers: likewise, asked of what the others measured on unharmonized images.
+    own names in place of a method's. numbers: likewise, asked of what the others measured.
     probe: the site probe; frozen: its classifiers by simulated query domain; reference: its features of the untouched
     scored reference scans.
     """
@@ -64,7 +66,7 @@ class Jury:
     numbers: dict[str, FeatureComBat] = field(default_factory=dict)
     probe: SiteProbe | None = None
     frozen: dict[str, Pipeline] = field(default_factory=dict)
-    reference: list[Tensor] = field(default_factory=list)
+    reference: Scans = field(default_factory=dict)
 
     def adapt(self, stacks: Sequence[Stack]) -> None:
         """Each adaptive judge, from its initial state, to the unlabelled query scans of one domain."""
@@ -79,7 +81,7 @@ class Jury:
         asked = [(name, judge, stack) for judge in self.harmonized.values() for name, stack in stacks.items()]
         asked += [(name, judge, query.to(app.device())) for name, judge in self.query.items()]
         return [
-            Row(name, domain, truth.name, metric, value)
+            Row(name, domain, truth.subject, metric, value, truth.name)
             for name, judge, stack in asked
             for metric, value in judge.score(stack, truth).items()
         ]
@@ -101,41 +103,38 @@ class Jury:
         with atomic_path(path) as temporary:
             save_file(found, temporary)
 
-    def site_rows(self, domain: str, kept: Mapping[str, Path]) -> list[Row]:
-        """Frozen and retrained probe on one query domain. kept: subject -> its features (`keep`).
+    def site_rows(self, domain: str, kept: Mapping[str, tuple[str, Path]]) -> list[Row]:
+        """Frozen and retrained probe on one query domain. kept: scan -> its subject, and its features (`keep`).
 
         A real domain has no frozen one: it has no training scans. Scans without a truth are told from `reference`.
         """
         if self.probe is None or domain == REFERENCE:
             return []
-        features = {subject: load_file(path) for subject, path in kept.items()}
+        features = {scan: load_file(path) for scan, (_, path) in kept.items()}
+        subjects = {scan: subject for scan, (subject, _) in kept.items()}
+        truths = {scan: found[TRUTH] for scan, found in features.items() if TRUTH in found}
+        reference = by_person(truths, subjects) or self.reference
         rows = []
-        for key in next(iter(features.values())):
-            if key == TRUTH:
-                continue
-            reference = [found[TRUTH] for found in features.values() if TRUTH in found]
-            query = [found[key] for found in features.values()]
-            answers = {}
+        for key in dict.fromkeys(key for found in features.values() for key in found if key != TRUTH):
+            query = by_person({scan: found[key] for scan, found in features.items()}, subjects)
+            answers = {"site_retrained": self.probe.retrained(reference, query)}
             if domain in self.frozen:
                 answers["site_frozen"] = self.probe.ask(self.frozen[domain], reference, query)
-            if reference and len(query) > 1:
-                answers["site_retrained"] = self.probe.retrained(reference, query)
-            elif not reference and min(len(query), len(self.reference)) > 1:
-                answers["site_retrained"] = self.probe.retrained_unpaired(self.reference, query)
-            method = key.removeprefix("method/")
-            for metric, values in answers.items():
-                rows += [Row(method, domain, subject, metric, v) for subject, v in zip(kept, values, strict=True)]
+            rows += [
+                Row(key.removeprefix("method/"), domain, subject, metric, value, scan)
+                for metric, found in answers.items()
+                for subject, values in found.items()
+                for scan, value in zip([each for each in kept if subjects[each] == subject], values, strict=True)
+            ]
         return rows
 
     def number_rows(self, rows: Sequence[Row]) -> list[Row]:
         """What the rivals make of the numbers, when all subjects of all domains are there."""
-        measured = [row for row in rows if row.method == "none"]
-        domains = [domain for domain in dict.fromkeys(row.domain for row in measured) if domain != REFERENCE]
         made: list[Row] = []
         for name, rival in self.numbers.items():
-            for domain in domains:
+            for domain in dict.fromkeys(row.domain for row in rows):
                 try:
-                    made += rival.rows(name, domain, measured)
+                    made += rival.rows(name, domain, rows)
                 except DataError as error:  # everything else is scored by now
                     print(f"  {name} says nothing of {domain}: {error}", flush=True)
         return made
@@ -186,12 +185,12 @@ def examine(
     cases = [(cut.query, cut.known) for cut in (Case(volume, volume).cut(cfg) for volume in volumes)]
     found = []
     for name, judge in (jury.harmonized | jury.query).items():
-        pairs = [
-            (score[judge.metric], trivial)
-            for stack, truth in cases
-            if (trivial := judge.trivial(stack, truth)) is not None
-            and judge.metric in (score := judge.score(stack.to(app.device()), truth))
-        ]
+        pairs: dict[str, list[tuple[float, float]]] = {}
+        for stack, truth in cases:
+            trivial = judge.trivial(stack, truth)
+            score = {} if trivial is None else judge.score(stack.to(app.device()), truth)
+            if trivial is not None and judge.metric in score:
+                pairs.setdefault(truth.subject, []).append((score[judge.metric], trivial))
         found.append(quality(name, judge.metric, judge.baseline, pairs))
     if jury.probe is not None:
         found += fit_probes(cfg, jury, jury.probe, data.volumes("train"), volumes, domains)
@@ -215,29 +214,52 @@ def fit_probes(
 ) -> list[Quality]:
     """A probe for each simulated query domain, from training subjects; how well it tells it from the reference."""
 
-    def features(of: Iterable[Volume], scanner: QueryScanner | None) -> list[Tensor]:
-        return [probe.features(Case(volume, None, scanner).cut(cfg).query) for volume in of]
+    def features(of: Iterable[Volume], scanner: QueryScanner | None) -> Scans:
+        found = {volume.scan.name: probe.features(Case(volume, None, scanner).cut(cfg).query) for volume in of}
+        return by_person(found, {volume.scan.name: volume.scan.subject for volume in of})
 
     found = []
     jury.reference = features(volumes, None)
     simulated = [(domain.name, domain.scanner) for domain in domains if domain.scanner is not None]
-    known = features(train, None) if simulated else []
+    known = features(train, None) if simulated else {}
     for domain, scanner in watched(simulated, "fitting site probes"):
         jury.frozen[domain] = probe.fit(known, features(train, scanner))
         answers = probe.ask(jury.frozen[domain], jury.reference, features(volumes, scanner))
-        pairs = [(answer, 0.5) for answer in answers]
+        pairs = {subject: [(answer, 0.5) for answer in each] for subject, each in answers.items()}
         found.append(quality(f"site {domain}", probe.metric, probe.baseline, pairs, sign=1))
     return found
 
 
+def by_person(features: Mapping[str, Tensor], subjects: Mapping[str, str]) -> dict[str, list[Tensor]]:
+    """scan -> features, as subject -> the features of each scan."""
+    found: dict[str, list[Tensor]] = {}
+    for scan, each in features.items():
+        found.setdefault(subjects[scan], []).append(each)
+    return found
+
+
 def quality(
-    name: str, metric: str, baseline: str, pairs: Sequence[tuple[float, float]], sign: int | None = None
+    name: str,
+    metric: str,
+    baseline: str,
+    pairs: Mapping[str, Sequence[tuple[float, float]]],
+    sign: int | None = None,
 ) -> Quality:
-    """pairs: (judge, trivial answer) of each subject. sign: +1 where larger is better; None: as for the metric."""
+    """pairs: subject -> (judge, trivial answer) of each scan. sign: +1: larger is better; None: as for the metric."""
     sign = direction(metric) if sign is None else sign
-    gain = bootstrap_mean([sign * (value - trivial) for value, trivial in pairs])
-    value, trivial = (mean(column) for column in zip(*pairs, strict=True)) if pairs else (math.nan, math.nan)
-    return Quality(name, metric, len(pairs), value, trivial, baseline, able=bool(gain.low > 0))
+    means = [np.mean(each, axis=0) for each in pairs.values()]  # a subject's scans count once
+    value, trivial = np.mean(means, axis=0).tolist() if means else (math.nan, math.nan)
+    return Quality(name, metric, len(means), value, trivial, baseline, able=able(metric, sign, means))
+
+
+def able(metric: str, sign: int, pairs: Sequence[tuple[float, float]]) -> bool:
+    """Whether the judge is better than the trivial answer, by the metric's margin at the worse end of its interval.
+
+    pairs: (judge, trivial answer) of each subject. Fewer than 3 have no interval, and can show nothing.
+    """
+    needed = margin(metric)
+    gain = mean_interval([sign * (value - trivial) for value, trivial in pairs])
+    return bool(gain.low > (needed.able if needed is not None and needed.able is not None else 0))
 
 
 def mean_age(name: str, data: SliceDataModule) -> float:

@@ -5,7 +5,7 @@ from harmony.downstream.combat import ComBat, fit_combat
 from harmony.downstream.feature_combat import FeatureComBat
 from harmony.downstream.judge import AdaptiveJudge, Judge, Truth
 from harmony.downstream.segmentation import Segmentation, entropy
-from harmony.downstream.site_probe import SiteProbe
+from harmony.downstream.site_probe import Scans, SiteProbe
 from harmony.downstream.tent import Tent
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "ComBat",
     "FeatureComBat",
     "Judge",
+    "Scans",
     "Segmentation",
     "SiteProbe",
     "Tent",

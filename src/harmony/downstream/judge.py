@@ -16,6 +16,7 @@ class Truth:
     """What is known of the volume that a stack was cut from.
 
     name: of the scan. spacing: mm from slice to slice, row to row, column to column.
+    subject: the person; the scan's name where there is one scan only.
     labels: (S, H, W), the true label map of the stack's slices; age: years. None where unknown.
     """
 
@@ -23,6 +24,10 @@ class Truth:
     spacing: tuple[float, float, float]
     labels: Tensor | None
     age: float | None
+    subject: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subject", self.subject or self.name)
 
 
 class Judge(ABC):

@@ -128,7 +128,6 @@ REFERENCES = {
     "durkan2019": "Durkan C. et al. Neural Spline Flows. NeurIPS 2019, arXiv 1906.04032.",
     "edwards2022": "Edwards A. D. et al. The developing Human Connectome Project neonatal data release. Frontiers in "
     "Neuroscience 16:886772, 2022.",
-    "efron1993": "Efron B., Tibshirani R. J. An Introduction to the Bootstrap. Chapman & Hall, 1993.",
     "fonov2011": "Fonov V. et al. Unbiased average age-appropriate atlases for pediatric studies. NeuroImage "
     "54(1):313-327, 2011.",
     "fortin2018": "Fortin J.-P. et al. Harmonization of cortical thickness measurements across scanners and sites. "
@@ -150,10 +149,12 @@ REFERENCES = {
     "normal aging and Alzheimer disease. medRxiv 2019.12.13.19014902, 2019.",
     "loshchilov2019": "Loshchilov I., Hutter F. Decoupled weight decay regularization. ICLR 2019, arXiv 1711.05101.",
     "nflows": "Durkan C. et al. nflows: normalizing flows in PyTorch. Zenodo, 2020, doi 10.5281/zenodo.4296287.",
+    "nadeau2003": "Nadeau C., Bengio Y. Inference for the generalization error. Machine Learning 52:239-281, 2003.",
     "nyul1999": "Nyul L. G., Udupa J. K. On standardizing the MR image intensity scale. Magnetic Resonance in Medicine "
     "42(6):1072-1081, 1999.",
     "nyul2000": "Nyul L. G. et al. New variants of a method of MRI scale standardization. IEEE Transactions on Medical "
     "Imaging 19(2):143-150, 2000.",
+    "student1908": "Student. The probable error of a mean. Biometrika 6(1):1-25, 1908.",
     "tustison2010": "Tustison N. J. et al. N4ITK: Improved N3 bias correction. IEEE Transactions on Medical Imaging "
     "29(6):1310-1320, 2010.",
     "zhang2020": "Zhang L. et al. Generalizing deep learning for medical image segmentation to unseen domains via deep "
@@ -216,8 +217,13 @@ def methods_text(comparison: Comparison) -> list[str]:
     tests = (
         "Each method was compared with no harmonization on the same subjects by the two-sided Wilcoxon signed-rank "
         "test [@wilcoxon1945]; p-values were adjusted by Holm's procedure [@holm1979] over all methods and query "
-        "scanners of a metric."
+        "scanners of a metric, the untouched reference left out."
         if comparison.tests
+        else ""
+    )
+    folds = (
+        "; of values that are cross-validated they allow for the folds' shared subjects [@nadeau2003]"
+        if any(describe(name).cross_validated for name in comparison.metrics)
         else ""
     )
     pooled = "Values are means over the seeds, per subject. " if len(comparison.groups[0].seeds) > 1 else ""
@@ -226,8 +232,8 @@ def methods_text(comparison: Comparison) -> list[str]:
         f"{name} {packages[name]}" for name in ("harmony-mri", "torch", "lightning", "monai") if name in packages
     )
     paragraphs.append(
-        f"Scores. {'; '.join(metrics)}. {pooled}Intervals are 95 % percentile bootstrap intervals [@efron1993] of the "
-        f"mean over subjects (2000 draws). {tests} Random seeds: {seeds}. Software: {versions or 'not recorded'}."
+        f"Scores. {'; '.join(metrics)}. {pooled}Intervals are Student's 95 % intervals [@student1908] of the "
+        f"mean over subjects, from 3 subjects on; a subject's scans count once, with their mean{folds}. {tests} Random seeds: {seeds}. Software: {versions or 'not recorded'}."
     )
     return paragraphs
 

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from yaml import YAMLError, safe_load
 
-from harmony.core import ConfigError, DataError, Row, read_rows
+from harmony.core import REFERENCE, ConfigError, DataError, Row, by_subject, read_rows
 from harmony.core.runs import stages_of
-from harmony.core.vocabulary import RESULTS, direction
-from harmony.metrics import Against, Interval, against, bootstrap_mean, holm
+from harmony.core.vocabulary import RESULTS, describe, direction
+from harmony.metrics import Against, Interval, against, holm, mean_interval
 
 # What does not decide a score.
 _ASIDE = (
@@ -130,10 +130,13 @@ class Cell(NamedTuple):
 
 
 class Test(NamedTuple):
-    """An entry against `none` of its group. adjusted: Holm's p over all tests of the metric."""
+    """An entry against `none` of its group. adjusted: Holm's p over the tests of the metric on query scanners.
+
+    None on the untouched reference: there the question is what harm was done, and no gain is looked for.
+    """
 
     against: Against
-    adjusted: float
+    adjusted: float | None
 
 
 @dataclass(frozen=True)
@@ -172,12 +175,13 @@ class Comparison:
 
     @cached_property
     def _values(self) -> dict[tuple[Entry, str, str], dict[str, list[float]]]:
-        """(entry, domain, metric) -> subject -> one value per seed."""
+        """(entry, domain, metric) -> subject -> one value per seed, the mean over the subject's scans."""
         found: dict[tuple[Entry, str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for k, group in enumerate(self.groups):
             for run in group.runs:
-                for row in run.rows:
-                    found[Entry(row.method, k), row.domain, row.metric][row.subject].append(row.value)
+                for (method, domain, metric), values in by_subject(run.rows).items():
+                    for subject, value in values.items():
+                        found[Entry(method, k), domain, metric][subject].append(value)
         return found
 
     def values(self, entry: Entry, domain: str, metric: str) -> dict[str, float]:
@@ -196,7 +200,8 @@ class Comparison:
         per_seed = [self._values[entry, domain, metric][name] for name in values]
         by_seed = np.mean(per_seed, axis=0).tolist()
         spread = float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else None
-        return Cell(bootstrap_mean(list(values.values())), by_seed, spread)
+        cross_validated = describe(metric).cross_validated
+        return Cell(mean_interval(list(values.values()), cross_validated=cross_validated), by_seed, spread)
 
     def best(self, domain: str, metric: str) -> list[Entry]:
         """Which entries have the best mean; none where no way is better, or all are alike."""
@@ -223,9 +228,18 @@ class Comparison:
                 test = against(metric, self.values(entry, domain, metric), base)
                 if entry.method != "none" and test is not None:
                     found[entry, domain, metric] = test
-        adjusted = holm([test.p for test in found.values()])
-        for (key, test), p in zip(found.items(), adjusted, strict=True):
-            yield key, Test(test, p)
+        family = [key for key in found if key[1] != REFERENCE]
+        adjusted = dict(zip(family, holm([found[key].p for key in family]), strict=True))
+        for key, test in found.items():
+            yield key, Test(test, adjusted.get(key))
+
+    def of_scan(self, entry: Entry, domain: str, metric: str, scan: str) -> float | None:
+        """Mean over the seeds; None where a seed has no finite value."""
+        rows = [row for run in self.groups[entry.group].runs for row in run.rows]
+        key = (entry.method, domain, metric, scan)
+        found = [row.value for row in rows if (row.method, row.domain, row.metric, row.scan) == key]
+        whole = len(found) == len(self.groups[entry.group].runs) and np.isfinite(found).all()
+        return float(np.mean(found)) if whole else None
 
     def missing(self) -> list[str]:
         """Subjects without a finite value that others of the same domain and metric have, in words."""

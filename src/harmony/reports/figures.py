@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from harmony.core import Row
+from harmony.core import Row, by_subject
 from harmony.core.curves import Curves
 from harmony.core.files import atomic_path
 from harmony.core.vocabulary import describe
@@ -144,9 +144,8 @@ def curves_figure(path: Path, curves: Curves, *, title: str) -> None:
 def box_figure(path: Path, rows: Sequence[Row], metric: str, *, title: str) -> None:
     """A panel per domain, a box per method over its subjects: median, quartiles, whiskers to the ends, every point."""
     values: dict[str, dict[str, list[float]]] = {}
-    for row in rows:
-        if row.metric == metric:
-            values.setdefault(row.domain, {}).setdefault(row.method, []).append(row.value)
+    for (method, domain, _), found in by_subject(row for row in rows if row.metric == metric).items():
+        values.setdefault(domain, {})[method] = list(found.values())
     names = list(dict.fromkeys(name for methods in values.values() for name in methods))
     columns = min(len(values), 5)
     lines = -(-len(values) // columns)

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harmony.core.files import write_atomic
+from harmony.core.margins import MARGINS, of_harm
 from harmony.core.vocabulary import describe, direction
 from harmony.reports import charts
 from harmony.reports.citations import CITED, cite, data_name, methods_text
@@ -93,7 +94,7 @@ class View:
         words, domains = describe(name), self.comparison.domains
         queries = [cell.interval for (_, domain, metric), cell in self.comparison.cells.items()
                    if metric == name and domain != "reference"]  # fmt: skip
-        high = max((interval.high for interval in queries), default=0.0)
+        high = max((charts.end(interval) for interval in queries), default=0.0)
         return {
             "name": name,
             "words": words,
@@ -101,6 +102,8 @@ class View:
             "rows": [(domain, self._row(domain, name)) for domain in domains],
             "published": self._published(name),
             "smallest_p": self._smallest_p(name),
+            "family": sum(key[2] == name and test.adjusted is not None for key, test in self.comparison.tests.items()),
+            "harm": of_harm(name) if name in MARGINS else "",
             "tests": [line for domain in domains for line in self._test_lines(domain, name)],
             "bars": [(domain, self._bars(domain, name, high)) for domain in domains],
             "pairs": [(domain, chart) for domain in domains if (chart := self._pairs(domain, name))],
@@ -129,7 +132,7 @@ class View:
             row.append(
                 {
                     "mean": f"{interval.mean:.{digits}f}",
-                    "range": f"{interval.low:.{digits}f} – {interval.high:.{digits}f}",
+                    "range": interval.span(digits, between=" – "),
                     "spread": None if cell.spread is None else f"±{cell.spread:.{digits + 1}f}",
                     "hover": f"n={interval.subjects}" + (f"; by seed {seeds}" if cell.spread is not None else ""),
                     "best": entry in best,
@@ -141,7 +144,7 @@ class View:
     @staticmethod
     def _verdict(test: Test | None, metric: str) -> str:
         """`better` or `worse` than not harmonized, where the test is sure of it."""
-        if test is None or test.adjusted >= 0.05:
+        if test is None or test.adjusted is None or test.adjusted >= 0.05:
             return ""
         return "better" if direction(metric) * test.against.difference.mean > 0 else "worse"
 
@@ -157,11 +160,11 @@ class View:
                         "domain": domain,
                         "method": self.name(entry),
                         "difference": f"{change.mean:+.{digits}f}",
-                        "range": f"{change.low:+.{digits}f} to {change.high:+.{digits}f}",
+                        "range": change.span(digits, between=" to ", sign="+"),
                         "n": change.subjects,
                         "p": p_value(test.against.p),
-                        "adjusted": p_value(test.adjusted),
-                        "sure": test.adjusted < 0.05,
+                        "adjusted": "–" if test.adjusted is None else p_value(test.adjusted),
+                        "sure": test.adjusted is not None and test.adjusted < 0.05,
                         "kept": f"{kept} of {change.subjects} ({1 - test.against.worse:.0%})",
                     }
                 )
@@ -169,14 +172,15 @@ class View:
 
     def _smallest_p(self, metric: str) -> float:
         """What Holm's procedure leaves of the smallest p, 2 / 2^n, that the signed-rank test can give."""
-        n = [test.against.difference.subjects for key, test in self.comparison.tests.items() if key[2] == metric]
+        tests = [test for key, test in self.comparison.tests.items() if key[2] == metric and test.adjusted is not None]
+        n = [test.against.difference.subjects for test in tests]
         return min(1.0, len(n) * 2 / 2 ** max(n)) if n else 1.0
 
     def _bars(self, domain: str, metric: str, high: float) -> Markup:
         found = [(entry, self.comparison.cells.get((entry, domain, metric))) for entry in self.comparison.entries]
         rows = [charts.Bar(self.name(e), self.style(e), cell.interval) for e, cell in found if cell is not None]
         if domain == "reference":  # identical images score the cap: an axis of its own
-            high = max((row.interval.high for row in rows), default=0.0)
+            high = max((charts.end(row.interval) for row in rows), default=0.0)
         return charts.bars(rows, describe(metric).digits, high=high) if rows else Markup("")
 
     def _pairs(self, domain: str, metric: str) -> Markup | None:
@@ -228,8 +232,8 @@ class View:
     def _image(name: str, image: Path, truth: Path) -> dict[str, Any]:
         return {"name": name, "image": data_uri(image.read_bytes()), "difference": data_uri(difference(image, truth))}
 
-    def _score(self, entry: Entry, domain: str, subject: str) -> str:
-        value = self.comparison.values(entry, domain, "psnr").get(subject)
+    def _score(self, entry: Entry, domain: str, scan: str) -> str:
+        value = self.comparison.of_scan(entry, domain, "psnr", scan)
         return "" if value is None else f"{value:.1f} dB"
 
     def _figures(self, domain: str) -> list[str]:

@@ -13,9 +13,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from harmony.core import REFERENCE, Row
+from harmony.core import REFERENCE, Row, by_subject
+from harmony.core.margins import of_harm
 from harmony.core.vocabulary import MEAN, describe
-from harmony.metrics import Against, Interval, against, bootstrap_mean, recovered
+from harmony.metrics import Against, Interval, against, mean_interval, recovered
 
 # What the printed table shows, in this order; results.csv holds everything.
 SHOWN = (
@@ -32,7 +33,10 @@ Key = tuple[str, str, str]  # domain, method, metric
 
 @dataclass(frozen=True)
 class ResultTable:
-    """(domain, method, metric) -> subject -> value; with the means over subjects and their 95 % bootstrap intervals."""
+    """(domain, method, metric) -> subject -> value; with the means over subjects and their 95 % intervals.
+
+    A subject's value is the mean over the subject's scans.
+    """
 
     values: Mapping[Key, Mapping[str, float]]
     cells: Mapping[Key, Interval]
@@ -48,11 +52,11 @@ class ResultTable:
                 found[method, metric].append(cell.mean)
         return {f"{MEAN}/{method}/{metric}": fmean(values) for (method, metric), values in found.items()}
 
-    def means(self) -> dict[str, dict[str, dict[str, list[float]]]]:
-        """domain -> method -> metric -> [mean, low, high], for summary.json."""
-        tree: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(lambda: defaultdict(dict))
+    def means(self) -> dict[str, dict[str, dict[str, list[float | None]]]]:
+        """domain -> method -> metric -> [mean, low, high], for summary.json; low and high null for too few subjects."""
+        tree: dict[str, dict[str, dict[str, list[float | None]]]] = defaultdict(lambda: defaultdict(dict))
         for (domain, method, metric), cell in self.cells.items():
-            tree[domain][method][metric] = [cell.mean, cell.low, cell.high]
+            tree[domain][method][metric] = cell.listed()
         return tree
 
     def beside(self, published: Mapping[str, Mapping[str, Mapping[str, float]]]) -> ResultTable:
@@ -82,7 +86,7 @@ class ResultTable:
         return ResultTable(self.values, cells)
 
     def against_none(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """domain -> method -> metric -> paired difference to no harmonization, share of subjects made worse.
+        """domain -> method -> metric -> paired difference to no harmonization, share of subjects harmed.
 
         And, under "recovered_dice", the share of the Dice lost by the shift that the method won back. For summary.json.
         """
@@ -90,12 +94,10 @@ class ResultTable:
         for domain, method, metric in self.values:
             found = self.against(domain, method, metric)
             if found is not None:
-                difference = found.difference
-                interval = [difference.mean, difference.low, difference.high]
-                tree[domain][method][metric] = {"difference": interval, "worse": found.worse}
+                tree[domain][method][metric] = {"difference": found.difference.listed(), "worse": found.worse}
             share = self.recovered(domain, method) if metric == "dice" else None
             if share is not None:
-                tree[domain][method]["recovered_dice"] = [share.mean, share.low, share.high]
+                tree[domain][method]["recovered_dice"] = share.listed()
         return tree
 
     def against(self, domain: str, method: str, metric: str) -> Against | None:
@@ -119,23 +121,26 @@ class ResultTable:
     def subjects(self) -> str:
         """`5`, or `5 to 12` where the domains differ."""
         counts = {domain: 0 for domain, _, _ in self.values}
-        for (domain, _, _), by_subject in self.values.items():
-            counts[domain] = max(counts[domain], len(by_subject))
+        for (domain, _, _), found in self.values.items():
+            counts[domain] = max(counts[domain], len(found))
         low, high = min(counts.values()), max(counts.values())
         return f"{low}" if low == high else f"{low} to {high}"
 
 
 def result_table(rows: Iterable[Row]) -> ResultTable:
-    values: dict[Key, dict[str, float]] = defaultdict(dict)
-    for row in rows:
-        values[row.domain, row.method, row.metric][row.subject] = row.value
-    return ResultTable(values, {key: bootstrap_mean(list(found.values())) for key, found in values.items()})
+    values = {(domain, method, metric): found for (method, domain, metric), found in by_subject(rows).items()}
+    cells = {
+        key: mean_interval(list(found.values()), cross_validated=describe(key[2]).cross_validated)
+        for key, found in values.items()
+    }
+    return ResultTable(values, cells)
 
 
 def print_table(table: ResultTable, *, title: str, caption: str | None = None) -> None:
     """Domain by domain, a method a line, means; without judges, whose columns take the place, the PSNR's 95 % interval.
 
-    The last column is the share of subjects that the method made worse, in Dice where a judge gave it, or else in PSNR.
+    The last column is the share of subjects that the method harmed, in Dice where a judge gave it, or else in PSNR
+    (`core.margins`).
     """
     judged = any(map(table.has, JUDGED))
     left_out = [*WITHOUT_JUDGES] if judged else []
@@ -160,7 +165,7 @@ def print_table(table: ResultTable, *, title: str, caption: str | None = None) -
             cells.append("-" if harmed is None else f"{harmed.worse:.0%}")
         grid.add_row("" if domain == former else domain, method, *cells)
         former = domain
-    notes = [f"worse: subjects with less {describe(harm).label.removesuffix(' dB')} than unharmonized"] if harm else []
+    notes = [f"worse: subjects with {of_harm(harm)}"] if harm else []
     if table.has("site_retrained"):
         notes.append("site: balanced accuracy of the retrained probe, 0.5 cannot tell")
     grid.caption, grid.caption_justify = "\n".join(filter(None, [caption, "; ".join(notes)])), "left"
@@ -171,5 +176,5 @@ def _cell(cell: Interval | None, metric: str, *, interval: bool) -> str:
     if cell is None:
         return "-"
     digits = describe(metric).digits
-    spread = f" [{cell.low:.{digits}f}, {cell.high:.{digits}f}]" if interval and cell.subjects else ""
-    return f"{cell.mean:.{digits}f}{spread}"
+    spread = f"[{cell.span(digits)}]" if cell.known else "(too few)"
+    return f"{cell.mean:.{digits}f}" + (f" {spread}" if interval and cell.subjects else "")
