@@ -93,7 +93,7 @@ WORDS = {
     "harmony.downstream.SiteProbe": "the balanced accuracy of a logistic probe that tells the scanners apart, once "
     "frozen on unharmonized scans and once fitted again, over {{ folds }} folds of subjects",
     "harmony.downstream.FeatureComBat": "ComBat [@fortin2018] on the volumes and ages that the judges measured on "
-    "unharmonized scans",
+    "unharmonized scans; on the reference scanner, of each half of the subjects brought to the other half",
     "harmony.downstream.Tent": "TENT [@wang2021], a segmenter adapted to the unharmonized scans ({{ passes }} pass"
     "{{ 'es' if passes > 1 }})",
     "torch.optim.AdamW": "AdamW [@loshchilov2019] at learning rate {{ lr | num }}",
@@ -233,7 +233,8 @@ def methods_text(comparison: Comparison) -> list[str]:
     )
     paragraphs.append(
         f"Scores. {'; '.join(metrics)}. {pooled}Intervals are Student's 95 % intervals [@student1908] of the "
-        f"mean over subjects, from 3 subjects on; a subject's scans count once, with their mean{folds}. {tests} Random seeds: {seeds}. Software: {versions or 'not recorded'}."
+        f"mean over subjects, from 3 subjects on; a subject's scans count once, with their mean{folds}. {tests} "
+        f"Random seeds: {seeds}. Software: {versions or 'not recorded'}."
     )
     return paragraphs
 
