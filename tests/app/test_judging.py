@@ -2,11 +2,13 @@
 
 import contextlib
 import csv
+import dataclasses
 import functools
 import inspect
 import io
 import json
 
+import numpy as np
 import pytest
 import torch
 from commands import TINY, untrained
@@ -15,7 +17,8 @@ from hydra import compose, initialize_config_dir
 from harmony import app, judging
 from harmony.core import ConfigError, DataError, Row, Stack
 from harmony.core.interrupts import Interrupted
-from harmony.downstream import AdaptiveJudge, Judge, SiteProbe, Truth
+from harmony.domains import query_domains
+from harmony.downstream import AdaptiveJudge, FeatureComBat, Judge, SiteProbe, Truth
 from harmony.evaluate import evaluate
 
 JUDGES = ["tissue", "age", "site", "bigaug", "tent", "combat"]
@@ -89,24 +92,45 @@ def test_an_adaptive_judge_starts_afresh_in_each_domain():
 
 
 def test_quality_by_hand():
-    good = judging.quality("age", "age_error", "the mean", [(2.0, 9.0), (3.0, 10.0), (2.5, 8.0)])
+    good = judging.quality("age", "age_error", "the mean", by_subject((2.0, 9.0), (3.0, 10.0), (2.5, 8.0)))
     assert (good.value, good.trivial, good.subjects, good.able) == (2.5, 9.0, 3, True)
     assert good.line() == "  age: age_error 2.500 (n=3); the mean: 9.000"
-    bad = judging.quality("age", "age_error", "the mean", [(9.0, 9.0), (13.0, 10.0), (6.5, 8.0)])
+    bad = judging.quality("age", "age_error", "the mean", by_subject((9.0, 9.0), (13.0, 10.0), (6.5, 8.0)))
     assert not bad.able
     assert "CANNOT" in bad.line()
-    assert judging.quality("tissue", "dice", "x", [(0.9, 0.3), (0.8, 0.2)]).able  # larger is better here
-    assert not judging.quality("tissue", "dice", "x", []).able
+    assert judging.quality("tissue", "dice", "x", by_subject((0.9, 0.3), (0.8, 0.2), (0.9, 0.2))).able  # larger: better
+    assert not judging.quality("tissue", "dice", "x", {}).able
+
+
+def by_subject(*pairs):
+    return {f"s{k}": [pair] for k, pair in enumerate(pairs)}
+
+
+def test_able_takes_three_subjects_a_margin_and_the_worse_end_of_the_interval():
+    def able(*gains, metric="site_frozen"):
+        return judging.quality("site", metric, "a coin", by_subject(*((0.5 + g, 0.5) for g in gains)), sign=1).able
+
+    assert not able(0.01)  # a judge of one subject with 0.51 against 0.5
+    assert not able(0.4, 0.4)
+    assert able(0.4, 0.4, 0.4)
+    assert not able(0.04, 0.04, 0.04)  # sure of a difference that does not matter
+    assert not able(0.4, 0.0, 0.5)  # by the mean only
+    assert able(0.06, 0.06, 0.06)
+
+
+def test_two_sessions_of_a_person_count_once_in_a_quality():
+    found = judging.quality("tissue", "dice", "x", {"a": [(0.9, 0.3), (0.7, 0.1)], "b": [(0.6, 0.2)]})
+    assert (found.subjects, found.value, found.trivial) == (2, pytest.approx(0.7), pytest.approx(0.2))
 
 
 def test_site_rows_of_two_methods(tmp_path):
-    probe = SiteProbe(quantiles=[0.5], scales=[1], penalty=1.0, folds=3)
+    probe = SiteProbe(quantiles=[0.5], scales=[1], penalties=[0.1, 1.0], folds=3)
     jury = judging.Jury(probe=probe)
     subjects = {f"sub-{k}": stack(0.5 + 0.01 * k) for k in range(6)}
-    reference = [probe.features(each) for each in subjects.values()]
-    jury.frozen["exp"] = probe.fit(reference, [probe.features(stack(0.2))] * 6)
-    kept = {name: tmp_path / f"exp-{name}.safetensors" for name in subjects}
-    for name, path in kept.items():
+    reference = {name: [probe.features(each)] for name, each in subjects.items()}
+    jury.frozen["exp"] = probe.fit(reference, {name: [probe.features(stack(0.2))] for name in subjects})
+    kept = {name: (name, tmp_path / f"exp-{name}.safetensors") for name in subjects}
+    for name, (_, path) in kept.items():
         jury.keep(path, subjects[name], subjects[name], {"none": stack(0.2).image, "perfect": subjects[name].image})
     found = jury.site_rows("exp", kept)
     for method, expected in (("none", 1), ("perfect", 0.5)):
@@ -115,6 +139,46 @@ def test_site_rows_of_two_methods(tmp_path):
             assert values == dict.fromkeys(subjects, expected)
     assert len(found) == 2 * 2 * 6
     assert jury.site_rows("reference", kept) == []
+    people = {name: (f"person-{k // 2}", path) for k, (name, (_, path)) in enumerate(kept.items())}
+    by_scan = {(row.scan, row.subject) for row in jury.site_rows("exp", people)}
+    assert by_scan == {(name, person) for name, (person, _) in people.items()}
+
+
+def test_a_frozen_probe_learns_from_training_people_alone(cfg):
+    """What it is fitted to, and what it is asked about: people of different parts, one by one."""
+
+    class Spy(SiteProbe):
+        def fit(self, reference, query):
+            fitted.append((set(reference), set(query)))
+            return super().fit(reference, query)
+
+        def ask(self, classifier, reference, query):
+            asked.append((set(reference), set(query)))
+            return super().ask(classifier, reference, query)
+
+    fitted, asked = [], []
+    spy = Spy(quantiles=[0.5], scales=[1], penalties=[1.0], folds=3)
+    data = app.build_data(cfg)
+    train, test = data.volumes("train"), data.volumes("test")[:3]
+    domains = query_domains(cfg, data)
+    jury = judging.Jury(probe=spy)
+    judging.fit_probes(cfg, jury, spy, train, test, domains)
+    people = [{volume.scan.subject for volume in part} for part in (train, test)]
+    assert fitted == [(people[0], people[0])]
+    assert asked == [(people[1], people[1])]
+    assert set(jury.reference) == people[1]
+
+
+def test_combat_is_given_the_numbers_of_unharmonized_scans():
+    """Rows of all methods go in; what comes out depends on `none` alone, and the reference has its rows too."""
+    rng = np.random.default_rng(0)
+    rows = [Row("none", domain, f"s{k}", f"volume_{name}_ml", rng.normal(500 + 50 * (domain == "exp"), 20))
+            for domain in ("reference", "exp") for k in range(8) for name in ("gm", "wm")]  # fmt: skip
+    others = [dataclasses.replace(row, method="harmonizer", value=3 * row.value) for row in rows]
+    jury = judging.Jury(numbers={"combat": FeatureComBat(empirical_bayes=True)})
+    found = jury.number_rows([*others, *rows])
+    assert found == jury.number_rows(rows)
+    assert {row.domain for row in found} == {"reference", "exp"}
 
 
 def config(*overrides):
@@ -223,6 +287,9 @@ def test_a_mistake_in_the_choice_of_judges_is_one_clear_error(cfg):
         app.check(config("evaluation.judges=[tisue]"))
     data = app.build_data(cfg)
     networks = {stage: app.load_network(cfg, data, stage) for stage in app.models_wanted(cfg)}
+    clash = config("methods=[none,tent]", "+method.tent={_target_: harmony.methods.Unharmonized}")
+    with pytest.raises(ConfigError, match=r"judge\.tent: there is a method of this name"):
+        judging.assemble(clash, data, networks)
     with pytest.raises(ConfigError, match=r"sees=nothing"):
         judging.assemble(config("judge.tissue.sees=nothing"), data, networks)
     for scan in data.split()["train"]:

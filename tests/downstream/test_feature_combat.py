@@ -1,10 +1,12 @@
 """ComBat on the judges' numbers: what comes back, and that no true age helps its own prediction."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from harmony.core import REFERENCE, DataError, Row
-from harmony.downstream import FeatureComBat
+from harmony.downstream import FeatureComBat, fit_combat
 
 RNG = np.random.default_rng(0)
 AGES = RNG.uniform(20, 80, 30)
@@ -61,6 +63,62 @@ def test_a_true_age_does_not_help_to_predict_itself():
     other = measured(REFERENCE, range(15)) + measured("b", range(15, 30), 1.1, 5.0, ages=AGES[::-1])
     second = combat.rows("combat", "b", other)
     np.testing.assert_array_equal(values(first, "age_predicted"), values(second, "age_predicted"))
+
+
+def test_a_predicted_age_is_fitted_among_the_volumes():
+    """Empirical Bayes shrinks it towards them: the same as the last column of a fit to all, and not as one alone."""
+    rows = measured(REFERENCE, range(15)) + measured("b", range(15, 30), 1.1, 5.0)
+    found = values(FeatureComBat(empirical_bayes=True).rows("combat", "b", rows), "age_predicted")
+    names = ["volume_csf_ml", "volume_gm_ml", "age_predicted"]
+    table = np.array([[row.value for row in rows if row.metric == name] for name in names]).T
+    site = [REFERENCE] * 15 + ["b"] * 15
+    among = fit_combat(table, site, reference=REFERENCE).apply(table, site)[15:, -1]
+    alone = fit_combat(table[:, -1:], site, reference=REFERENCE, empirical_bayes=False).apply(table[:, -1:], site)[
+        15:, 0
+    ]
+    np.testing.assert_allclose(found, among)
+    assert np.abs(found - alone).max() > 0.01
+
+
+def test_only_unharmonized_scans_are_used():
+    rows = measured(REFERENCE, range(15)) + measured("b", range(15, 30), shift=10.0)
+    others = [replace(row, method="harmonizer", value=row.value + 1000) for row in rows]
+    combat = FeatureComBat(empirical_bayes=False)
+    assert combat.rows("combat", "b", [*others, *rows, *others]) == combat.rows("combat", "b", rows)
+
+
+def test_what_it_costs_on_the_reference_is_seen_on_halves_of_its_people():
+    """Each half is brought to the other: by the level and spread of half the people, and all have their rows."""
+    combat = FeatureComBat(empirical_bayes=False)
+    rows = measured(REFERENCE, range(20), ages=None) + measured("b", range(20, 30), shift=10.0, ages=None)
+    found = combat.rows("combat", REFERENCE, rows)
+    assert {row.domain for row in found} == {REFERENCE}
+    assert {row.subject for row in found} == {f"s{k}" for k in range(20)}
+    before = {r.subject: r.value for r in rows if r.domain == REFERENCE and r.metric == "volume_gm_ml"}
+    after = {r.subject: r.value for r in found if r.metric == "volume_gm_ml"}
+    halves = sorted(before)[::2], sorted(before)[1::2]
+    for ours, theirs in (halves, halves[::-1]):
+        assert np.mean([after[s] for s in ours]) == pytest.approx(np.mean([before[s] for s in theirs]))
+        spread = np.std([before[s] for s in theirs]) * np.sqrt(
+            9 / 10
+        )  # ComBat takes the one over n, the other over n - 1
+        assert np.std([after[s] for s in ours]) == pytest.approx(spread)
+    assert max(abs(after[s] - before[s]) for s in before) > 1  # it is not without a cost
+    with pytest.raises(DataError, match="fewer than 2 subjects"):
+        combat.rows("combat", REFERENCE, measured(REFERENCE, range(3)))
+
+
+def test_it_is_fitted_to_people_and_applied_to_scans():
+    """A second session that is a copy of the first changes nothing for anybody, and has its own rows."""
+    rows = measured(REFERENCE, range(15)) + measured("b", range(15, 30), 1.1, 5.0)
+    again = [replace(row, scan=f"{row.subject}_2") for row in rows if row.subject in ("s3", "s20", "s21")]
+    combat = FeatureComBat(empirical_bayes=True)
+    once = {(r.subject, r.metric): r.value for r in combat.rows("combat", "b", rows)}
+    twice = combat.rows("combat", "b", rows + again)
+    assert len(twice) == len(once) + sum(key[0] in ("s20", "s21") for key in once)
+    assert {row.scan for row in twice if row.subject == "s20"} == {"s20", "s20_2"}
+    for row in twice:
+        assert row.value == pytest.approx(once[row.subject, row.metric])
 
 
 def test_too_few_subjects_are_an_error():

@@ -102,16 +102,16 @@ def shuffled(side, seed):
 
 @pytest.mark.parametrize("paired", [True, False])
 def test_without_a_site_effect_the_answer_is_a_half_within_its_interval(paired):
-    """Six people, two sessions each. Of 40 draws the intervals of at least 34 hold 0.5: 95 %, less binomial error."""
+    """Six people, two sessions each. Of 20 draws the intervals of at least 16 hold 0.5: 95 %, less binomial error."""
     asked = probe(penalties=[0.1, 10.0], folds=3)
     held, means = [], []
-    for seed in range(40):
+    for seed in range(20):
         answers = asked.retrained(*sessions(seed, paired=paired))
         found = mean_interval([fmean(each) for each in answers.values()], cross_validated=True)
         held.append(found.low <= 0.5 <= found.high)
         means.append(found.mean)
-    assert sum(held) >= 34
-    assert abs(np.mean(means) - 0.5) < 0.08
+    assert sum(held) >= 16
+    assert abs(np.mean(means) - 0.5) < 0.1
 
 
 @pytest.mark.parametrize("paired", [True, False])
@@ -144,11 +144,11 @@ def test_a_fold_holds_people_with_all_their_scans_on_both_scanners(reference, qu
     sides = [{name: [torch.zeros(1, 1)] * 2 for name in names} for names in (reference, query)]
     seen = [[], []]
     for rest, held_out in folds(*sides, 5):
-        for side, fitted, left, names in zip(sides, rest, held_out, seen, strict=True):
+        for side, fitted, left, all_left in zip(sides, rest, held_out, seen, strict=True):
             assert fitted
             assert left
             assert fitted | left == side
-            names += left
+            all_left.extend(left)
         assert not (set(rest[0]) | set(rest[1])) & (set(held_out[0]) | set(held_out[1]))
     assert [sorted(names) for names in seen] == [sorted(reference), sorted(query)]
 
@@ -156,10 +156,10 @@ def test_a_fold_holds_people_with_all_their_scans_on_both_scanners(reference, qu
 def test_the_penalty_is_the_one_that_does_best_on_people_left_out():
     """Where each person differs in a way of their own, a strong penalty; where a scanner does, a weak one."""
     person = probe(penalties=[1e-3, 1e3]).fit(*sessions(0, paired=True))
-    assert person[-1].C == pytest.approx(1e-3)
+    assert pytest.approx(1e-3) == person[-1].C
     clear = features(), features(lambda x: 0.97 * x)
-    assert probe(penalties=[1e-3, 1e3]).fit(*clear)[-1].C == pytest.approx(1e3)
-    assert probe(penalties=[7.0, 5.0]).fit(features(subjects=[0]), features(subjects=[1]))[-1].C == pytest.approx(1 / 7)
+    assert pytest.approx(1e3) == probe(penalties=[1e-3, 1e3]).fit(*clear)[-1].C
+    assert pytest.approx(1 / 7) == probe(penalties=[7.0, 5.0]).fit(features(subjects=[0]), features(subjects=[1]))[-1].C
 
 
 def test_held_out_people_have_no_part_in_the_penalty():
@@ -223,7 +223,9 @@ def test_an_answer_is_half_the_query_scan_and_half_the_same_persons_reference_sc
 
 
 def test_people_without_a_reference_scan_are_dealt_others_that_no_two_of_them_share():
-    reference = {name: [torch.tensor([[value]])] for name, value in zip("abcde", (0.0, 2.0, 0.0, 0.0, 2.0), strict=True)}
+    reference = {
+        name: [torch.tensor([[value]])] for name, value in zip("abcde", (0.0, 2.0, 0.0, 0.0, 2.0), strict=True)
+    }
     query = {name: [torch.tensor([[2.0]])] for name in "exy"}
     found = probe().ask(FromOneUp(), reference, query)  # e is told from e; x from a, c; y from b, d
     assert found == {"e": [0.5], "x": [1.0], "y": [0.75]}
