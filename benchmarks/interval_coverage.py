@@ -1,6 +1,7 @@
 """How often 95 % intervals of few subjects cover the truth: python benchmarks/interval_coverage.py
 
-Prints two tables: of a mean (of normal and of lognormal values), and of a ratio of two means. In each cell the share of
+Prints three tables: of a mean (of normal and of lognormal values), of a ratio of two means, and of the mean of answers that
+are each fitted to the other subjects. In each cell the share of
 samples whose interval holds the truth, and behind the slash its median width, in standard deviations (of the ratio: in
 ratios). docs/statistics.md says which was chosen, and why.
 """
@@ -35,6 +36,15 @@ def main() -> None:
             found = [each(gained, lost, rng) for each in (ratio_percentile, delta, jackknife, fieller)]
             bounded = f"{np.isfinite(found[-1]).all(0).mean():.1%}"
             print("|", f"{variation:.0%}", "|", n, "|", " | ".join(cell(e, RATIO, 1) for e in found), "|", bounded, "|")
+
+    print("\n| answers fitted to the others | n | Student's t | corrected |\n|---|---|---|---|")
+    for n in SIZES:
+        e = rng.normal(size=(SAMPLES, n, 8))
+        x = (e * (e.sum(1, keepdims=True) - e)).sum(2)  # of e_i by the sum of the others: 0 on average
+        low, high = ends = student_t(x, rng)
+        middle, wider = (low + high) / 2, (high - low) / 2 * np.sqrt(1 + n / (n - 1))
+        found = cell(ends, 0, 1), cell(np.array([middle - wider, middle + wider]), 0, 1)
+        print("| no effect |", n, "|", " | ".join(each.split(" /")[0] for each in found), "|")
 
 
 def lognormal(sigma: float) -> tuple[float, float]:
