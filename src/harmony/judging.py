@@ -25,6 +25,7 @@ from harmony.core.vocabulary import direction
 from harmony.data import QueryScanner, SliceDataModule, watched
 from harmony.domains import Case, QueryDomain
 from harmony.downstream import AdaptiveJudge, FeatureComBat, Judge, Scans, Segmentation, SiteProbe, Truth
+from harmony.downstream.site_probe import LEAST as LEAST_PEOPLE
 from harmony.metrics import mean_interval
 
 TRUTH = "truth"  # among the kept features: those of the untouched reference image
@@ -114,6 +115,10 @@ class Jury:
         subjects = {scan: subject for scan, (subject, _) in kept.items()}
         truths = {scan: found[TRUTH] for scan, found in features.items() if TRUTH in found}
         reference = by_person(truths, subjects) or self.reference
+        people = len({subjects[scan] for scan in kept})
+        if min(people, len(reference)) < LEAST_PEOPLE:
+            there = f"{people} people there, {len(reference)} on the reference scanner"
+            print(f"  no retrained site probe on {domain}: {there}; it takes {LEAST_PEOPLE}", flush=True)
         rows = []
         for key in dict.fromkeys(key for found in features.values() for key in found if key != TRUTH):
             query = by_person({scan: found[key] for scan, found in features.items()}, subjects)
