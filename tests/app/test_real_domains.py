@@ -333,8 +333,9 @@ def test_the_untouched_scored_scans_are_what_other_people_are_told_from(cfg):
     jury = judging.assemble(cfg, data, {stage: app.load_network(cfg, data, stage) for stage in app.models_wanted(cfg)})
     volumes = data.volumes("test")[:3]
     judging.examine(cfg, jury, data, volumes, [])
-    expected = [jury.probe.features(Case(volume, volume).cut(cfg).query) for volume in volumes]
-    assert [torch.equal(a, b) for a, b in zip(jury.reference, expected, strict=True)] == [True] * 3
+    expected = {v.scan.subject: jury.probe.features(Case(v, v).cut(cfg).query) for v in volumes}
+    assert list(jury.reference) == list(expected)
+    assert all(torch.equal(jury.reference[name][0], each) for name, each in expected.items())
     assert jury.frozen == {}
 
 
