@@ -12,12 +12,16 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Metric:
-    """label: with the unit. better: None where neither way is. meaning: in a few words; `[@key]` cites a reference."""
+    """label: with the unit. better: None where neither way is. meaning: in a few words; `[@key]` cites a reference.
+
+    cross_validated: each subject's value is of a classifier that was fitted to the others (`analysis.mean_interval`).
+    """
 
     label: str
     better: Literal["higher", "lower"] | None = None
     digits: int = 3
     meaning: str = ""
+    cross_validated: bool = False
 
 
 TRAINING = {
@@ -72,6 +76,7 @@ RESULTS = {
         "lower",
         2,
         "balanced accuracy of a probe retrained to tell harmonized from reference scans; 0.5 cannot tell",
+        cross_validated=True,
     ),
     "bpd": Metric(
         "bpd", None, 2, "bits per dimension under the reference flow: low is likely, but so are smooth images"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from harmony.core import Stack, Volume
+from harmony.core import Stack, Volume, of_subjects
 from harmony.data import QueryScanner, SliceDataModule
 from harmony.judges import Truth
 from harmony.metrics import white_surroundings
@@ -25,8 +25,9 @@ class Cut:
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """part: whose subjects are scored. adapt_on: whose query scans a method adapts to. subjects: how many of a part;
-    None for all. include_reference: also the untouched reference scans. figure_subjects: drawn, per domain.
+    """part: whose subjects are scored. adapt_on: whose query scans a method adapts to. subjects: how many people of a
+    part, with all their scans; None for all. include_reference: also the untouched reference scans. figure_subjects:
+    drawn, per domain.
     """
 
     part: str
@@ -71,6 +72,10 @@ class Case:
     def name(self) -> str:
         return self.scan.scan.name
 
+    @property
+    def subject(self) -> str:
+        return self.scan.scan.subject
+
     def slices(self, cut: Cut) -> ScoredSlices:
         """Labels are the truth's; without one, the query's."""
         query = self.scanner(self.scan) if self.scanner else self.scan
@@ -88,7 +93,7 @@ class Case:
         return ScoredSlices(
             query=stack,
             truth=None if self.truth is None else self.truth.stack(index),
-            known=Truth(self.name, spacing, labels, age),
+            known=Truth(self.name, spacing, labels, age, self.subject),
             lesions=lesions,
             white_matter=white,
         )
@@ -96,8 +101,8 @@ class Case:
 
 @dataclass(frozen=True)
 class PartStacks:
-    """The scored slices of a part's volumes as a scanner makes them (None: as they are), one volume at a time; nothing
-    is read before somebody goes through them."""
+    """(subject, scored slices) of a part's volumes as a scanner makes them (None: as they are), one volume at a time;
+    nothing is read before somebody goes through them."""
 
     data: SliceDataModule
     part: str
@@ -105,7 +110,12 @@ class PartStacks:
     scanner: QueryScanner | None
     cut: Cut
 
-    def __iter__(self) -> Iterator[Stack]:
-        for volume in self.data.volumes(self.part)[: self.subjects]:
+    def __iter__(self) -> Iterator[tuple[str, Stack]]:
+        for volume in first_people(self.data.volumes(self.part), self.subjects):
             made = self.scanner(volume) if self.scanner else volume
-            yield made.stack(made.select(self.cut.count, self.cut.step))
+            yield volume.scan.subject, made.stack(made.select(self.cut.count, self.cut.step))
+
+
+def first_people(volumes: Sequence[Volume], count: int | None) -> list[Volume]:
+    """The volumes of the first `count` people, with all their scans; all for None."""
+    return of_subjects(volumes, count, lambda volume: volume.scan.subject)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from harmony.analysis import result_table
-from harmony.core import REFERENCE, Harmonized, Row, Volume, interrupts, read_rows, write_rows
+from harmony.core import Harmonized, Row, Volume, interrupts, read_rows, write_rows
 from harmony.core.digests import intact, seal
 from harmony.core.files import atomic_path, write_atomic
 from harmony.core.machine import device
@@ -62,8 +62,8 @@ class Evaluation:
                 parts[case.name].save(self.score_case(domain, case, drawn=k < self.settings.figure_subjects))
             interrupts.check()
         rows = [row for part in parts.values() for row in part.rows()]
-        if domain.name != REFERENCE:
-            rows += self.panel.conclude(domain.name, {name: part.kept() for name, part in parts.items()})
+        people = {case.name: case.subject for case in domain.cases}
+        rows += self.panel.conclude(domain.name, {name: part.kept() for name, part in parts.items()}, people)
         print(f"  {means(rows)}", flush=True)
         return rows
 
@@ -153,17 +153,17 @@ def score_methods(
 ) -> tuple[dict[str, Harmonized], list[Row]]:
     """Every method's outcome, on the CPU, and its scores."""
     outcomes, rows = {}, []
-    subject = slices.known.name
+    known = slices.known
     for name, method in methods.items():
         begin = time.perf_counter()
         harmonized = method.harmonize(slices.query.to(device()))
         image = harmonized.image.cpu()  # inside the time: a GPU is done when its result is here
         seconds = time.perf_counter() - begin
         outcomes[name] = Harmonized(image, harmonized.trace)
-        rows += [Row(name, domain, subject, metric, value) for metric, value in measure(image, slices, density)]
-        rows.append(Row(name, domain, subject, "seconds", seconds))
+        scored = dict(measure(image, slices, density)) | {"seconds": seconds}
         if "fallback" in harmonized.trace:
-            rows.append(Row(name, domain, subject, "fallbacks", float(harmonized.trace["fallback"].sum())))
+            scored["fallbacks"] = float(harmonized.trace["fallback"].sum())
+        rows += [Row(name, domain, known.subject, metric, value, known.name) for metric, value in scored.items()]
     return outcomes, rows
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harmony.analysis import PUBLISHED, Interval, ResultTable
+from harmony.core.margins import of_harm
 from harmony.core.vocabulary import describe
 
 # What the printed table shows, in this order; results.csv holds everything.
@@ -22,7 +23,8 @@ JUDGED = ("dice", "age_error", "site_retrained")
 def print_table(table: ResultTable, *, title: str, caption: str | None = None) -> None:
     """Domain by domain, a method a line, means; without judges, whose columns take the place, the PSNR's 95 % interval.
 
-    The last column is the share of subjects that the method made worse, in Dice where a judge gave it, or else in PSNR.
+    The last column is the share of subjects that the method harmed, in Dice where a judge gave it, or else in PSNR
+    (`core.margins`).
     """
     judged = any(map(table.has, JUDGED))
     left_out = [*WITHOUT_JUDGES] if judged else []
@@ -47,7 +49,7 @@ def print_table(table: ResultTable, *, title: str, caption: str | None = None) -
             cells.append("-" if harmed is None else f"{harmed.worse:.0%}")
         grid.add_row("" if domain == former else domain, method, *cells)
         former = domain
-    notes = [f"worse: subjects with less {describe(harm).label.removesuffix(' dB')} than unharmonized"] if harm else []
+    notes = [f"worse: subjects with {of_harm(harm)}"] if harm else []
     if table.has("site_retrained"):
         notes.append("site: balanced accuracy of the retrained probe, 0.5 cannot tell")
     grid.caption, grid.caption_justify = "\n".join(filter(None, [caption, "; ".join(notes)])), "left"
@@ -58,5 +60,5 @@ def cell_text(cell: Interval | None, metric: str, *, interval: bool) -> str:
     if cell is None:
         return "-"
     digits = describe(metric).digits
-    spread = f" [{cell.low:.{digits}f}, {cell.high:.{digits}f}]" if interval and cell.subjects else ""
-    return f"{cell.mean:.{digits}f}{spread}"
+    spread = f"[{cell.span(digits)}]" if cell.known else "(too few)"
+    return f"{cell.mean:.{digits}f}" + (f" {spread}" if interval and cell.subjects else "")
