@@ -80,7 +80,7 @@ class Sheet:
         text = _digits(value, quantity, exact=method.endswith(PUBLISHED))
         if how == "interval":
             cell, digits = self.table.cells[domain, method, metric], describe(metric).digits
-            text += f" [{cell.low:.{digits}f}, {cell.high:.{digits}f}]"
+            text += f" [{cell.span(digits)}]"
         rivals = {name: self.number(domain, name, quantity) for name in self.axes["method"] if PUBLISHED not in name}
         rounded = {name: float(_digits(each, quantity)) for name, each in rivals.items() if each is not None}
         return f"**{text}**" if self.layout.bold and not how and method in best(rounded, metric) else text
