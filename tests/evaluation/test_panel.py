@@ -58,7 +58,8 @@ def stack(level):
 
 
 def case(level, subject="sub-1"):
-    return ScoredSlices(stack(level), stack(1.0), Truth(subject, (1.0, 1.0, 1.0), None, None), None, None)
+    known = Truth(subject, (1.0, 1.0, 1.0), None, None)
+    return ScoredSlices(stack(level), stack(1.0), known, None, None, torch.ones(3).bool())
 
 
 IMAGES = {"none": stack(0.25).image, "blindharmony": stack(0.5).image, "other": stack(0.5).image}

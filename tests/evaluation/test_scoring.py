@@ -22,7 +22,7 @@ def test_a_broken_contract_is_counted_in_the_rows():
     mask = torch.zeros(3, 1, 4, 4, dtype=torch.bool)
     mask[..., 1:3, 1:3] = True
     query = Stack(torch.where(mask, 0.5, 0.0), mask, torch.linspace(0, 1, 3))
-    slices = ScoredSlices(query, None, Truth("sub-1", (1.0, 1.0, 1.0), None, None), None, None)
+    slices = ScoredSlices(query, None, Truth("sub-1", (1.0, 1.0, 1.0), None, None), None, None, torch.ones(3).bool())
     good = dict(measure(query.image, slices, Flat()))
     assert good == {"jitter": 0, "bpd": 2, "negatives": 0, "background_changed": 0}
     image = query.image.clone()
@@ -55,7 +55,8 @@ def slices(name="sub-1_ses-A", subject="sub-1"):
     mask[..., 4:12, 4:12] = True
     image = torch.where(mask, image, 0)
     query = Stack(image, mask, torch.linspace(0, 1, 2))
-    return ScoredSlices(query, query, Truth(name, (1.0, 1.0, 1.0), None, None, subject), None, None)
+    known = Truth(name, (1.0, 1.0, 1.0), None, None, subject)
+    return ScoredSlices(query, query, known, None, None, torch.ones(2).bool())
 
 
 def test_the_psnr_of_the_brain_is_of_the_brain():

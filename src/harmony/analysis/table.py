@@ -18,7 +18,7 @@ import numpy as np
 from harmony.analysis.intervals import Interval, mean_interval
 from harmony.analysis.paired import Against, against, recovered
 from harmony.core import REFERENCE, Row, by_subject
-from harmony.core.vocabulary import MEAN, describe, direction
+from harmony.core.vocabulary import MEAN, MIDDLE, describe, direction
 
 PUBLISHED = " (published)"  # behind a method's name: the row of a paper
 BASELINE = "none"  # the method that the others are compared with
@@ -84,10 +84,11 @@ class ResultTable:
         """With a paper's rows (domain -> method -> metric -> mean), each below ours of the same method.
 
         Methods and domains that only the paper has come last. A published mean has no interval and counts no subjects.
-        Where the paper has a `mean` over the query domains, ours is added.
+        Where the paper has a `mean` over the query domains, ours is added. A paper's metric stands beside ours of the
+        middle slices where we have that; in results from before all slices were scored, beside the metric itself.
         """
         theirs = {
-            (domain, method, metric): Interval(mean, nan, nan, 0)
+            (domain, method, self.as_published(metric)): Interval(mean, nan, nan, 0)
             for domain, methods in published.items()
             for method, means in methods.items()
             for metric, mean in means.items()
@@ -105,6 +106,10 @@ class ResultTable:
                     found = [key for key in source if key[:2] == (domain, method)]
                     cells |= {(domain, name, key[2]): source[key] for key in found}
         return ResultTable(self.samples, self.values, cells)
+
+    def as_published(self, metric: str) -> str:
+        """Our metric that a paper's is compared with: of the middle slices, if there are such results."""
+        return metric + MIDDLE if self.has(metric + MIDDLE) else metric
 
     def against_none(self) -> dict[str, dict[str, dict[str, Any]]]:
         """domain -> method -> metric -> paired difference to no harmonization, share of subjects harmed.

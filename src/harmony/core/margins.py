@@ -31,8 +31,12 @@ SSIM = Margin(harm=0.01, perfect=1.0, enough=0.95)
 MARGINS = {
     "psnr": PSNR,
     "psnr_brain": PSNR,
+    "psnr_middle": PSNR,
+    "psnr_brain_middle": PSNR,
+    "psnr_brain_rim": PSNR,
     "ssim": SSIM,
     "ssim_brain": SSIM,
+    "ssim_middle": SSIM,
     "dice": Margin(harm=0.005, able=0.05),
     "iou": Margin(harm=0.01),
     "hd95": Margin(harm=0.5),  # mm

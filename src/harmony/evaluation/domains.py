@@ -70,8 +70,8 @@ def examples(
     scanners = {REFERENCE: None} | {each.name: each.scanner for each in domains if each.scanner is not None}
     return {
         name: Examples(
-            training=PartStacks(data, "train", None, scanner, settings.cut),
-            scored=PartStacks(data, settings.part, settings.subjects, scanner, settings.cut),
+            training=PartStacks(data, "train", None, scanner),
+            scored=PartStacks(data, settings.part, settings.subjects, scanner),
         )
         for name, scanner in scanners.items()
     }

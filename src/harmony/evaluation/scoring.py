@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from harmony.analysis import result_table
-from harmony.core import Harmonized, Row, Volume, interrupts, read_rows, write_rows
+from harmony.core import Harmonized, Row, Stack, Volume, interrupts, read_rows, write_rows
 from harmony.core.digests import intact, seal
 from harmony.core.files import atomic_path, write_atomic
 from harmony.core.machine import device
@@ -168,12 +168,11 @@ def score_methods(
 
 
 def measure(image: Tensor, slices: ScoredSlices, density: ImageDensity) -> Iterator[tuple[str, float]]:
-    query, truth = slices.query, slices.truth
-    if truth is not None:
-        yield "psnr", psnr(image, truth.image)
-        yield "psnr_brain", psnr(image, truth.image, truth.mask)
-        yield "ssim", ssim(image, truth.image)
-        yield "ssim_brain", ssim(image, truth.image, truth.mask)
+    """Of all slices; of the middle ones and of the rim where the name says so. Left out: what is not defined, as the
+    brain's at a rim without any."""
+    query = slices.query
+    if slices.truth is not None:
+        yield from likeness(image, slices.truth, slices)
     yield "jitter", jitter(image, query.image, query.mask)
     yield "bpd", mean_bits_per_dim(density, image)
     yield "negatives", float((image < 0).sum())  # a query has none
@@ -182,6 +181,21 @@ def measure(image: Tensor, slices: ScoredSlices, density: ImageDensity) -> Itera
         contrast = lesion_contrast(image[:, 0], slices.lesions, slices.white_matter)
         if not isnan(contrast):
             yield "lesion_contrast", contrast
+
+
+def likeness(image: Tensor, truth: Stack, slices: ScoredSlices) -> Iterator[tuple[str, float]]:
+    """PSNR and SSIM. A slice without brain counts in those of whole slices, and has no pixels in those of the brain."""
+    middle, rim = slices.middle, slices.rim
+    yield "psnr", psnr(image, truth.image)
+    yield "ssim", ssim(image, truth.image)
+    yield "psnr_middle", psnr(image[middle], truth.image[middle])
+    yield "ssim_middle", ssim(image[middle], truth.image[middle])
+    if truth.mask.any():
+        yield "psnr_brain", psnr(image, truth.image, truth.mask)
+        yield "ssim_brain", ssim(image, truth.image, truth.mask)
+    for name, part in (("middle", middle), ("rim", rim)):
+        if truth.mask[part].any():
+            yield f"psnr_brain_{name}", psnr(image[part], truth.image[part], truth.mask[part])
 
 
 @torch.no_grad()

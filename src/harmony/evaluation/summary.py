@@ -27,6 +27,7 @@ def summary(
         "subjects": {domain.name: len({case.subject for case in domain.cases}) for domain in domains},
         "skipped": skipped(data, settings.part),
         "left_out": [why for domain in domains for why in domain.left_out],
+        "slices": "all",
         "adapt_on": settings.adapt_on,
         "judges": [asdict(each) for each in qualities],
         "biology": biology(rows),

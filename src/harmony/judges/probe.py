@@ -45,7 +45,7 @@ class Probe:
 
     def features(self, stack: Stack) -> Tensor:
         """(S, F) of the slices with brain: position, quantiles, log gradient energies, tilts along rows and columns."""
-        kept = stack.mask.flatten(1).any(1)
+        kept = stack.with_brain
         slices = zip(stack.image[kept, 0].cpu(), stack.mask[kept, 0].cpu(), stack.position[kept].cpu(), strict=True)
         return torch.stack([self._slice(image, mask, float(position)) for image, mask, position in slices])
 

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from harmony.analysis import Test
 from harmony.core.margins import MARGINS, of_harm
-from harmony.core.vocabulary import describe, direction
+from harmony.core.vocabulary import MIDDLE, describe, direction
 from harmony.reports import charts
 from harmony.reports.citations import uncited
 from harmony.reports.view import View
@@ -36,12 +36,15 @@ def metric_section(view: View, name: str) -> dict[str, Any]:
 
 
 def _published(view: View, metric: str) -> list[tuple[str, str, str]]:
-    """(domain, method, mean) of the paper's table that the experiment names."""
+    """(domain, method, mean) of the paper's table that the experiment names; beside our middle slices, if we have them."""
+    theirs = metric.removesuffix(MIDDLE)
+    if metric == theirs and metric + MIDDLE in view.comparison.metrics:
+        return []
     return [
-        (domain, method.replace("_", " "), f"{means[metric]:.{describe(metric).digits}f}")
+        (domain, method.replace("_", " "), f"{means[theirs]:.{describe(metric).digits}f}")
         for domain, methods in view.comparison.runs[0].config.get("published", {}).get("rows", {}).items()
         for method, means in methods.items()
-        if metric in means
+        if theirs in means
     ]
 
 

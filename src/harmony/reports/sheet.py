@@ -10,7 +10,7 @@ from typing import Any
 
 from harmony.analysis import PUBLISHED, ResultTable, best
 from harmony.core import REFERENCE
-from harmony.core.vocabulary import MEAN, describe
+from harmony.core.vocabulary import MEAN, MIDDLE, describe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,8 @@ class Sheet:
     def number(self, domain: str, method: str, quantity: str) -> float | None:
         metric, _, how = quantity.partition(" ")
         if method.endswith(PUBLISHED):
-            return self.published.get(domain, {}).get(method.removesuffix(PUBLISHED), {}).get(metric)
+            theirs = self.published.get(domain, {}).get(method.removesuffix(PUBLISHED), {})
+            return theirs.get(metric, theirs.get(metric.removesuffix(MIDDLE)))
         if domain == MEAN:
             others = [name for name in self.axes["domain"] if name not in (MEAN, REFERENCE)]
             found = [each for name in others if (each := self.number(name, method, quantity)) is not None]

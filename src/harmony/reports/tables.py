@@ -13,10 +13,11 @@ from harmony.core.vocabulary import describe
 
 # What the printed table shows, in this order; results.csv holds everything.
 SHOWN = (
-    "psnr", "psnr_brain", "ssim", "bpd", "jitter", "dice", "hd95", "iou_wm", "age_error", "site_retrained",
-    "lesion_contrast", "seconds",
+    "psnr", "psnr_middle", "psnr_brain", "psnr_brain_rim", "ssim", "ssim_middle", "bpd", "jitter", "dice", "hd95",
+    "iou_wm", "age_error", "site_retrained", "lesion_contrast", "seconds",
 )  # fmt: skip
 WITHOUT_JUDGES = ("psnr_brain", "jitter", "seconds")  # they give their place to what the judges say
+AS_PUBLISHED = ("psnr_middle", "ssim_middle", "iou_wm")  # shown beside a paper's only
 JUDGED = ("dice", "age_error", "site_retrained")
 
 
@@ -29,8 +30,9 @@ def print_table(table: ResultTable, *, title: str, caption: str | None = None) -
     judged = any(map(table.has, JUDGED))
     left_out = [*WITHOUT_JUDGES] if judged else []
     published = {metric for _, method, metric in table.cells if method.endswith(PUBLISHED)}
-    if "iou_wm" not in published:
-        left_out.append("iou_wm")
+    left_out += [metric for metric in AS_PUBLISHED if metric not in published]
+    if "psnr_middle" in published:  # the paper's slices take the place
+        left_out += ["psnr_brain", "ssim"]
     shown = {metric: describe(metric).label for metric in SHOWN if table.has(metric) and metric not in left_out}
     harm = next((metric for metric in ("dice", "psnr") if table.has(metric)), None)
     worse = ["worse"] if harm else []

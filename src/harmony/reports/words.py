@@ -85,12 +85,15 @@ def _data(comparison: Comparison) -> str:
     scanners = [
         f"Query scanners were simulated from the {part} scans, whose originals are the truth: {simulated}."
     ] * bool(simulated) + [f"{name} is a scanner of its own: {_real(data, name)}." for name in real]
+    scored_all = comparison.runs[0].summary.get("slices") == "all"
+    whole = ", in training and as the middle slices of the scores; all slices of the brain were harmonized and scored"
+    whole = whole if scored_all else ""
     corrected = " Shading was corrected by N4 [@tustison2010]." if data["preprocess"].get("n4") else ""
     return (
         f"Data. We used {said(_told(data))}{_which(data['source'])}, split by subject into {shares['train']:.0%} for "
         f"training, {shares['val']:.0%} for validation and {shares['test']:.0%} for test; {len(comparison.subjects)} "
         f"{part} subjects were scored.{corrected} {said(data['preprocess'])}, {data['count'] or 'all'} slices a "
-        f"subject, {data['step']} apart. {' '.join(scanners)}"
+        f"subject, {data['step']} apart{whole}. {' '.join(scanners)}"
     )
 
 
