@@ -6,18 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from harmony.core import (
-    CheckpointError,
-    DataError,
-    Row,
-    Scan,
-    Stack,
-    Volume,
-    interrupts,
-    read_rows,
-    split_by_subject,
-    write_rows,
-)
+from harmony.core import CheckpointError, DataError, Scan, Stack, Volume, interrupts, read_rows, split_by_subject
 from harmony.core.files import atomic_path
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder, content_key, fingerprint
@@ -114,13 +103,6 @@ def test_reference_survives_the_disk_and_a_broken_file_is_one_clear_error(tmp_pa
     (tmp_path / "r.safetensors").write_bytes(b"rubbish")
     with pytest.raises(CheckpointError, match=r"r\.safetensors"):
         Reference.load(tmp_path / "r.safetensors")
-
-
-def test_rows_survive_the_disk(tmp_path):
-    rows = [Row("none", "exp", "sub-1", "psnr", 23.7), Row("a,b", "x", 'sub "2"', "seconds", 1e-9)]
-    write_rows(tmp_path / "results.csv", rows)
-    assert read_rows(tmp_path / "results.csv") == rows
-    assert (tmp_path / "results.csv").read_text().startswith("method,domain,subject,metric,value\n")
 
 
 def test_nothing_half_written_is_left(tmp_path):

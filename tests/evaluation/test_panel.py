@@ -49,7 +49,7 @@ class Summing(CohortJudge):
         return {"site_retrained": {subject: float(kept["measured"]) for subject, kept in cohort.query.items()}}
 
     def qualities(self, name):
-        return [quality(f"{name} x", "site_frozen", "a coin", [(0.9, 0.5)], sign=1)]
+        return [quality(f"{name} x", "site_frozen", "a coin", {"sub-1": [(0.9, 0.5)]}, sign=1)]
 
 
 def stack(level):
@@ -58,7 +58,8 @@ def stack(level):
 
 
 def case(level, subject="sub-1"):
-    return ScoredSlices(stack(level), stack(1.0), Truth(subject, (1.0, 1.0, 1.0), None, None), None, None)
+    known = Truth(subject, (1.0, 1.0, 1.0), None, None)
+    return ScoredSlices(stack(level), stack(1.0), known, None, None, torch.ones(3).bool())
 
 
 IMAGES = {"none": stack(0.25).image, "blindharmony": stack(0.5).image, "other": stack(0.5).image}
@@ -104,7 +105,7 @@ def test_a_cohort_judge_keeps_each_image_and_gets_all_subjects_of_a_method():
     kept = {name: panel.ask("exp", case(0.25, name), IMAGES).kept for name in ("sub-1", "sub-2")}
     assert set(kept["sub-1"]) == {f"site/{method}/{own}" for method in IMAGES for own in ("sum", "measured")}
     assert float(kept["sub-1"]["site/other/sum"]) == 48 * 0.5 + 1000
-    rows = panel.conclude("exp", kept)
+    rows = panel.conclude("exp", kept, {})
     assert {(row.method, row.subject, row.value) for row in rows} == {
         (method, subject, float(image.mean())) for method, image in IMAGES.items() for subject in kept
     }
@@ -119,8 +120,28 @@ def test_a_rival_among_cohort_judges_gets_the_query_and_what_was_measured_on_it(
     panel = Panel({"tissue": Spy()}, {"combat": Summing(), "tent": Spy()}, [case(0.75)])
     kept = panel.ask("exp", case(0.25), IMAGES).kept
     assert set(kept) == {"combat/combat/sum", "combat/combat/measured"}
-    (row,) = panel.conclude("exp", {"sub-1": kept})
+    (row,) = panel.conclude("exp", {"sub-1": kept}, {})
     assert row == Row("combat", "exp", "sub-1", "site_retrained", 0.25)
+
+
+def test_rows_of_a_cohort_carry_subject_and_scan_apart():
+    judge = Summing()
+    panel = Panel({"tissue": Spy(), "site": judge}, {}, [])
+    people = {"sub-1_a": "sub-1", "sub-1_b": "sub-1", "sub-2": "sub-2"}
+    kept = {name: panel.ask("exp", case(0.25, name), IMAGES).kept for name in people}
+    rows = panel.conclude("exp", kept, people)
+    assert {(row.scan, row.subject) for row in rows} == set(people.items())
+    assert all(dict(cohort.people) == people for cohort in judge.cohorts)
+
+
+def test_a_judge_that_answers_on_the_reference_is_asked_there():
+    class There(Summing):
+        on_reference = True
+
+    panel = Panel({"tissue": Spy(), "site": Summing()}, {"combat": There()}, [case(0.75)])
+    kept = panel.ask(REFERENCE, case(0.25), IMAGES).kept
+    assert set(kept) == {"combat/combat/sum", "combat/combat/measured"}
+    assert {row.method for row in panel.conclude(REFERENCE, {"sub-1": kept}, {})} == {"combat"}
 
 
 def test_nothing_is_asked_of_a_cohort_on_the_reference_scanner_itself():
@@ -131,5 +152,5 @@ def test_nothing_is_asked_of_a_cohort_on_the_reference_scanner_itself():
 def test_a_cohort_that_cannot_be_judged_stops_nothing(capsys):
     panel = Panel({"site": Summing()}, {}, [])
     kept = {"sub-1": panel.ask("bad", case(0.25), IMAGES).kept}
-    assert panel.conclude("bad", kept) == []
+    assert panel.conclude("bad", kept, {}) == []
     assert "site says nothing of bad: no -> other" in capsys.readouterr().out

@@ -1,13 +1,17 @@
 """What is measured of an image, and what is kept of a case."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from harmony.core import Row, Stack
-from harmony.evaluation import ScoredSlices, measure
+from harmony.core import Harmonized, Row, Stack
+from harmony.evaluation import Cut, Evaluation, EvaluationSettings, Panel, QueryDomain, ScoredSlices, measure
 from harmony.evaluation.panel import Answers
-from harmony.evaluation.scoring import Part
+from harmony.evaluation.scoring import Part, score_methods
 from harmony.judges import Truth
+from harmony.methods import AdaptiveMethod
+from harmony.methods.harmonizing_flows import Adaptation
 
 
 def test_a_broken_contract_is_counted_in_the_rows():
@@ -18,7 +22,7 @@ def test_a_broken_contract_is_counted_in_the_rows():
     mask = torch.zeros(3, 1, 4, 4, dtype=torch.bool)
     mask[..., 1:3, 1:3] = True
     query = Stack(torch.where(mask, 0.5, 0.0), mask, torch.linspace(0, 1, 3))
-    slices = ScoredSlices(query, None, Truth("sub-1", (1.0, 1.0, 1.0), None, None), None, None)
+    slices = ScoredSlices(query, None, Truth("sub-1", (1.0, 1.0, 1.0), None, None), None, None, torch.ones(3).bool())
     good = dict(measure(query.image, slices, Flat()))
     assert good == {"jitter": 0, "bpd": 2, "negatives": 0, "background_changed": 0}
     image = query.image.clone()
@@ -39,3 +43,60 @@ def test_a_part_is_done_when_all_of_it_is_there(tmp_path):
     part.beside.unlink()
     assert not part.done
     assert Part(part.path, keeps=False).done
+
+
+class Bits:
+    def bits_per_dim(self, image):
+        return torch.zeros(len(image))
+
+
+def slices(name="sub-1_ses-A", subject="sub-1"):
+    image = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros_like(image, dtype=torch.bool)
+    mask[..., 4:12, 4:12] = True
+    image = torch.where(mask, image, 0)
+    query = Stack(image, mask, torch.linspace(0, 1, 2))
+    known = Truth(name, (1.0, 1.0, 1.0), None, None, subject)
+    return ScoredSlices(query, query, known, None, None, torch.ones(2).bool())
+
+
+def test_the_psnr_of_the_brain_is_of_the_brain():
+    """A grey level off by 0.1 inside the brain of a quarter of the slice: 20 dB there, 6 dB more over the slice."""
+    cut = slices()
+    image = torch.where(cut.query.mask, cut.query.image + 0.1, cut.query.image)
+    found = dict(measure(image, cut, Bits()))
+    assert found["psnr_brain"] == pytest.approx(20, abs=1e-3)
+    assert found["psnr"] == pytest.approx(20 + 10 * 0.60206, abs=1e-3)
+
+
+def test_rows_carry_subject_and_scan_apart():
+    method = SimpleNamespace(harmonize=lambda stack: Harmonized(stack.image))
+    _, rows = score_methods("exp", slices(), {"none": method}, Bits())
+    assert {(row.subject, row.scan) for row in rows} == {("sub-1", "sub-1_ses-A")}
+    assert Row("none", "exp", "sub-1", "psnr", 100.0, "sub-1_ses-A") in rows
+
+
+class Remembers(AdaptiveMethod):
+    """Writes down what is asked of it."""
+
+    def __init__(self):
+        self.log = []
+
+    def harmonize(self, stack):
+        return Harmonized(stack.image)
+
+    def adapt(self, stacks, watch=None):
+        self.log.append("adapt")
+        return Adaptation([], 0, "", "adapted")
+
+    def reset(self):
+        self.log.append("reset")
+
+
+def test_a_method_starts_afresh_in_each_domain(tmp_path):
+    method, case = Remembers(), SimpleNamespace(name="sub-1", slices=lambda cut: slices())
+    settings = EvaluationSettings("test", "test", None, False, 0, Cut(None, 1, 1.0))
+    evaluation = Evaluation(tmp_path, {"adapts": method}, Bits(), Panel({}, {}, []), settings, None)
+    for name in ("exp", "log"):
+        evaluation.adapt(QueryDomain(name, [case], [case]))
+    assert method.log == ["reset", "adapt", "reset", "adapt"]

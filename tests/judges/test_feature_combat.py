@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from harmony.core import DataError
-from harmony.judges import Cohort, FeatureComBat
+from harmony.core import REFERENCE, DataError
+from harmony.judges import Cohort, FeatureComBat, fit_combat
 
 RNG = np.random.default_rng(0)
 AGES = RNG.uniform(20, 80, 30)
@@ -24,10 +24,10 @@ def measured(subjects, gain=1.0, shift=0.0, ages=AGES, **more):
     return found
 
 
-def concluded(reference, query, domain="far", *, empirical_bayes=False):
+def concluded(reference, query, domain="far", *, empirical_bayes=False, people=None):
     judge = FeatureComBat(empirical_bayes=empirical_bayes)
     kept = [{name: judge.observe(None, None, numbers) for name, numbers in of.items()} for of in (query, reference)]
-    return judge.conclude(Cohort(domain, *kept))
+    return judge.conclude(Cohort(domain, *kept, people or {}))
 
 
 def values(found, metric):
@@ -62,6 +62,52 @@ def test_a_true_age_does_not_help_to_predict_itself():
     second = concluded(reference, measured(range(15, 30), 1.1, 5.0, ages=AGES[::-1]), empirical_bayes=True)
     np.testing.assert_array_equal(values(first, "age_predicted"), values(second, "age_predicted"))
     assert not np.array_equal(values(first, "age_error"), values(second, "age_error"))
+
+
+def test_a_predicted_age_is_fitted_among_the_volumes():
+    """Empirical Bayes shrinks it towards them: the same as the last column of a fit to all, and not as one alone."""
+    reference, query = measured(range(15)), measured(range(15, 30), 1.1, 5.0)
+    found = values(concluded(reference, query, empirical_bayes=True), "age_predicted")
+    names = ["volume_csf_ml", "volume_gm_ml", "age_predicted"]
+    table = np.array([[each[name] for name in names] for side in (reference, query) for each in side.values()])
+    site = [REFERENCE] * 15 + ["far"] * 15
+    among = fit_combat(table, site, reference=REFERENCE).apply(table, site)[15:, -1]
+    one = table[:, -1:]
+    alone = fit_combat(one, site, reference=REFERENCE, empirical_bayes=False).apply(one, site)[15:, 0]
+    np.testing.assert_allclose(found, among)
+    assert np.abs(found - alone).max() > 0.01
+
+
+def test_what_it_costs_on_the_reference_is_seen_on_halves_of_its_people():
+    """Each half is brought to the other: by the level and spread of half the people, and all have their rows."""
+    people = measured(range(20), ages=None)
+    after = concluded(people, people, REFERENCE)["volume_gm_ml"]
+    before = {name: each["volume_gm_ml"] for name, each in people.items()}
+    assert set(after) == set(before)
+    halves = sorted(before)[::2], sorted(before)[1::2]
+    for ours, theirs in (halves, halves[::-1]):
+        assert np.mean([after[s] for s in ours]) == pytest.approx(np.mean([before[s] for s in theirs]))
+        # ComBat takes the spread of one over n, of the other over n - 1
+        spread = np.std([before[s] for s in theirs]) * np.sqrt(9 / 10)
+        assert np.std([after[s] for s in ours]) == pytest.approx(spread)
+    assert max(abs(after[s] - before[s]) for s in before) > 1  # it is not without a cost
+    with pytest.raises(DataError, match="fewer than 2 subjects"):
+        concluded(measured(range(3)), measured(range(3)), REFERENCE)
+
+
+def test_it_is_fitted_to_people_and_applied_to_scans():
+    """A second session that is a copy of the first changes nothing for anybody, and has its own answers."""
+    reference, query = measured(range(15)), measured(range(15, 30), 1.1, 5.0)
+    once = concluded(reference, query, empirical_bayes=True)
+    people = {f"{name}_2": name for name in ("s03", "s20", "s21")}
+    again = [
+        side | {f"{name}_2": side[name] for name in people.values() if name in side} for side in (reference, query)
+    ]
+    twice = concluded(*again, empirical_bayes=True, people=people)
+    for metric, found in twice.items():
+        assert set(found) == {*once[metric], "s20_2", "s21_2"}
+        for scan, value in found.items():
+            assert value == pytest.approx(once[metric][people.get(scan, scan)])
 
 
 def test_too_few_subjects_are_an_error():

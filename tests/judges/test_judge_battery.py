@@ -49,8 +49,8 @@ def build(name):
     with torch.no_grad():
         for parameter in (p for network in networks.values() for p in network.parameters()):
             parameter.add_(0.5 * torch.randn(parameter.shape, generator=generator))
-    stacks = [volume(k)[0] for k in range(len(SUBJECTS))]
-    dark = [Stack(stack.image**2, stack.mask, stack.position) for stack in stacks]
+    stacks = [(name, volume(k)[0]) for k, name in enumerate(SUBJECTS)]
+    dark = [(name, Stack(stack.image**2, stack.mask, stack.position)) for name, stack in stacks]
     examples = {REFERENCE: Examples(stacks, stacks), "exp": Examples(dark, dark)}
     built = app.build_judges(cfg, networks, {"examples": examples, "training_ages": [30.0, 50.0]})
     return (built.judges | built.rivals)[name]

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from harmony.analysis import bootstrap_mean
 from harmony.metrics import jitter, psnr, ssim
 
 
@@ -35,6 +34,23 @@ def test_ssim_of_two_flat_images_is_the_luminance_term():
     assert ssim(a, b) == pytest.approx((2 * 0.24 + c1) / (0.16 + 0.36 + c1), abs=1e-6)
 
 
+def test_ssim_by_hand_at_one_pixel():
+    """Weighted means, variances and covariance under the window of Wang et al., over its weights and not over n - 1."""
+    x = torch.rand(1, 1, 11, 11, generator=torch.Generator().manual_seed(0)).double()
+    y = torch.rand(1, 1, 11, 11, generator=torch.Generator().manual_seed(1)).double()
+    window = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    weights = np.outer(window, window) / window.sum() ** 2
+    a, b = x[0, 0].numpy(), y[0, 0].numpy()
+    m_a, m_b = (weights * a).sum(), (weights * b).sum()
+    v_a, v_b = (weights * (a - m_a) ** 2).sum(), (weights * (b - m_b) ** 2).sum()
+    covariance = (weights * (a - m_a) * (b - m_b)).sum()
+    luminance = (2 * m_a * m_b + 0.01**2) / (m_a**2 + m_b**2 + 0.01**2)
+    structure = (2 * covariance + 0.03**2) / (v_a + v_b + 0.03**2)
+    middle = torch.zeros(1, 1, 11, 11, dtype=torch.bool)
+    middle[..., 5, 5] = True
+    assert ssim(x, y, middle) == pytest.approx(luminance * structure, rel=1e-6)
+
+
 def test_ssim_inside_the_mask_ignores_the_rest():
     x = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     y, mask = x.clone(), torch.zeros(1, 1, 64, 64, dtype=torch.bool)
@@ -58,19 +74,3 @@ def test_jitter_skips_slices_without_brain():
     mask = torch.ones(3, 1, 2, 2, dtype=torch.bool)
     mask[1] = False
     assert jitter(query + 0.1 * mask, query, mask) == pytest.approx(0, abs=1e-4)
-
-
-def test_bootstrap_interval_brackets_the_mean_and_skips_nan():
-    found = bootstrap_mean([1.0, 2.0, 3.0, np.nan])
-    assert found.mean == 2
-    assert found.subjects == 3
-    assert 1 <= found.low < 2 < found.high <= 3
-    assert bootstrap_mean([5.0]) == (5, 5, 5, 1)
-    assert np.isnan(bootstrap_mean([]).mean)
-
-
-def test_bootstrap_interval_covers_the_true_mean_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    found = [bootstrap_mean(rng.normal(size=40), draws=400) for _ in range(200)]
-    hits = [interval.low <= 0 <= interval.high for interval in found]
-    assert 0.88 < np.mean(hits) < 0.99

@@ -43,6 +43,39 @@ def test_harm_is_in_psnr_without_a_judge(capsys):
     output = printed(capsys, rows({"psnr": PSNR}))
     assert "50%" in line(output, "matching")
     assert "less PSNR than" in output
+    assert "(too few)" in line(output, "matching")  # two subjects have no interval
+
+
+def test_three_subjects_have_an_interval(capsys):
+    output = printed(capsys, rows({"psnr": {"none": (20.0, 21.0, 22.0), "matching": (30.0, 30.0, 30.0)}}))
+    assert "21.0 [18.5, 23.5]" in line(output, "none")
+    assert "30.0 [30.0, 30.0]" in line(output, "matching")
+
+
+def test_sessions_of_a_person_count_once(capsys):
+    found = [Row("none", "exp", person, "psnr", value, f"{person}_{k}")
+             for person, values in (("a", (10.0, 20.0)), ("b", (30.0,)), ("c", (0.0, 10.0, 20.0)))
+             for k, value in enumerate(values)]  # fmt: skip
+    table = result_table(found)
+    assert table.cells["exp", "none", "psnr"].mean == pytest.approx((15 + 30 + 10) / 3)
+    assert table.cells["exp", "none", "psnr"].subjects == 3
+    assert "(n=3)" in printed(capsys, found)
+
+
+def test_a_shift_is_paired_by_person_and_not_by_session():
+    """A traveller's scan of another scanner is another session than the reference scan."""
+    dice = (("none", "A", 0.5), ("hm", "A", 0.7), ("none", "reference", 0.9))
+    found = [Row(method, domain, f"s{k}", "dice", value + 0.01 * k, f"s{k}_ses-{domain}")
+             for k in range(3) for method, domain, value in dice]  # fmt: skip
+    assert result_table(found).recovered("A", "hm").mean == pytest.approx(0.5)
+
+
+def test_the_answers_of_a_retrained_probe_have_the_wider_interval():
+    answers = (0.5, 0.6, 0.8, 0.7)
+    found = [Row("none", "exp", f"s{k}", metric, v) for k, v in enumerate(answers) for metric in
+             ("site_frozen", "site_retrained")]  # fmt: skip
+    plain, shared = (result_table(found).cells["exp", "none", m] for m in ("site_frozen", "site_retrained"))
+    assert (shared.high - shared.mean) / (plain.high - plain.mean) == pytest.approx((1 + 4 / 3) ** 0.5)
 
 
 def test_the_title_counts_the_subjects_of_each_domain():

@@ -2,7 +2,7 @@
 
 from harmony.analysis.biology import biology
 from harmony.analysis.comparison import Comparison, Entry, Group, Test, compare
-from harmony.analysis.intervals import Interval, bootstrap_mean
+from harmony.analysis.intervals import Interval, mean_interval, ratio
 from harmony.analysis.paired import Against, against, holm, recovered
 from harmony.analysis.runs import EvaluatedRun, Found, find_runs
 from harmony.analysis.sweeps import SweepJob
@@ -25,11 +25,12 @@ __all__ = [
     "against",
     "best",
     "biology",
-    "bootstrap_mean",
     "compare",
     "find_runs",
     "holm",
+    "mean_interval",
     "pooled",
+    "ratio",
     "recovered",
     "result_table",
 ]

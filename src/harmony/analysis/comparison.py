@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
+from statistics import fmean
 from typing import NamedTuple
 
 from harmony.analysis.identity import decides_data, differing, labels, settings_of
@@ -40,10 +42,13 @@ class Entry(NamedTuple):
 
 
 class Test(NamedTuple):
-    """An entry against `none` of its group. adjusted: Holm's p over all tests of the metric."""
+    """An entry against `none` of its group. adjusted: Holm's p over the tests of the metric on query scanners.
+
+    None on the untouched reference: there the question is what harm was done, and no gain is looked for.
+    """
 
     against: Against
-    adjusted: float
+    adjusted: float | None
 
 
 @dataclass(frozen=True)
@@ -110,13 +115,26 @@ class Comparison:
                 test = self.groups[entry.group].table.against(domain, entry.method, metric)
                 if test is not None:
                     found[entry, domain, metric] = test
-        adjusted = holm([test.p for test in found.values()])
-        for (key, test), p in zip(found.items(), adjusted, strict=True):
-            yield key, Test(test, p)
+        family = [key for key in found if key[1] != REFERENCE]
+        adjusted = dict(zip(family, holm([found[key].p for key in family]), strict=True))
+        for key, test in found.items():
+            yield key, Test(test, adjusted.get(key))
+
+    def family(self, metric: str) -> list[Test]:
+        """The tests that are corrected together."""
+        return [test for key, test in self.tests.items() if key[2] == metric and test.adjusted is not None]
+
+    def of_scan(self, entry: Entry, domain: str, metric: str, scan: str) -> float | None:
+        """Mean over the seeds; None where a seed has no finite value."""
+        runs = self.groups[entry.group].runs
+        key = (entry.method, domain, metric, scan)
+        rows = [row for run in runs for row in run.rows]
+        found = [row.value for row in rows if (row.method, row.domain, row.metric, row.scan) == key]
+        return fmean(found) if len(found) == len(runs) and all(map(isfinite, found)) else None
 
     def smallest_p(self, metric: str) -> float:
         """What Holm's procedure leaves of the smallest p, 2 / 2^n, that the signed-rank test can give."""
-        n = [test.against.difference.subjects for key, test in self.tests.items() if key[2] == metric]
+        n = [test.against.difference.subjects for test in self.family(metric)]
         return min(1.0, len(n) * 2 / 2 ** max(n)) if n else 1.0
 
     def change(self, entry: Entry, domain: str, metric: str) -> dict[str, tuple[float, float]]:

@@ -8,14 +8,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import wilcoxon
 
-from harmony.analysis.intervals import Interval, bootstrap_mean
-from harmony.core.vocabulary import direction
+from harmony.analysis.intervals import Interval, mean_interval, ratio
+from harmony.core.margins import harmed
+from harmony.core.vocabulary import describe, direction
 
 
 class Against(NamedTuple):
     """One method against another, over the subjects that have both.
 
-    difference: mean of (value - baseline). harmed: how many subjects it made worse.
+    difference: mean of (value - baseline). harmed: how many subjects it made worse by what matters.
     p: two-sided Wilcoxon signed-rank test, zero differences left out (Wilcoxon 1945); 1 where all are zero.
     """
 
@@ -25,22 +26,24 @@ class Against(NamedTuple):
 
     @property
     def worse(self) -> float:
-        """The share of subjects made worse."""
+        """The share of subjects that were harmed."""
         return self.harmed / self.difference.subjects
 
 
 def against(metric: str, values: Mapping[str, float], baseline: Mapping[str, float]) -> Against | None:
-    """values, baseline: by subject; NaN is no value.
+    """values, baseline: by subject; NaN is no value. harmed: see `core.margins.harmed`.
 
     None for a metric that is neither better nor worse, or without a common subject.
     """
-    pairs = np.array([value - baseline[subject] for subject, value in values.items() if subject in baseline])
-    differences = pairs[np.isfinite(pairs)]
-    if len(differences) == 0 or direction(metric) == 0:
+    both = [(value, baseline[subject]) for subject, value in values.items() if subject in baseline]
+    pairs = [pair for pair in both if np.isfinite(pair).all()]
+    if not pairs or direction(metric) == 0:
         return None
+    differences = np.array([value - base for value, base in pairs])
     moved = differences[differences != 0]
     p = float(wilcoxon(moved).pvalue) if len(moved) else 1.0
-    return Against(bootstrap_mean(differences.tolist()), int((direction(metric) * differences < 0).sum()), p)
+    count = sum(harmed(metric, value, base) for value, base in pairs)
+    return Against(mean_interval(differences.tolist(), cross_validated=describe(metric).cross_validated), count, p)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -56,24 +59,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def recovered(
-    method: Mapping[str, float],
-    none: Mapping[str, float],
-    reference: Mapping[str, float],
-    *,
-    least: float = 0.01,
-    draws: int = 2000,
-    seed: int = 0,
+    method: Mapping[str, float], none: Mapping[str, float], reference: Mapping[str, float], *, least: float = 0.01
 ) -> Interval | None:
     """(mean method - mean none) / (mean reference - mean none) over common subjects: the share of a loss made good.
 
-    1: all of it; below 0: it got worse. None where the shift cost less than `least`: there is nothing to recover.
+    1: all of it; below 0: it got worse. With Fieller's interval (`intervals.ratio`). None where the shift cost less
+    than `least`: there is nothing to recover.
     """
     common = [subject for subject in method if subject in none and subject in reference]
     table = np.array([[method[s] - none[s], reference[s] - none[s]] for s in common]).reshape(-1, 2)
-    if len(common) == 0 or table[:, 1].mean() < least:
+    table = table[np.isfinite(table).all(1)]
+    if len(table) == 0 or table[:, 1].mean() < least:
         return None
-    picks = np.random.default_rng(seed).integers(0, len(common), (draws, len(common)))
-    gained, lost = np.moveaxis(table[picks].mean(1), -1, 0)
-    shares = np.divide(gained, lost, out=np.full(draws, np.nan), where=lost > 0)
-    low, high = np.nanpercentile(shares, [2.5, 97.5])
-    return Interval(float(table[:, 0].mean() / table[:, 1].mean()), float(low), float(high), len(common))
+    return ratio(*table.T)

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from harmony.analysis.intervals import Interval, bootstrap_mean
+from harmony.analysis.intervals import Interval, mean_interval
 from harmony.analysis.paired import Against, against, recovered
-from harmony.core import REFERENCE, Row
-from harmony.core.vocabulary import MEAN, direction
+from harmony.core import REFERENCE, Row, by_subject
+from harmony.core.vocabulary import MEAN, MIDDLE, describe, direction
 
 PUBLISHED = " (published)"  # behind a method's name: the row of a paper
 BASELINE = "none"  # the method that the others are compared with
@@ -48,7 +48,7 @@ class ResultTable:
     """(domain, method, metric) -> subject -> value, of the seeds of one configuration.
 
     samples: one value per seed. values: their mean, of the subjects that have a finite value in every seed. cells: the
-    means over those subjects with their 95 % bootstrap intervals.
+    means over those subjects with their 95 % intervals.
     """
 
     samples: Mapping[Key, Mapping[str, list[float]]]
@@ -73,21 +73,22 @@ class ResultTable:
                 found[method, metric].append(cell.mean)
         return {f"{MEAN}/{method}/{metric}": fmean(values) for (method, metric), values in found.items()}
 
-    def means(self) -> dict[str, dict[str, dict[str, list[float]]]]:
-        """domain -> method -> metric -> [mean, low, high], for summary.json."""
-        tree: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(lambda: defaultdict(dict))
+    def means(self) -> dict[str, dict[str, dict[str, list[float | None]]]]:
+        """domain -> method -> metric -> [mean, low, high], for summary.json; low and high null for too few subjects."""
+        tree: dict[str, dict[str, dict[str, list[float | None]]]] = defaultdict(lambda: defaultdict(dict))
         for (domain, method, metric), cell in self.cells.items():
-            tree[domain][method][metric] = [cell.mean, cell.low, cell.high]
+            tree[domain][method][metric] = cell.listed()
         return tree
 
     def beside(self, published: Mapping[str, Mapping[str, Mapping[str, float]]]) -> ResultTable:
         """With a paper's rows (domain -> method -> metric -> mean), each below ours of the same method.
 
         Methods and domains that only the paper has come last. A published mean has no interval and counts no subjects.
-        Where the paper has a `mean` over the query domains, ours is added.
+        Where the paper has a `mean` over the query domains, ours is added. A paper's metric stands beside ours of the
+        middle slices where we have that; in results from before all slices were scored, beside the metric itself.
         """
         theirs = {
-            (domain, method, metric): Interval(mean, nan, nan, 0)
+            (domain, method, self.as_published(metric)): Interval(mean, nan, nan, 0)
             for domain, methods in published.items()
             for method, means in methods.items()
             for metric, mean in means.items()
@@ -106,8 +107,12 @@ class ResultTable:
                     cells |= {(domain, name, key[2]): source[key] for key in found}
         return ResultTable(self.samples, self.values, cells)
 
+    def as_published(self, metric: str) -> str:
+        """Our metric that a paper's is compared with: of the middle slices, if there are such results."""
+        return metric + MIDDLE if self.has(metric + MIDDLE) else metric
+
     def against_none(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """domain -> method -> metric -> paired difference to no harmonization, share of subjects made worse.
+        """domain -> method -> metric -> paired difference to no harmonization, share of subjects harmed.
 
         And, under "recovered_dice", the share of the Dice lost by the shift that the method won back. For summary.json.
         """
@@ -115,12 +120,10 @@ class ResultTable:
         for domain, method, metric in self.values:
             found = self.against(domain, method, metric)
             if found is not None:
-                difference = found.difference
-                interval = [difference.mean, difference.low, difference.high]
-                tree[domain][method][metric] = {"difference": interval, "worse": found.worse}
+                tree[domain][method][metric] = {"difference": found.difference.listed(), "worse": found.worse}
             share = self.recovered(domain, method) if metric == "dice" else None
             if share is not None:
-                tree[domain][method]["recovered_dice"] = [share.mean, share.low, share.high]
+                tree[domain][method]["recovered_dice"] = share.listed()
         return tree
 
     def against(self, domain: str, method: str, metric: str) -> Against | None:
@@ -151,8 +154,8 @@ class ResultTable:
     def subjects(self) -> str:
         """`5`, or `5 to 12` where the domains differ."""
         counts = {domain: 0 for domain, _, _ in self.samples}
-        for (domain, _, _), by_subject in self.samples.items():
-            counts[domain] = max(counts[domain], len(by_subject))
+        for (domain, _, _), found in self.samples.items():
+            counts[domain] = max(counts[domain], len(found))
         low, high = min(counts.values()), max(counts.values())
         return f"{low}" if low == high else f"{low} to {high}"
 
@@ -161,8 +164,9 @@ def result_table(*seeds: Iterable[Row]) -> ResultTable:
     """The table of one run's rows, or of the rows of one run for each seed."""
     samples: dict[Key, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for rows in seeds:
-        for row in rows:
-            samples[row.domain, row.method, row.metric][row.subject].append(row.value)
+        for (method, domain, metric), found in by_subject(rows).items():
+            for subject, value in found.items():
+                samples[domain, method, metric][subject].append(value)
     return _table(samples, len(seeds))
 
 
@@ -170,8 +174,8 @@ def pooled(tables: Sequence[ResultTable]) -> ResultTable:
     """One table of the tables of several seeds."""
     samples: dict[Key, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for table in tables:
-        for key, by_subject in table.samples.items():
-            for subject, values in by_subject.items():
+        for key, found in table.samples.items():
+            for subject, values in found.items():
                 samples[key][subject] += values
     return _table(samples, len(tables))
 
@@ -180,12 +184,16 @@ def _table(samples: Mapping[Key, Mapping[str, list[float]]], seeds: int) -> Resu
     values = {
         key: {
             subject: float(np.mean(each))
-            for subject, each in by_subject.items()
+            for subject, each in found.items()
             if len(each) == seeds and all(map(isfinite, each))
         }
-        for key, by_subject in samples.items()
+        for key, found in samples.items()
     }
-    return ResultTable(samples, values, {key: bootstrap_mean(list(found.values())) for key, found in values.items()})
+    cells = {
+        key: mean_interval(list(found.values()), cross_validated=describe(key[2]).cross_validated)
+        for key, found in values.items()
+    }
+    return ResultTable(samples, values, cells)
 
 
 def best(means: Mapping[Named, float], metric: str) -> list[Named]:

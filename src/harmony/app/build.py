@@ -19,7 +19,7 @@ from harmony.core import ConfigError, DataError, Scan
 from harmony.core.reference import Reference
 from harmony.core.runs import WORDS, stages_of
 from harmony.data import QueryScanner, SliceDataModule, query_scanner
-from harmony.evaluation import Case, Cut, EvaluationSettings, Panel, QueryDomain, RealScanner, examples
+from harmony.evaluation import Case, Cut, EvaluationSettings, Panel, QueryDomain, RealScanner, examples, first_people
 from harmony.judges import AdaptiveJudge, CohortJudge, ImageJudge
 from harmony.methods import Method
 
@@ -161,7 +161,7 @@ def build_panel(
     settings = evaluation_settings(cfg)
     ages = [scan.age for scan in data.split()["train"] if scan.age is not None]
     at_hand = {"examples": examples(data, domains, settings), "training_ages": ages}
-    volumes = data.volumes(settings.part)[: settings.subjects]
+    volumes = first_people(data.volumes(settings.part), settings.subjects)
     reference = [Case(volume, volume).slices(settings.cut) for volume in volumes]
     return Panel(*build_judges(cfg, networks, at_hand), reference)
 

@@ -86,6 +86,7 @@ def experiment_run(cfg: DictConfig, data: SliceDataModule) -> RunFolder:
         "models": [model_run(cfg, data, stage).path.name for stage in models_wanted(cfg)],
         "methods": [list(cfg.methods), chosen],
         "evaluation": plain(cfg.evaluation),
+        "slices": "all",  # before, the middle ones were scored: those evaluations are others
         "judges": {name: plain(cfg.judge[name]) for name in cfg.evaluation.judges},
         "query": [plain(cfg.data.query), plain(cfg.data.scanners)],
     }

@@ -1,8 +1,8 @@
 """The project's words."""
 
 from harmony.core.errors import CheckpointError, ConfigError, DamagedError, DataError, HarmonyError
-from harmony.core.manifest import Scan, Source, split_by_subject
-from harmony.core.results import REFERENCE, Row, read_rows, write_rows
+from harmony.core.manifest import Scan, Source, of_subjects, split_by_subject
+from harmony.core.results import REFERENCE, Row, by_subject, read_rows, write_rows
 from harmony.core.stack import Harmonized, Stack
 from harmony.core.volume import Volume
 
@@ -19,6 +19,8 @@ __all__ = [
     "Source",
     "Stack",
     "Volume",
+    "by_subject",
+    "of_subjects",
     "read_rows",
     "split_by_subject",
     "write_rows",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from harmony.core.errors import DataError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,13 @@ def split_by_subject(scans: Iterable[Scan], shares: Mapping[str, float], seed: i
         parts[part] = [scan for scan in scans if scan.subject in chosen]
         begin = end
     return parts
+
+
+def of_subjects(scanned: Sequence[T], count: int | None, subject: Callable[[T], str]) -> list[T]:
+    """What is of the first `count` people, with all their scans, in the order given; everything for None."""
+    people = dict.fromkeys(map(subject, scanned))
+    chosen = set(list(people)[:count])
+    return [each for each in scanned if subject(each) in chosen]
 
 
 def _given_parts(scans: list[Scan], shares: Mapping[str, float]) -> dict[str, list[Scan]]:

@@ -34,6 +34,11 @@ class Stack:
     def __len__(self) -> int:
         return len(self.image)
 
+    @property
+    def with_brain(self) -> Tensor:
+        """(S,) bool, on the device of the mask: the slices that hold any brain."""
+        return self.mask.flatten(1).any(1)
+
     def to(self, device: torch.device) -> Stack:
         return Stack(self.image.to(device), self.mask.to(device), self.position.to(device), self.spacing)
 

@@ -12,12 +12,16 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Metric:
-    """label: with the unit. better: None where neither way is. meaning: in a few words; `[@key]` cites a reference."""
+    """label: with the unit. better: None where neither way is. meaning: in a few words; `[@key]` cites a reference.
+
+    cross_validated: each subject's value is of a classifier that was fitted to the others (`analysis.mean_interval`).
+    """
 
     label: str
     better: Literal["higher", "lower"] | None = None
     digits: int = 3
     meaning: str = ""
+    cross_validated: bool = False
 
 
 TRAINING = {
@@ -53,9 +57,15 @@ TRAINING = {
 }
 
 RESULTS = {
-    "psnr": Metric("PSNR dB", "higher", 1, "peak signal-to-noise ratio over the whole slice stack, at most 100 dB"),
+    "psnr": Metric("PSNR dB", "higher", 1, "peak signal-to-noise ratio over all slices of the brain, at most 100 dB"),
     "psnr_brain": Metric("PSNR brain", "higher", 1, "peak signal-to-noise ratio over the pixels of the brain, in dB"),
-    "ssim": Metric("SSIM", "higher", 3, "structural similarity over the whole slice stack [@wang2004]"),
+    "psnr_middle": Metric("PSNR middle", "higher", 1, "PSNR over the middle slices, which the papers score"),
+    "psnr_brain_middle": Metric("PSNR brain middle", "higher", 1, "PSNR over the brain in the middle slices"),
+    "psnr_brain_rim": Metric(
+        "PSNR rim", "higher", 1, "PSNR over the brain in the slices before and after the middle ones"
+    ),
+    "ssim": Metric("SSIM", "higher", 3, "structural similarity over all slices of the brain [@wang2004]"),
+    "ssim_middle": Metric("SSIM middle", "higher", 3, "SSIM over the middle slices, which the papers score"),
     "ssim_brain": Metric("SSIM brain", "higher", 3, "structural similarity over the pixels of the brain [@wang2004]"),
     "dice": Metric("Dice", "higher", 3, "overlap of the judge's label map with the true one [@dice1945]"),
     "iou": Metric("IoU", "higher", 3, "intersection over union of the judge's label map with the true one"),
@@ -77,6 +87,7 @@ RESULTS = {
         "lower",
         2,
         "balanced accuracy of a probe retrained to tell harmonized from reference scans; 0.5 cannot tell",
+        cross_validated=True,
     ),
     "bpd": Metric(
         "bpd", None, 2, "bits per dimension under the reference flow: low is likely, but so are smooth images"
@@ -107,6 +118,8 @@ BY_STRUCTURE = {name: RESULTS[name] for name in ("dice", "iou", "hd95")} | {
 }
 
 PICTURES = ("flow/slices", "flow/reconstructions", "flow/samples", "panels/*", "figures/*", "results")
+
+MIDDLE = "_middle"  # behind a metric: of the middle slices, which the papers score
 
 MEAN = "mean"  # in the place of a domain: over the query domains
 

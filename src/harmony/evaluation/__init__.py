@@ -1,6 +1,6 @@
 """Methods before judges: every method on every query domain, per subject. It gets finished objects, never a config."""
 
-from harmony.evaluation.cases import Case, Cut, EvaluationSettings, ScoredSlices
+from harmony.evaluation.cases import Case, Cut, EvaluationSettings, ScoredSlices, first_people
 from harmony.evaluation.domains import QueryDomain, RealScanner, closest_pairs, examples, query_domains
 from harmony.evaluation.panel import Panel, announce
 from harmony.evaluation.scoring import Evaluation, mean_bits_per_dim, measure
@@ -18,6 +18,7 @@ __all__ = [
     "announce",
     "closest_pairs",
     "examples",
+    "first_people",
     "mean_bits_per_dim",
     "measure",
     "query_domains",

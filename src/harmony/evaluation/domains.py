@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from harmony.core import REFERENCE, DataError, Scan, Volume
+from harmony.core import REFERENCE, DataError, Scan, Volume, of_subjects
 from harmony.data import QueryScanner, SliceDataModule, load_volumes, on_grid_of, on_one_lattice
-from harmony.evaluation.cases import Case, EvaluationSettings, PartStacks
+from harmony.evaluation.cases import Case, EvaluationSettings, PartStacks, first_people
 from harmony.judges import Examples
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,9 @@ def query_domains(
 
     Raises DataError for a real domain without a scan that may be scored.
     """
-    scored, adapt_on = (data.volumes(part)[: settings.subjects] for part in (settings.part, settings.adapt_on))
+    scored, adapt_on = (
+        first_people(data.volumes(part), settings.subjects) for part in (settings.part, settings.adapt_on)
+    )
 
     def simulated(name: str, scanner: QueryScanner | None) -> QueryDomain:
         cases, others = ([Case(volume, volume, scanner) for volume in volumes] for volumes in (scored, adapt_on))
@@ -68,8 +70,8 @@ def examples(
     scanners = {REFERENCE: None} | {each.name: each.scanner for each in domains if each.scanner is not None}
     return {
         name: Examples(
-            training=PartStacks(data, "train", None, scanner, settings.cut),
-            scored=PartStacks(data, settings.part, settings.subjects, scanner, settings.cut),
+            training=PartStacks(data, "train", None, scanner),
+            scored=PartStacks(data, settings.part, settings.subjects, scanner),
         )
         for name, scanner in scanners.items()
     }
@@ -88,7 +90,7 @@ def real_domain(
         left_out += without_a_pair(scored, chosen, truths)
         chosen = [scan for _, scan in pairs]
     else:
-        chosen = chosen[: settings.subjects]
+        chosen = of_subjects(chosen, settings.subjects, lambda scan: scan.subject)
     if not chosen:
         problem = f"data.real.{real.name}: none of its {len(real.scans)} scans can be scored"
         raise DataError(

@@ -52,6 +52,7 @@ class Panel:
             for name, judge in self.images.items()
         ]
         self.qualities += [each for name, judge in self.cohorts.items() for each in judge.qualities(name)]
+        self._people = {case.known.name: case.known.subject for case in reference}
         self._reference = {
             name: {
                 case.known.name: judge.observe(case.query, None, self._measured(found, UNTOUCHED))
@@ -78,30 +79,32 @@ class Panel:
             for shown, stack in seen[name].items()
         }
         rows = [
-            Row(shown, domain, truth.name, metric, value)
+            Row(shown, domain, truth.subject, metric, value, truth.name)
             for (_, shown), score in scores.items()
             for metric, value in score.items()
         ]
         kept: dict[str, Tensor] = {}
-        for name, judge in self.cohorts.items() if domain != REFERENCE else ():
+        asked = {name: judge for name, judge in self.cohorts.items() if domain != REFERENCE or judge.on_reference}
+        for name, judge in asked.items():
             for shown, stack in seen[name].items():
                 measured = self._measured(scores, UNTOUCHED if name in self.rivals else shown)
                 found = judge.observe(stack, case.truth, measured)
                 kept |= {f"{name}/{shown}/{own}": tensor for own, tensor in found.items()}
         return Answers(rows, kept)
 
-    def conclude(self, domain: str, kept: Mapping[str, Mapping[str, Tensor]]) -> list[Row]:
-        """What the cohort judges say of one query domain. kept: subject -> `Answers.kept`."""
+    def conclude(self, domain: str, kept: Mapping[str, Mapping[str, Tensor]], people: Mapping[str, str]) -> list[Row]:
+        """What the cohort judges say of one query domain. kept: scan -> `Answers.kept`. people: scan -> its subject."""
         cohorts: dict[tuple[str, str], dict[str, dict[str, Tensor]]] = defaultdict(lambda: defaultdict(dict))
-        for subject, tensors in kept.items():
+        for scan, tensors in kept.items():
             for key, tensor in sorted(tensors.items()):
                 name, shown, own = key.split("/")
-                cohorts[name, shown][subject][own] = tensor
+                cohorts[name, shown][scan][own] = tensor
+        known = {**self._people, **people}
         return [
-            Row(shown, domain, subject, metric, value)
+            Row(shown, domain, known.get(scan, scan), metric, value, scan)
             for (name, shown), query in cohorts.items()
-            for metric, values in self._concluded(name, Cohort(domain, query, self._reference[name])).items()
-            for subject, value in values.items()
+            for metric, values in self._concluded(name, Cohort(domain, query, self._reference[name], known)).items()
+            for scan, value in values.items()
         ]
 
     def labels(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -126,11 +129,10 @@ class Panel:
 def examined(name: str, judge: ImageJudge, reference: Sequence[ScoredSlices], scores: Sequence[Score]) -> Quality:
     """scores: of the untouched reference scans. Those without an answer to compare with are left out."""
     trivial = [judge.trivial(case.query, case.known) for case in reference]
-    pairs = [
-        (score[judge.metric], value)
-        for score, value in zip(scores, trivial, strict=True)
-        if value is not None and judge.metric in score
-    ]
+    pairs: dict[str, list[tuple[float, float]]] = {}
+    for case, score, value in zip(reference, scores, trivial, strict=True):
+        if value is not None and judge.metric in score:
+            pairs.setdefault(case.known.subject, []).append((score[judge.metric], value))
     return quality(name, judge.metric, judge.baseline, pairs)
 
 

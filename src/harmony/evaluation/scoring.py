@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from harmony.analysis import result_table
-from harmony.core import REFERENCE, Harmonized, Row, Volume, interrupts, read_rows, write_rows
+from harmony.core import Harmonized, Row, Stack, Volume, interrupts, read_rows, write_rows
 from harmony.core.digests import intact, seal
 from harmony.core.files import atomic_path, write_atomic
 from harmony.core.machine import device
@@ -52,7 +52,7 @@ class Evaluation:
         ]
 
     def score_domain(self, domain: QueryDomain, announced: str) -> list[Row]:
-        folder, keeps = self.folder / "parts", bool(self.panel.cohorts) and domain.name != REFERENCE
+        folder, keeps = self.folder / "parts", bool(self.panel.cohorts)
         parts = {case.name: Part(folder / f"{domain.name}-{case.name}.csv", keeps) for case in domain.cases}
         adapted = False
         for k, case in enumerate(watched(domain.cases, announced)):
@@ -64,7 +64,8 @@ class Evaluation:
             interrupts.check()
         rows = [row for part in parts.values() for row in part.rows()]
         if keeps:
-            rows += self.panel.conclude(domain.name, {name: part.kept() for name, part in parts.items()})
+            people = {case.name: case.subject for case in domain.cases}
+            rows += self.panel.conclude(domain.name, {name: part.kept() for name, part in parts.items()}, people)
         print(f"  {means(rows)}", flush=True)
         return rows
 
@@ -157,29 +158,28 @@ def score_methods(
 ) -> tuple[dict[str, Harmonized], list[Row]]:
     """Every method's outcome, on the CPU, and its scores."""
     outcomes, rows = {}, []
-    subject = slices.known.name
+    known = slices.known
     for name, method in methods.items():
         begin = time.perf_counter()
         harmonized = method.harmonize(slices.query.to(device()))
         image = harmonized.image.cpu()  # inside the time: a GPU is done when its result is here
         seconds = time.perf_counter() - begin
         outcomes[name] = Harmonized(image, harmonized.trace)
-        rows += [Row(name, domain, subject, metric, value) for metric, value in measure(image, slices, density)]
-        rows.append(Row(name, domain, subject, "seconds", seconds))
+        scored = dict(measure(image, slices, density)) | {"seconds": seconds}
         numbers = {key: value for key, value in harmonized.report.items() if not isinstance(value, str)}
-        rows += [Row(name, domain, subject, f"scanner_{key}", value) for key, value in numbers.items()]
+        scored |= {f"scanner_{key}": value for key, value in numbers.items()}
         if "fallback" in harmonized.trace:
-            rows.append(Row(name, domain, subject, "fallbacks", float(harmonized.trace["fallback"].sum())))
+            scored["fallbacks"] = float(harmonized.trace["fallback"].sum())
+        rows += [Row(name, domain, known.subject, metric, value, known.name) for metric, value in scored.items()]
     return outcomes, rows
 
 
 def measure(image: Tensor, slices: ScoredSlices, density: ImageDensity) -> Iterator[tuple[str, float]]:
-    query, truth = slices.query, slices.truth
-    if truth is not None:
-        yield "psnr", psnr(image, truth.image)
-        yield "psnr_brain", psnr(image, truth.image, truth.mask)
-        yield "ssim", ssim(image, truth.image)
-        yield "ssim_brain", ssim(image, truth.image, truth.mask)
+    """Of all slices; of the middle ones and of the rim where the name says so. Left out: what is not defined, as the
+    brain's at a rim without any."""
+    query = slices.query
+    if slices.truth is not None:
+        yield from likeness(image, slices.truth, slices)
     yield "jitter", jitter(image, query.image, query.mask)
     yield "bpd", mean_bits_per_dim(density, image)
     yield "negatives", float((image < 0).sum())  # a query has none
@@ -188,6 +188,21 @@ def measure(image: Tensor, slices: ScoredSlices, density: ImageDensity) -> Itera
         contrast = lesion_contrast(image[:, 0], slices.lesions, slices.white_matter)
         if not isnan(contrast):
             yield "lesion_contrast", contrast
+
+
+def likeness(image: Tensor, truth: Stack, slices: ScoredSlices) -> Iterator[tuple[str, float]]:
+    """PSNR and SSIM. A slice without brain counts in those of whole slices, and has no pixels in those of the brain."""
+    middle, rim = slices.middle, slices.rim
+    yield "psnr", psnr(image, truth.image)
+    yield "ssim", ssim(image, truth.image)
+    yield "psnr_middle", psnr(image[middle], truth.image[middle])
+    yield "ssim_middle", ssim(image[middle], truth.image[middle])
+    if truth.mask.any():
+        yield "psnr_brain", psnr(image, truth.image, truth.mask)
+        yield "ssim_brain", ssim(image, truth.image, truth.mask)
+    for name, part in (("middle", middle), ("rim", rim)):
+        if truth.mask[part].any():
+            yield f"psnr_brain_{name}", psnr(image[part], truth.image[part], truth.mask[part])
 
 
 @torch.no_grad()

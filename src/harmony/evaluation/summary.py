@@ -24,9 +24,10 @@ def summary(
     """Who was scored and who was not, how good the judges are, and the means with their intervals."""
     table = result_table(rows)
     return {
-        "subjects": {domain.name: len(domain.cases) for domain in domains},
+        "subjects": {domain.name: len({case.subject for case in domain.cases}) for domain in domains},
         "skipped": skipped(data, settings.part),
         "left_out": [why for domain in domains for why in domain.left_out],
+        "slices": "all",
         "adapt_on": settings.adapt_on,
         "judges": [asdict(each) for each in qualities],
         "biology": biology(rows),

@@ -4,7 +4,7 @@ from harmony.judges.brain_age import BrainAge
 from harmony.judges.combat import ComBat, fit_combat
 from harmony.judges.contracts import AdaptiveJudge, Cohort, CohortJudge, Examples, ImageJudge, Kept, Truth
 from harmony.judges.feature_combat import FeatureComBat
-from harmony.judges.probe import Probe
+from harmony.judges.probe import Probe, Scans
 from harmony.judges.quality import Quality, quality
 from harmony.judges.segmentation import Segmentation
 from harmony.judges.site_probe import SiteProbe
@@ -22,6 +22,7 @@ __all__ = [
     "Kept",
     "Probe",
     "Quality",
+    "Scans",
     "Segmentation",
     "SiteProbe",
     "Tent",

@@ -31,8 +31,11 @@ class BrainAge(ImageJudge):
 
     @torch.no_grad()
     def score(self, stack: Stack, truth: Truth) -> dict[str, float]:
-        volume = torch.zeros(len(stack), dtype=torch.long, device=stack.image.device)
-        predicted = float(self.network(stack.image, volume)[0])
+        image = stack.image[stack.with_brain]
+        if not len(image):
+            return {}
+        volume = torch.zeros(len(image), dtype=torch.long, device=image.device)
+        predicted = float(self.network(image, volume)[0])
         if truth.age is None:
             return {"age_predicted": predicted}
         error = predicted - truth.age

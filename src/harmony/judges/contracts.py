@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor
@@ -24,6 +24,7 @@ class Truth:
     """What is known of the volume that a stack was cut from.
 
     name: of the scan. spacing: mm from slice to slice, row to row, column to column.
+    subject: the person; the scan's name where there is one scan only.
     labels: (S, H, W), the true label map of the stack's slices; age: years. None where unknown.
     """
 
@@ -31,6 +32,10 @@ class Truth:
     spacing: tuple[float, float, float]
     labels: Tensor | None
     age: float | None
+    subject: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subject", self.subject or self.name)
 
 
 class ImageJudge(ABC):
@@ -67,31 +72,40 @@ class AdaptiveJudge(ImageJudge):
 class Examples:
     """Untouched images of one scanner, which a judge may learn from, and is examined on, before it is asked anything.
 
-    training: of the training subjects. scored: of the subjects that are scored. Both are made one at a time, each time
-    they are gone through.
+    training: of the training subjects, (subject, scan). scored: of the subjects that are scored. Both are made one at a
+    time, each time they are gone through.
     """
 
-    training: Iterable[Stack]
-    scored: Iterable[Stack]
+    training: Iterable[tuple[str, Stack]]
+    scored: Iterable[tuple[str, Stack]]
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """What a judge kept of the subjects of one query domain.
+    """What a judge kept of the scans of one query domain.
 
-    query: subject -> what `observe` gave of the image that is asked about.
+    query: scan -> what `observe` gave of the image that is asked about.
     reference: the same of the scored subjects' untouched reference scans, which may be other people's.
+    people: scan -> whose it is; a scan that is not in it is its person's only one, and has the person's name.
     """
 
     domain: str
     query: Mapping[str, Kept]
     reference: Mapping[str, Kept]
+    people: Mapping[str, str] = field(default_factory=dict)
+
+    def person(self, scan: str) -> str:
+        return self.people.get(scan, scan)
 
 
 class CohortJudge(ABC):
     """A question that takes all subjects of a domain. It remembers nothing of them itself: what it keeps of each lies
     on disk until all are there, so that an evaluation that was stopped goes on.
+
+    on_reference: whether it has an answer about the untouched reference scans too, as a domain of their own.
     """
+
+    on_reference: ClassVar[bool] = False
 
     @abstractmethod
     def observe(self, stack: Stack, truth: Stack | None, measured: Mapping[str, float]) -> dict[str, Tensor]:
@@ -100,7 +114,7 @@ class CohortJudge(ABC):
 
     @abstractmethod
     def conclude(self, cohort: Cohort) -> dict[str, dict[str, float]]:
-        """Metric -> subject -> value, whatever the order of the subjects. Raises DataError for a cohort that cannot be
+        """Metric -> scan -> value, whatever the order of the scans. Raises DataError for a cohort that cannot be
         judged."""
 
     @abstractmethod

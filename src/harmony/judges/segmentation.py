@@ -35,6 +35,7 @@ class Segmentation(ImageJudge):
 
     def score(self, stack: Stack, truth: Truth) -> dict[str, float]:
         labels, classes = self.labels(stack.image), self.structures.values()
+        labels[~stack.with_brain.cpu()] = 0  # nothing is asked of a slice without brain
         volumes = tissue_volumes(labels, classes=classes, spacing=truth.spacing)
         if truth.labels is None:
             return {f"volume_{name}_ml": volumes[value] for name, value in self.structures.items()}

@@ -7,26 +7,29 @@ differed. One that is fitted again to the harmonized images finds what the metho
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from torch import Tensor
 
 from harmony.core import REFERENCE, Stack
 from harmony.data import watched
 from harmony.judges.contracts import Cohort, CohortJudge, Examples
-from harmony.judges.probe import Probe
+from harmony.judges.probe import Probe, Scans
 from harmony.judges.quality import Quality, quality
 
 IMAGE, TRUTH = "image", "truth"
+T = TypeVar("T")
 
 
 class SiteProbe(CohortJudge):
     """A frozen probe for each scanner that there are examples of, and one that is fitted again to each cohort.
 
-    quantiles, scales, penalty, folds: of the probe (`Probe`). examples: those of the reference scanner under REFERENCE,
-    the others by the domain's name; a real domain has none, and so no frozen probe.
+    quantiles, scales, penalties, folds: of the probe (`Probe`). examples: those of the reference scanner under
+    REFERENCE, the others by the domain's name; a real domain has none, and so no frozen probe.
 
-    `conclude` gives `site_frozen` and `site_retrained`: balanced accuracies by subject, 0.5 where the scanners cannot
-    be told apart. Subjects without a truth are told from the untouched reference scans of others.
+    `conclude` gives `site_frozen` and `site_retrained`: balanced accuracies by scan, 0.5 where the scanners cannot be
+    told apart. Scans without a truth are told from the untouched reference scans of the scored subjects. Fewer than
+    three people on either scanner are not asked about anew.
     """
 
     def __init__(
@@ -34,14 +37,14 @@ class SiteProbe(CohortJudge):
         *,
         quantiles: Sequence[float],
         scales: Sequence[int],
-        penalty: float,
+        penalties: Sequence[float],
         folds: int,
         examples: Mapping[str, Examples],
     ) -> None:
-        self.probe = Probe(quantiles=quantiles, scales=scales, penalty=penalty, folds=folds)
+        self.probe = Probe(quantiles=quantiles, scales=scales, penalties=penalties, folds=folds)
         simulated = [domain for domain in examples if domain != REFERENCE]
-        known = self._features(examples[REFERENCE].training) if simulated else []
-        scored = self._features(examples[REFERENCE].scored) if simulated else []
+        known = self._features(examples[REFERENCE].training) if simulated else {}
+        scored = self._features(examples[REFERENCE].scored) if simulated else {}
         self.frozen, self.examined = {}, {}
         for domain in watched(simulated, "fitting site probes"):
             self.frozen[domain] = self.probe.fit(known, self._features(examples[domain].training))
@@ -53,24 +56,46 @@ class SiteProbe(CohortJudge):
         return {name: self.probe.features(each) for name, each in kept.items()}
 
     def conclude(self, cohort: Cohort) -> dict[str, dict[str, float]]:
-        subjects = sorted(cohort.query)
-        query = [cohort.query[subject][IMAGE] for subject in subjects]
-        truths = [cohort.query[subject][TRUTH] for subject in subjects if TRUTH in cohort.query[subject]]
-        others = [cohort.reference[subject][IMAGE] for subject in sorted(cohort.reference)]
+        scans = sorted(cohort.query)
+        query = _by_person(cohort, {scan: cohort.query[scan][IMAGE] for scan in scans})
+        truths = {scan: cohort.query[scan][TRUTH] for scan in scans if TRUTH in cohort.query[scan]}
+        others = {scan: cohort.reference[scan][IMAGE] for scan in sorted(cohort.reference)}
+        reference = _by_person(cohort, truths or others)
         answers = {}
         if cohort.domain in self.frozen:
-            answers["site_frozen"] = self.probe.ask(self.frozen[cohort.domain], truths, query)
-        if truths and len(query) > 1:
-            answers["site_retrained"] = self.probe.retrained(truths, query)
-        elif not truths and min(len(query), len(others)) > 1:
-            answers["site_retrained"] = self.probe.retrained_unpaired(others, query)
-        return {metric: dict(zip(subjects, values, strict=True)) for metric, values in answers.items()}
+            answers["site_frozen"] = self.probe.ask(self.frozen[cohort.domain], reference, query)
+        if retrained := self.probe.retrained(reference, query):
+            answers["site_retrained"] = retrained
+        owned = _by_person(cohort, {scan: scan for scan in scans})
+        return {
+            metric: {
+                scan: value
+                for person, values in found.items()
+                for scan, value in zip(owned[person], values, strict=True)
+            }
+            for metric, found in answers.items()
+        }
 
     def qualities(self, name: str) -> list[Quality]:
         return [
-            quality(f"{name} {domain}", "site_frozen", "a coin", [(answer, 0.5) for answer in answers], sign=1)
+            quality(f"{name} {domain}", "site_frozen", "a coin", against_a_coin(answers), sign=1)
             for domain, answers in self.examined.items()
         ]
 
-    def _features(self, stacks: Iterable[Stack]) -> list[Tensor]:
-        return [self.probe.features(stack) for stack in stacks]
+    def _features(self, stacks: Iterable[tuple[str, Stack]]) -> Scans:
+        found: dict[str, list[Tensor]] = {}
+        for subject, stack in stacks:
+            found.setdefault(subject, []).append(self.probe.features(stack))
+        return found
+
+
+def against_a_coin(answers: Mapping[str, Sequence[float]]) -> dict[str, list[tuple[float, float]]]:
+    return {subject: [(answer, 0.5) for answer in each] for subject, each in answers.items()}
+
+
+def _by_person(cohort: Cohort, found: Mapping[str, T]) -> dict[str, list[T]]:
+    """scan -> what is of it, as person -> what is of each scan, in the same order."""
+    people: dict[str, list[T]] = {}
+    for scan, each in found.items():
+        people.setdefault(cohort.person(scan), []).append(each)
+    return people

@@ -60,7 +60,7 @@ class Tent(AdaptiveJudge):
         self.judge = Segmentation(segmenter=network, structures=self.structures, batch=self.batch)
 
     def adapt(self, stacks: Sequence[Stack]) -> None:
-        image = torch.cat([stack.image for stack in stacks])
+        image = torch.cat([stack.image[stack.with_brain] for stack in stacks])
         moving = [parameter for norm in self.norms for parameter in norm.parameters()]
         log.info("tent moves the %d scales and shifts of %d layers", sum(map(torch.numel, moving)), len(self.norms))
         for parameter in moving:

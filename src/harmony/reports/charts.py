@@ -63,14 +63,19 @@ class Scale:
         return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 2)
 
 
+def end(cell: Interval) -> float:
+    """The highest that is drawn of it."""
+    return cell.high if cell.known else cell.mean
+
+
 def bars(rows: Sequence[Bar], digits: int, *, high: float) -> Markup:
     """A bar per row from 0 to its mean, a line over its 95 % interval; the axis ends at `high` (or at 0)."""
-    low = min(0.0, *(row.interval.low for row in rows))
+    low = min(0.0, *(row.interval.low if row.interval.known else row.interval.mean for row in rows))
     x = Scale(low, max(high, low + 1e-9), 0, WIDTH)
     parts = []
     for k, row in enumerate(rows):
         y, cell = 34 * k, row.interval
-        words = f"{cell.mean:.{digits}f} [{cell.low:.{digits}f}, {cell.high:.{digits}f}]"
+        words = f"{cell.mean:.{digits}f} [{cell.span(digits)}]"
         start, end = sorted((x(0), x(cell.mean)))
         parts += [
             Markup('<text x="0" y="{}">{}</text>').format(y + 11, row.name),
@@ -78,10 +83,13 @@ def bars(rows: Sequence[Bar], digits: int, *, high: float) -> Markup:
             Markup('<rect class="{} fill" x="{}" y="{}" width="{:.2f}" height="11" rx="2"/>').format(
                 row.style, start, y + 16, end - start
             ),
-            Markup('<path class="whisker" d="M{0} {2}V{3}M{0} {4}H{1}M{1} {2}V{3}"/>').format(
-                x(cell.low), x(cell.high), y + 18, y + 25, y + 21.5
-            ),
         ]
+        if cell.known:
+            parts.append(
+                Markup('<path class="whisker" d="M{0} {2}V{3}M{0} {4}H{1}M{1} {2}V{3}"/>').format(
+                    x(cell.low), x(cell.high), y + 18, y + 25, y + 21.5
+                )
+            )
     return _svg(parts, 34 * len(rows), "mean and 95 % interval")
 
 

@@ -56,8 +56,8 @@ def _image(name: str, image: Path, truth: Path) -> dict[str, Any]:
     return {"name": name, "image": data_uri(image.read_bytes()), "difference": data_uri(difference(image, truth))}
 
 
-def _score(view: View, entry: Entry, domain: str, subject: str) -> str:
-    value = view.comparison.values(entry, domain, "psnr").get(subject)
+def _score(view: View, entry: Entry, domain: str, scan: str) -> str:
+    value = view.comparison.of_scan(entry, domain, "psnr", scan)
     return "" if value is None else f"{value:.1f} dB"
 
 

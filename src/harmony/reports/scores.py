@@ -7,7 +7,8 @@ from typing import Any
 from markupsafe import Markup
 
 from harmony.analysis import Test
-from harmony.core.vocabulary import describe, direction
+from harmony.core.margins import MARGINS, of_harm
+from harmony.core.vocabulary import MIDDLE, describe, direction
 from harmony.reports import charts
 from harmony.reports.citations import uncited
 from harmony.reports.view import View
@@ -18,7 +19,7 @@ def metric_section(view: View, name: str) -> dict[str, Any]:
     words, domains = describe(name), view.comparison.domains
     queries = [cell.interval for (_, domain, metric), cell in view.comparison.cells.items()
                if metric == name and domain != "reference"]  # fmt: skip
-    high = max((interval.high for interval in queries), default=0.0)
+    high = max((charts.end(interval) for interval in queries), default=0.0)
     return {
         "name": name,
         "words": words,
@@ -26,6 +27,8 @@ def metric_section(view: View, name: str) -> dict[str, Any]:
         "rows": [(domain, _row(view, domain, name)) for domain in domains],
         "published": _published(view, name),
         "smallest_p": view.comparison.smallest_p(name),
+        "family": len(view.comparison.family(name)),
+        "harm": of_harm(name) if name in MARGINS else "",
         "tests": [line for domain in domains for line in _test_lines(view, domain, name)],
         "bars": [(domain, _bars(view, domain, name, high)) for domain in domains],
         "pairs": [(domain, chart) for domain in domains if (chart := _pairs(view, domain, name))],
@@ -33,12 +36,15 @@ def metric_section(view: View, name: str) -> dict[str, Any]:
 
 
 def _published(view: View, metric: str) -> list[tuple[str, str, str]]:
-    """(domain, method, mean) of the paper's table that the experiment names."""
+    """(domain, method, mean) of the paper's table that the experiment names; beside our middle slices, if there."""
+    theirs = metric.removesuffix(MIDDLE)
+    if metric == theirs and metric + MIDDLE in view.comparison.metrics:
+        return []
     return [
-        (domain, method.replace("_", " "), f"{means[metric]:.{describe(metric).digits}f}")
+        (domain, method.replace("_", " "), f"{means[theirs]:.{describe(metric).digits}f}")
         for domain, methods in view.comparison.runs[0].config.get("published", {}).get("rows", {}).items()
         for method, means in methods.items()
-        if metric in means
+        if theirs in means
     ]
 
 
@@ -56,7 +62,7 @@ def _row(view: View, domain: str, metric: str) -> list[dict[str, Any] | None]:
         row.append(
             {
                 "mean": f"{interval.mean:.{digits}f}",
-                "range": f"{interval.low:.{digits}f} – {interval.high:.{digits}f}",
+                "range": interval.span(digits, between=" – "),
                 "spread": None if cell.spread is None else f"±{cell.spread:.{digits + 1}f}",
                 "hover": f"n={interval.subjects}" + (f"; by seed {seeds}" if cell.spread is not None else ""),
                 "best": entry in best,
@@ -68,7 +74,7 @@ def _row(view: View, domain: str, metric: str) -> list[dict[str, Any] | None]:
 
 def _verdict(test: Test | None, metric: str) -> str:
     """`better` or `worse` than not harmonized, where the test is sure of it."""
-    if test is None or test.adjusted >= 0.05:
+    if test is None or test.adjusted is None or test.adjusted >= 0.05:
         return ""
     return "better" if direction(metric) * test.against.difference.mean > 0 else "worse"
 
@@ -85,11 +91,11 @@ def _test_lines(view: View, domain: str, metric: str) -> list[dict[str, Any]]:
                     "domain": domain,
                     "method": view.name(entry),
                     "difference": f"{change.mean:+.{digits}f}",
-                    "range": f"{change.low:+.{digits}f} to {change.high:+.{digits}f}",
+                    "range": change.span(digits, between=" to ", sign="+"),
                     "n": change.subjects,
                     "p": p_value(test.against.p),
-                    "adjusted": p_value(test.adjusted),
-                    "sure": test.adjusted < 0.05,
+                    "adjusted": "–" if test.adjusted is None else p_value(test.adjusted),
+                    "sure": test.adjusted is not None and test.adjusted < 0.05,
                     "kept": f"{kept} of {change.subjects} ({1 - test.against.worse:.0%})",
                 }
             )
@@ -100,7 +106,7 @@ def _bars(view: View, domain: str, metric: str, high: float) -> Markup:
     found = [(entry, view.comparison.cells.get((entry, domain, metric))) for entry in view.comparison.entries]
     rows = [charts.Bar(view.name(e), view.style(e), cell.interval) for e, cell in found if cell is not None]
     if domain == "reference":  # identical images score the cap: an axis of its own
-        high = max((row.interval.high for row in rows), default=0.0)
+        high = max((charts.end(row.interval) for row in rows), default=0.0)
     return charts.bars(rows, describe(metric).digits, high=high) if rows else Markup("")
 
 

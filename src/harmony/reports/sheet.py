@@ -10,7 +10,7 @@ from typing import Any
 
 from harmony.analysis import PUBLISHED, ResultTable, best
 from harmony.core import REFERENCE
-from harmony.core.vocabulary import MEAN, describe
+from harmony.core.vocabulary import MEAN, MIDDLE, describe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class Sheet:
         text = _digits(value, quantity, exact=method.endswith(PUBLISHED))
         if how == "interval":
             cell, digits = self.table.cells[domain, method, metric], describe(metric).digits
-            text += f" [{cell.low:.{digits}f}, {cell.high:.{digits}f}]"
+            text += f" [{cell.span(digits)}]"
         rivals = {name: self.number(domain, name, quantity) for name in self.axes["method"] if PUBLISHED not in name}
         rounded = {name: float(_digits(each, quantity)) for name, each in rivals.items() if each is not None}
         return f"**{text}**" if self.layout.bold and not how and method in best(rounded, metric) else text
@@ -88,7 +88,8 @@ class Sheet:
     def number(self, domain: str, method: str, quantity: str) -> float | None:
         metric, _, how = quantity.partition(" ")
         if method.endswith(PUBLISHED):
-            return self.published.get(domain, {}).get(method.removesuffix(PUBLISHED), {}).get(metric)
+            theirs = self.published.get(domain, {}).get(method.removesuffix(PUBLISHED), {})
+            return theirs.get(metric, theirs.get(metric.removesuffix(MIDDLE)))
         if domain == MEAN:
             others = [name for name in self.axes["domain"] if name not in (MEAN, REFERENCE)]
             found = [each for name in others if (each := self.number(name, method, quantity)) is not None]

@@ -85,12 +85,15 @@ def _data(comparison: Comparison) -> str:
     scanners = [
         f"Query scanners were simulated from the {part} scans, whose originals are the truth: {simulated}."
     ] * bool(simulated) + [f"{name} is a scanner of its own: {_real(data, name)}." for name in real]
+    scored_all = comparison.runs[0].summary.get("slices") == "all"
+    whole = ", in training and as the middle slices of the scores; all slices of the brain were harmonized and scored"
+    whole = whole if scored_all else ""
     corrected = " Shading was corrected by N4 [@tustison2010]." if data["preprocess"].get("n4") else ""
     return (
         f"Data. We used {said(_told(data))}{_which(data['source'])}, split by subject into {shares['train']:.0%} for "
         f"training, {shares['val']:.0%} for validation and {shares['test']:.0%} for test; {len(comparison.subjects)} "
         f"{part} subjects were scored.{corrected} {said(data['preprocess'])}, {data['count'] or 'all'} slices a "
-        f"subject, {data['step']} apart. {' '.join(scanners)}"
+        f"subject, {data['step']} apart{whole}. {' '.join(scanners)}"
     )
 
 
@@ -115,8 +118,13 @@ def _scores(comparison: Comparison) -> str:
     tests = (
         "Each method was compared with no harmonization on the same subjects by the two-sided Wilcoxon signed-rank "
         "test [@wilcoxon1945]; p-values were adjusted by Holm's procedure [@holm1979] over all methods and query "
-        "scanners of a metric."
+        "scanners of a metric, the untouched reference left out."
         if comparison.tests
+        else ""
+    )
+    folds = (
+        "; of values that are cross-validated they allow for the folds' shared subjects [@nadeau2003]"
+        if any(describe(name).cross_validated for name in comparison.metrics)
         else ""
     )
     seeds = comparison.groups[0].seeds
@@ -126,9 +134,9 @@ def _scores(comparison: Comparison) -> str:
         f"{name} {packages[name]}" for name in ("harmony-mri", "torch", "lightning", "monai") if name in packages
     )
     return (
-        f"Scores. {'; '.join(metrics)}. {pooled}Intervals are 95 % percentile bootstrap intervals [@efron1993] of the "
-        f"mean over subjects (2000 draws). {tests} Random seeds: {', '.join(map(str, seeds))}. "
-        f"Software: {versions or 'not recorded'}."
+        f"Scores. {'; '.join(metrics)}. {pooled}Intervals are Student's 95 % intervals [@student1908] of the "
+        f"mean over subjects, from 3 subjects on; a subject's scans count once, with their mean{folds}. {tests} "
+        f"Random seeds: {', '.join(map(str, seeds))}. Software: {versions or 'not recorded'}."
     )
 
 
