@@ -6,42 +6,53 @@ import json
 import resource
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from harmony import __version__, app
 from harmony.core import CheckpointError, ConfigError, DataError, Scan, Stack, interrupts
+from harmony.core.contrasts import refuse_other_contrast
 from harmony.core.model_card import ModelCard, sha256
+from harmony.core.models import resolve_model
 from harmony.core.reference import Reference
 from harmony.core.runs import fingerprint
-from harmony.data import BidsFolder, Derivatives, Preprocess, read_nifti, single_scan, watched
+from harmony.data import BidsFolder, Derivatives, Preprocess, read_nifti, single_scan
+from harmony.data.bids import chosen
+from harmony.data.brain_extraction import AUTO, brain_mask_of, find_tool
+from harmony.data.shared_queue import helpers, in_turn
 from harmony.flows import ImageDensity
 from harmony.methods import AdaptiveMethod, Method
 from harmony.reports import QualityEntry, before_after_figure, quality_page
 
+HELPER = 0  # workers= of a process that another one started
+
 
 def harmonize(cfg: DictConfig) -> None:
     """Every scan of the input into the output folder, one at a time; a scan that is done is left alone."""
-    scans = find_scans(cfg)
-    run = Path(cfg.model).expanduser()
-    card = ModelCard.load(run)
+    run, card = find_model(cfg)
+    scans = find_scans(cfg, card.contrast)
     worker = Worker(
         cfg, card, Derivatives(Path(cfg.output).expanduser()), *load(cfg, run, card), weights_used(cfg, run, card)
     )
     worker.output.describe(version=__version__, source=Path(cfg.input).resolve())
     bad: list[str] = []
-    for scan in watched(scans, "harmonizing"):
-        try:
-            worker.one(scan)
-        except DataError as error:
-            if not cfg.skip_bad:
-                raise
-            bad.append(str(error))
-        interrupts.check()
+    with helpers(*helping(cfg, len(scans))):
+        for scan in in_turn(scans, worker.output.lock, "harmonizing"):
+            try:
+                worker.one(scan)
+            except DataError as error:
+                if not cfg.skip_bad:
+                    raise
+                bad.append(str(error))
+            interrupts.check()
+    if cfg.workers == HELPER:
+        return  # the process that started it says how it went
     entries = [entry(worker.output, scan) for scan in scans if worker.output.provenance(scan)]
     quality_page(worker.output.root / "quality.html", entries, bad, title=f"harmony: {cfg.method_name}")
     counts = f"{worker.made} scans harmonized, {worker.kept} were done, {len(bad)} bad"
@@ -71,6 +82,7 @@ class Worker:
         self.preprocess = Preprocess(**settings)
         if self.preprocess.settings()["version"] != card.preprocess["version"]:
             raise CheckpointError(f"{cfg.model}: made with another version of the preprocessing -> train it again")
+        self.tool = find_tool() if cfg.mask == AUTO else None
         self.made = self.kept = 0
 
     def one(self, scan: Scan) -> None:
@@ -81,6 +93,7 @@ class Worker:
             self.kept += 1
             return
         begin = time.perf_counter()
+        scan, extraction = self.with_mask(scan)
         native = read_nifti(scan.path, subject=scan.subject)
         volume = self.preprocess(scan)
         stack = volume.stack(volume.select(None, 1))
@@ -92,6 +105,7 @@ class Worker:
         provenance = {
             "Sources": [scan.path.name],
             "SkullStripped": True,
+            **extraction,
             "MadeFrom": made_from,
             "Method": self.cfg.method_name,
             "MethodSettings": app.plain(self.cfg.method),
@@ -108,6 +122,13 @@ class Worker:
         self.output.write(scan, data, native, provenance)
         self.made += 1
         print(f"  {scan.name}: bpd {before:.3f} -> {after:.3f}, {provenance['Seconds']} s", flush=True)
+
+    def with_mask(self, scan: Scan) -> tuple[Scan, dict[str, Any]]:
+        """The scan with the brain mask of mask=auto, and what the sidecar says of that."""
+        if self.tool is None:
+            return scan, {}
+        made = brain_mask_of(scan, self.output.mask(scan), self.tool)
+        return replace(scan, mask=made.path), {"BrainExtraction": {"Tool": made.tool, "Version": made.version}}
 
     def apply(self, stack: Stack) -> tuple[Tensor, int]:
         """The harmonized slices (S, 1, H, W), on the CPU, and how many iterations or passes it took."""
@@ -133,20 +154,42 @@ class Worker:
         except OSError as error:
             read_nifti(scan.path, subject=scan.subject)  # says what is wrong with the scan, if it is the scan
             raise DataError("cannot be read", cure="check the file", path=scan.path, subject=scan.subject) from error
-        settings = [app.plain(self.cfg.method), self.card.preprocess, bool(self.cfg.original_scale), __version__]
+        by = [] if self.tool is None else [self.tool.program, self.tool.version(self.tool.program)]
+        settings = [app.plain(self.cfg.method), *by, self.card.preprocess, bool(self.cfg.original_scale), __version__]
         return files | {"weights": self.weights, "settings": fingerprint({"settings": settings})}
 
 
-def find_scans(cfg: DictConfig) -> list[Scan]:
-    """The scans of a file or of a BIDS folder."""
+def find_model(cfg: DictConfig) -> tuple[Path, ModelCard]:
+    """The flow's run folder and card. A packed model's further stages become settings, where none is said."""
+    model = resolve_model(cfg.model, runs=Path(cfg.runs).expanduser(), cache=Path(cfg.cache).expanduser())
+    for stage, folder in model.stages.items():
+        if cfg.models.get(stage) is None:
+            cfg.models[stage] = str(folder)
+    return model.flow, ModelCard.load(model.flow)
+
+
+def find_scans(cfg: DictConfig, contrast: str) -> list[Scan]:
+    """The scans of a file or of a BIDS folder, of the model's contrast."""
     path = Path(cfg.input).expanduser()
+    mask = None if cfg.mask == AUTO else cfg.mask
     if path.is_dir():
         if Path(cfg.output).expanduser().resolve() == path.resolve():
             raise ConfigError("output= is the input folder -> write into another, for example its derivatives/harmony")
-        return BidsFolder(path, mask=cfg.mask).scans()
+        scans = BidsFolder(path, mask=mask, suffix=contrast).scans()
+        return chosen(scans, participants=cfg.participants, sessions=cfg.sessions)
     if not path.exists():
         raise DataError("no such file or folder", cure="say which scan or BIDS folder to harmonize: input=", path=path)
-    return [single_scan(path, Path(cfg.mask) if cfg.mask else None)]
+    scan = single_scan(path, Path(mask).expanduser() if mask else None, otherwise=contrast)
+    refuse_other_contrast(scan, contrast)
+    return [scan]
+
+
+def helping(cfg: DictConfig, scans: int) -> tuple[list[str], int]:
+    """The command of the further processes that `workers` asks for, and how many there are to be."""
+    if cfg.workers != HELPER and cfg.workers < 1:
+        raise ConfigError(f"workers={cfg.workers}: at least 1")
+    words = [*HydraConfig.get().overrides.task, f"workers={HELPER}"]
+    return [sys.executable, "-m", "harmony.harmonize", *words], max(min(cfg.workers, scans) - 1, 0)
 
 
 def load(cfg: DictConfig, run: Path, card: ModelCard) -> tuple[Method, ImageDensity]:

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from harmony import __version__, app
 from harmony.core import ConfigError
+from harmony.core.contrasts import one_contrast
 from harmony.core.curves import read_curves
 from harmony.core.files import atomic_path
 from harmony.core.interrupts import Interrupted
@@ -87,6 +88,7 @@ def train_network(cfg: DictConfig, stage: str, data: SliceDataModule, run: RunFo
         reference=dict(domain(data.split()["train"])),
         score={task.monitor: score},
         weights=sha256(run.path / "model.safetensors"),
+        contrast=one_contrast(data.split()["train"]),
     ).save(run.path)
     log_model(cfg, data, run)
     run.finish(

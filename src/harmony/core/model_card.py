@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harmony.core.contrasts import T1W
 from harmony.core.errors import CheckpointError
 from harmony.core.files import write_atomic
 
@@ -21,7 +22,7 @@ class ModelCard:
 
     preprocess: every constant that decides the voxels a network sees; applying the network uses these, whatever the
     new data set's own settings. reference: scanners, sites and number of subjects of the training scans.
-    weights: SHA-256 of model.safetensors.
+    weights: SHA-256 of model.safetensors. contrast: of the training scans; a card that is older than the field: T1w.
     """
 
     name: str
@@ -30,6 +31,7 @@ class ModelCard:
     reference: dict[str, Any]
     score: dict[str, Any]
     weights: str
+    contrast: str = T1W
 
     def save(self, run: Path) -> None:
         write_atomic(run / NAME, json.dumps(asdict(self), indent=2) + "\n")
@@ -58,8 +60,10 @@ def sha256(path: Path) -> str:
 
 def domain(scans: list[Any]) -> Mapping[str, Any]:
     """Who the training scans are, without naming anybody."""
+    ages = [scan.age for scan in scans if scan.age is not None]
     return {
         "subjects": len({scan.subject for scan in scans}),
         "scanners": sorted({scan.scanner for scan in scans if scan.scanner}),
         "sites": sorted({scan.site for scan in scans if scan.site}),
+        **({"ages": [min(ages), max(ages)]} if ages else {}),
     }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
-from harmony.core import DataError, Scan
+from harmony.core import ConfigError, DataError, Scan
+from harmony.core.contrasts import contrast_of, known_contrast
 from harmony.data.folders import checked_root, companion
 from harmony.data.tables import SEXES, UNKNOWN
 
@@ -14,12 +16,12 @@ NAME = re.compile(r"(?P<subject>sub-[A-Za-z0-9]+)(_(?P<session>ses-[A-Za-z0-9]+)
 
 
 class BidsFolder:
-    """T1-weighted scans of a BIDS folder: `sub-*/[ses-*/]anat/*_T1w.nii[.gz]`, one per subject and session.
+    """Scans of one contrast of a BIDS folder: `sub-*/[ses-*/]anat/*_T1w.nii[.gz]`, one per subject and session.
 
     labels, mask, lesions: where a scan's label map, brain mask and lesion mask are, relative to the root, with
     `{subject}` (and `{session}`) and glob wildcards, e.g. `derivatives/dlmuse/{subject}/anat/*_dseg.nii.gz`; None where
     there are none.
-    suffix: the BIDS suffix of the images.
+    suffix: the BIDS suffix of the images, which is their contrast: T1w, T2w, FLAIR or PDw.
     """
 
     def __init__(
@@ -32,7 +34,7 @@ class BidsFolder:
         suffix: str = "T1w",
     ) -> None:
         self.root = None if root is None else Path(root).expanduser()
-        self.labels, self.mask, self.lesions, self.suffix = labels, mask, lesions, suffix
+        self.labels, self.mask, self.lesions, self.suffix = labels, mask, lesions, known_contrast(suffix)
 
     def scans(self) -> list[Scan]:
         """All scans, ordered by name. Raises DataError for none, or more than one of a subject and session."""
@@ -75,12 +77,15 @@ class BidsFolder:
             mask=companion(root, self.mask, subject, session, "mask", needed=True),
             labels=companion(root, self.labels, subject, session, "labels", needed=False),
             lesions=companion(root, self.lesions, subject, session, "lesions", needed=False),
+            contrast=self.suffix,
         )
 
     def _check_found(self, scans: list[Scan], root: Path) -> None:
         if not scans:
+            others = {contrast_of(path) for path in root.glob("sub-*/**/anat/*")} - {None, self.suffix}
+            there = f", but images of {', '.join(sorted(filter(None, others)))}" if others else ""
             raise DataError(
-                f"no sub-*/[ses-*/]anat/*_{self.suffix}.nii[.gz] below this folder",
+                f"no sub-*/[ses-*/]anat/*_{self.suffix}.nii[.gz] below this folder{there}",
                 cure="point data.root= at the folder that holds the sub-* folders",
                 path=root,
             )
@@ -90,6 +95,27 @@ class BidsFolder:
         if self.lesions is not None and not any(scan.lesions for scan in scans):
             cure = "correct data.lesions=, or set data.lesions=null"
             raise DataError(f"no lesion mask matches {self.lesions!r}", cure=cure, path=root)
+
+
+def chosen(scans: list[Scan], *, participants: Iterable[str] | None, sessions: Iterable[str] | None) -> list[Scan]:
+    """Of the scans, those of some subjects and sessions (with or without `sub-`, `ses-`); None for all.
+
+    Raises ConfigError for a label that no scan has, so that a slip of the pen is no smaller data set.
+    """
+    for key, prefix, of, labels in (
+        ("participants", "sub-", lambda scan: scan.subject, participants),
+        ("sessions", "ses-", lambda scan: scan.session, sessions),
+    ):
+        if labels is None:
+            continue
+        wanted = [prefix + str(label).removeprefix(prefix) for label in labels]
+        there = {of(scan) for scan in scans}
+        missing = [label for label in wanted if label not in there]
+        if missing:
+            known = ", ".join(sorted(label for label in there if label)) or "none"
+            raise ConfigError(f"{key}: no scan of {', '.join(missing)}; there are {known}")
+        scans = [scan for scan in scans if of(scan) in wanted]
+    return scans
 
 
 def read_participants(path: Path) -> dict[str, dict[str, str]]:

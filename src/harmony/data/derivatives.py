@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from harmony.core import Scan
+from harmony.core.contrasts import T1W, contrast_of
 from harmony.core.files import write_atomic
 from harmony.data.nifti import Nifti, write_nifti
 
@@ -24,10 +25,18 @@ class Derivatives:
 
     def image(self, scan: Scan) -> Path:
         folder = self.root / scan.subject / (scan.session or "") / "anat"
-        return folder / f"{scan.name}_desc-harmonized_T1w.nii.gz"
+        return folder / f"{scan.name}_desc-harmonized_{scan.contrast}.nii.gz"
 
     def sidecar(self, scan: Scan) -> Path:
-        return self.image(scan).with_name(f"{scan.name}_desc-harmonized_T1w.json")
+        return self.image(scan).with_name(f"{scan.name}_desc-harmonized_{scan.contrast}.json")
+
+    def mask(self, scan: Scan) -> Path:
+        """Where a brain mask lies that was made for the scan."""
+        return self.image(scan).with_name(f"{scan.name}_desc-brain_mask.nii.gz")
+
+    def lock(self, scan: Scan) -> Path:
+        """Held by the process that works on the scan."""
+        return self.root / ".locks" / f"{scan.name}.lock"
 
     def figure(self, scan: Scan) -> Path:
         return self.root / "figures" / f"{scan.name}.png"
@@ -61,9 +70,11 @@ class Derivatives:
         write_atomic(self.sidecar(scan), json.dumps(dict(provenance), indent=2) + "\n")
 
 
-def single_scan(path: Path, mask: Path | None) -> Scan:
-    """One file as a scan: subject and session from a BIDS name, otherwise a subject made of the file's name."""
+def single_scan(path: Path, mask: Path | None, *, otherwise: str = T1W) -> Scan:
+    """One file as a scan: subject, session and contrast from a BIDS name, else a subject made of the file's name, and
+    the contrast `otherwise`."""
     stem = path.name.removesuffix(".gz").removesuffix(".nii")
+    contrast = contrast_of(path) or otherwise
     found = re.match(r"(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?", stem)
     subject = found[1] if found else "sub-" + (re.sub(r"[^A-Za-z0-9]", "", stem) or "scan")
-    return Scan(path, subject, session=found[2] if found else None, mask=mask)
+    return Scan(path, subject, session=found[2] if found else None, mask=mask, contrast=contrast)
