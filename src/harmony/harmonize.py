@@ -25,6 +25,7 @@ from harmony.core.runs import fingerprint
 from harmony.data import BidsFolder, Derivatives, Preprocess, read_nifti, single_scan
 from harmony.data.bids import chosen
 from harmony.data.brain_extraction import AUTO, brain_mask_of, find_tool
+from harmony.data.head import refuse_a_head
 from harmony.data.shared_queue import helpers, in_turn
 from harmony.flows import ImageDensity
 from harmony.methods import AdaptiveMethod, Method
@@ -95,6 +96,7 @@ class Worker:
         begin = time.perf_counter()
         scan, extraction = self.with_mask(scan)
         native = read_nifti(scan.path, subject=scan.subject)
+        refuse_a_head(scan, native)
         volume = self.preprocess(scan)
         stack = volume.stack(volume.select(None, 1))
         image, iterations = self.apply(stack)

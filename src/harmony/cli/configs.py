@@ -89,6 +89,8 @@ def known_keys(config: str) -> frozenset[str]:
         content = yaml.safe_load(text) or {}
         if re.match(r"#\s*@package _global_", text):
             package = ""
+        parts = package.split(".")
+        keys |= {".".join(parts[: k + 1]) for k in range(len(parts))} - {""}
         keys |= set(_dotted({name: value for name, value in content.items() if name != "defaults"}, package))
         waiting += [file for entry in content.get("defaults", []) for file in _files(entry, path, package)]
     return frozenset(keys)

@@ -160,9 +160,8 @@ def _further(stages: Iterable[str], flow: Path, said: dict[str, Path]) -> dict[s
     for stage in stages:
         if stage in said:
             continue
-        fitting = [
-            path.parent for path in flow.resolve().parent.glob(f"{stage}-*/DONE") if _same_scans(path.parent, flow)
-        ]
+        folders = [path.parent for path in sorted(flow.resolve().parent.glob(f"{stage}-*/DONE"))]
+        fitting = [folder for folder in folders if _scans_of(folder) == _scans_of(flow)]
         if len(fitting) != 1:
             many = f"{len(fitting)} trained {stage} fit" if fitting else f"no trained {stage} of the same scans"
             raise UsageError(f"{many} beside {flow} -> --stage {stage}=RUN")
@@ -170,10 +169,14 @@ def _further(stages: Iterable[str], flow: Path, said: dict[str, Path]) -> dict[s
     return out
 
 
-def _same_scans(folder: Path, flow: Path) -> bool:
-    keys = ("contrast", "preprocess", "reference")
-    cards = [json.loads((run / "model_card.json").read_text(encoding="utf-8")) for run in (folder, flow)]
-    return all(cards[0].get(key) == cards[1].get(key) for key in keys)
+def _scans_of(folder: Path) -> list[Any] | None:
+    """What the card says of the training scans; None for a folder without a readable one."""
+    try:
+        card = json.loads((folder / "model_card.json").read_text(encoding="utf-8"))
+        people = [card["reference"][key] for key in ("subjects", "scanners", "sites")]
+        return [card.get("contrast", "T1w"), card["preprocess"], people]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _runs() -> Path:

@@ -65,13 +65,11 @@ def _default(setting: Setting) -> str:
         return setting.name
     if isinstance(setting.default, dict):
         return f"{setting.name}.NAME"
-    shown = {None: "null", True: "true", False: "false"}.get(setting.default) if _plain(setting.default) else None
-    value = shown or (f"[{','.join(setting.default)}]" if isinstance(setting.default, list) else str(setting.default))
-    return f"{setting.name}={value}"
-
-
-def _plain(value: object) -> bool:
-    return value is None or isinstance(value, bool)
+    if isinstance(setting.default, list):
+        return f"{setting.name}=[{','.join(each if isinstance(each, str) else '...' for each in setting.default[:4])}]"
+    if setting.default is None or isinstance(setting.default, bool):
+        return f"{setting.name}={'null' if setting.default is None else str(setting.default).lower()}"
+    return f"{setting.name}={setting.default}"
 
 
 def _table(rows: list[tuple[str, str]]) -> str:

@@ -89,8 +89,8 @@ def override(config: str, word: str, *, sweep: bool) -> str:
     if found is None:
         return word  # a deletion
     sign, key, package, value = found.groups()
-    if key.split("/")[0].split(".")[0] == "hydra" or ".." in word:
-        return word  # Hydra's own; and what is refused at the entry point
+    if key.split("/")[0].split(".")[0] == "hydra":
+        return word
     if key in groups():
         check_choice(key, value)
     elif not sign and key not in known_keys(config):

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from harmony.core import DataError, Scan, Volume
 from harmony.data.bias import n4
-from harmony.data.head import looks_like_a_head
 from harmony.data.labels import LABEL_MAPS, UnknownLabelsError, map_labels
 from harmony.data.nifti import Nifti, read_labels, read_nifti
 from harmony.data.transforms import LowPass, RobustScale, foreground, voxel_size
@@ -190,9 +189,6 @@ def brain_mask(scan: Scan, native: Nifti) -> np.ndarray:
         raise _bad(
             scan, "the background is not 0: the image is not skull-stripped", "strip the skull, or give a brain mask"
         )
-    if looks_like_a_head(mask, native.affine):
-        problem = "more than a brain above 0: a head whose skull is still on"
-        raise _bad(scan, problem, "strip the skull, give a brain mask, or let harmonize find it: mask=auto")
     return mask
 
 
