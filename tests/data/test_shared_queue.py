@@ -1,10 +1,9 @@
 """Several processes on one list: no item twice, none lost, not even those of a process that was killed."""
 
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
-import textwrap
 import time
 
 import pytest
@@ -14,29 +13,34 @@ from harmony.data.shared_queue import helpers, in_turn
 
 ITEMS = [f"scan{k:02d}" for k in range(20)]
 
-# What one process does: work on an item takes a moment, and leaves a file; what is there already is left alone.
-PROGRAM = textwrap.dedent(
-    """
-    import os, sys, time
-    from pathlib import Path
-    from harmony.data.shared_queue import in_turn
-    folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
-    items = [f"scan{k:02d}" for k in range(20)]
-    for item in in_turn(items, lambda item: folder / ".locks" / f"{item}.lock", "working"):
+FORK = multiprocessing.get_context("fork")  # at once: a fresh process imports for seconds
+
+
+def work(folder, seconds):
+    """What one process does: an item takes a moment and leaves a file; what is there already is left alone."""
+    for item in in_turn(ITEMS, lambda item: folder / ".locks" / f"{item}.lock", "working"):
         if (folder / item).exists():
             continue
-        with (folder / "begun").open("a") as log:
-            log.write(f"{item} {os.getpid()}\\n")
+        note(folder / "begun", item)
         time.sleep(seconds)
-        with (folder / "done").open("a") as log:
-            log.write(f"{item} {os.getpid()}\\n")
+        note(folder / "done", item)
         (folder / item).write_text(item)
-    """
-)
+
+
+def note(path, item):
+    with path.open("a") as log:
+        log.write(f"{item} {os.getpid()}\n")
 
 
 def start(folder, seconds=0.05):
-    return subprocess.Popen([sys.executable, "-c", PROGRAM, str(folder), str(seconds)])
+    process = FORK.Process(target=work, args=(folder, seconds))
+    process.start()
+    return process
+
+
+def ended(process):
+    process.join(120)
+    return process.exitcode
 
 
 def lines(path):
@@ -46,14 +50,14 @@ def lines(path):
 @pytest.mark.parametrize("count", [2, 4])
 def test_no_item_twice_and_none_lost(count, tmp_path):
     processes = [start(tmp_path) for _ in range(count)]
-    assert [process.wait(120) for process in processes] == [0] * count
+    assert [ended(process) for process in processes] == [0] * count
     done = lines(tmp_path / "done")
     assert sorted(item for item, _ in done) == ITEMS
     assert {path.name: path.read_text() for path in tmp_path.glob("scan*")} == {item: item for item in ITEMS}
 
 
 def test_the_others_finish_what_a_killed_process_had_in_hand(tmp_path):
-    victim = start(tmp_path, seconds=30)
+    victim = start(tmp_path, seconds=600)
     while not lines(tmp_path / "begun"):
         time.sleep(0.05)
     ((item, _),) = lines(tmp_path / "begun")
@@ -62,9 +66,8 @@ def test_the_others_finish_what_a_killed_process_had_in_hand(tmp_path):
         time.sleep(0.05)
     time.sleep(0.5)
     assert item not in {name for name, _ in lines(tmp_path / "done")}
-    victim.send_signal(signal.SIGKILL)
-    victim.wait()
-    assert [process.wait(120) for process in others] == [0, 0]
+    victim.kill()
+    assert [ended(process) for process in others] == [0, 0]
     done = lines(tmp_path / "done")
     assert sorted(name for name, _ in done) == ITEMS
     assert dict(done)[item] in {str(process.pid) for process in others}

@@ -121,9 +121,8 @@ def _pack(words: list[str]) -> int:
         manifest = pack(out, stages, methods=able(stages), licence=said.licence)
     except HarmonyError as error:
         raise UsageError(str(error)) from error
-    print(
-        f"{out}: {out.stat().st_size / 1e6:.1f} MB, {', '.join(manifest.stages)}; methods {', '.join(manifest.methods)}"
-    )
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {', '.join(manifest.stages)}")
+    print(f"methods: {', '.join(manifest.methods)}; licence: {manifest.licence}")
     return 0
 
 
