@@ -113,6 +113,8 @@ def test_words_stand_in_their_places(tmp_path, monkeypatch):
         (["train", "flow=splin"], "mean spline?"),
         (["train", "tasks.flow.max_step=3"], "mean tasks.flow.max_steps?"),
         (["check", "nowhere"], "no such file or folder"),
+        (["check", "x" * 300], "no such file or folder"),
+        (["harmonize", ".", "o", f"sed={'x' * 300}"], "mean seed?"),
         (["check", ".", "--jsn"], "mean --json?"),
     ],
 )

@@ -5,6 +5,7 @@ Nothing here runs anything: `translate` is a function of its words (and of which
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ def translate(name: str, command: Command, typed: Sequence[str]) -> list[str]:
 
 def _is_override(word: str) -> bool:
     """A path may hold a `=`: what lies on the disk is a path."""
-    return bool(OVERRIDE.fullmatch(word) or DELETION.fullmatch(word)) and not Path(word).exists()
+    return bool(OVERRIDE.fullmatch(word) or DELETION.fullmatch(word)) and not os.path.exists(word)
 
 
 def _value_of(word: str, rest: list[str], wanted: bool) -> list[str]:
@@ -160,10 +161,10 @@ def _placed(name: str, command: Command, plain: list[str], words: list[str]) -> 
 def there(word: str) -> None:
     """Raises UsageError for a path that does not exist; names the one beside it that was probably meant."""
     path = Path(word).expanduser()
-    if path.exists():
+    if os.path.exists(path):  # not Path's: it raises where the name is too long
         return
     folder = path.parent
-    while not folder.is_dir():
+    while not os.path.isdir(folder):
         path, folder = folder, folder.parent
     beside = [each.name for each in folder.iterdir()]
     error = unknown("path", path.name, beside, shown=0)
