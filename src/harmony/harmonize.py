@@ -6,45 +6,62 @@ import json
 import resource
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+from torch import Tensor
 
 from harmony import __version__, app
 from harmony.core import ConfigError, DataError, Harmonized, Scan, Stack, interrupts
+from harmony.core.contrasts import refuse_other_contrast
 from harmony.core.machine import device
 from harmony.core.model_card import sha256
 from harmony.core.runs import fingerprint, without_words
-from harmony.data import BidsFolder, Derivatives, brain_mask, read_nifti, single_scan, watched
+from harmony.data import BidsFolder, Derivatives, Nifti, brain_mask, read_nifti, single_scan
+from harmony.data.volumes.brain_extraction import AUTO, Tool, brain_mask_of, find_tool
 from harmony.data.volumes.derivatives import relative_name
 from harmony.data.volumes.plausible import skull_stripped
+from harmony.data.volumes.shared_queue import helpers, in_turn
 from harmony.evaluation import mean_bits_per_dim
 from harmony.methods import AdaptiveMethod
 from harmony.reports import QualityEntry, before_after_figure, quality_page
 
+HELPER = 0  # workers= of a process that another one started
+
 
 def harmonize(cfg: DictConfig) -> None:
     """Every scan of the input into the output folder, one at a time; a scan that is done is left alone."""
-    scans, bad = find_scans(cfg)
-    worker = Worker(cfg, app.load_applied(cfg), Derivatives(Path(cfg.output).expanduser()))
+    applied = app.load_applied(cfg)
+    scans, bad = find_scans(cfg, applied.card.contrast)
+    tool = find_tool() if cfg.mask == AUTO else None
+    worker = Worker(cfg, applied, Derivatives(Path(cfg.output).expanduser()), tool)
     worker.output.check(scans, cfg.method_name)
     worker.output.describe(version=__version__, source=Path(cfg.input).resolve())
-    for scan in watched(scans, "harmonizing"):
-        try:
-            worker.one(scan)
-        except DataError as error:
-            if not cfg.skip_bad:
-                raise
-            bad.append(error)
-        interrupts.check()
+    with helpers(*helping(cfg, len(scans))):
+        for scan in in_turn(scans, worker.output.lock, "harmonizing"):
+            try:
+                worker.one(scan)
+            except DataError as error:
+                if not cfg.skip_bad:
+                    raise
+                bad.append(error)
+            interrupts.check()
+    if cfg.workers != HELPER:  # the process that started it says how it went
+        tell(worker, scans, bad)
+
+
+def tell(worker: Worker, scans: list[Scan], bad: list[DataError]) -> None:
+    """The quality page, and on screen how it went. Exits with code 1 where a scan was bad."""
     entries = [entry(worker.output, scan) for scan in scans if worker.output.provenance(scan)]
     named = [each.public for each in bad]
-    quality_page(worker.output.root / "quality.html", entries, named, title=f"harmony: {cfg.method_name}")
+    page = worker.output.root / "quality.html"
+    quality_page(page, entries, named, title=f"harmony: {worker.cfg.method_name}")
     counts = f"{worker.made} scans harmonized, {worker.kept} were done, {len(bad)} bad"
     print(f"{counts}; peak memory {peak_memory_gb():.1f} GB")
-    print(f"results in {cfg.output}, quality page {worker.output.root / 'quality.html'}")
+    print(f"results in {worker.cfg.output}, quality page {page}")
     for line in bad:
         print(f"bad: {line}", file=sys.stderr)
     if bad:
@@ -53,53 +70,68 @@ def harmonize(cfg: DictConfig) -> None:
 
 @dataclass
 class Worker:
-    """What harmonizes one scan after the other; how many it made, and how many were there."""
+    """What harmonizes one scan after the other; how many it made, and how many were there. tool: of mask=auto."""
 
     cfg: DictConfig
     applied: app.Applied
     output: Derivatives
+    tool: Tool | None
     made: int = 0
     kept: int = 0
 
     def one(self, scan: Scan) -> None:
         """Harmonize, write image, sidecar and figure. Raises DataError for a scan that cannot be used."""
-        cfg, preprocess, density = self.cfg, self.applied.preprocess, self.applied.density
         made_from = self.made_from(scan)
         done = self.output.provenance(scan)
-        if cfg.skip_done and done is not None and done.get("MadeFrom") == made_from:
+        if self.cfg.skip_done and done is not None and done.get("MadeFrom") == made_from:
             self.kept += 1
             return
         begin = time.perf_counter()
+        scan, extraction = self.with_mask(scan)
         native = read_nifti(scan.path, subject=scan.subject)
-        volume = preprocess(scan)
+        volume = self.applied.preprocess(scan)
         stack = volume.stack(volume.select(None, 1))
         made, iterations = self.apply(stack)
         image, gain = made.image.cpu(), None if made.gain is None else made.gain[:, 0].cpu()
-        data = preprocess.restore(volume, image[:, 0], native, gain)
-        if not cfg.original_scale:
+        data = self.applied.preprocess.restore(volume, image[:, 0], native, gain)
+        if not self.cfg.original_scale:
             data = data / volume.scale
-        before, after = (round(mean_bits_per_dim(density, each), 4) for each in (stack.image, image))
         provenance = {
-            "Sources": [relative_name(scan.path, Path(self.cfg.input).expanduser())],
-            "SkullStripped": skull_stripped(native, brain_mask(scan, native)),
-            "BrainMask": scan.mask and relative_name(scan.mask, Path(self.cfg.input).expanduser()),
+            **self.origin(scan, native),
+            **extraction,
             "MadeFrom": made_from,
-            "Method": cfg.method_name,
-            "MethodSettings": without_words(app.plain(cfg.method)),
-            "Model": self.applied.card.name,
-            "Reference": self.applied.card.reference,
             "Iterations": iterations,
             **({"Scanner": made.report} if made.report else {}),
-            "BitsPerDimension": {"before": before, "after": after, "worse": after > before},
-            "Intensity": "as the scan" if cfg.original_scale else "1 is the robust maximum of the scan",
+            "BitsPerDimension": (bpd := self.bits_per_dim(stack.image, image)),
             "RobustMaximum": volume.scale,
             "Seconds": round(time.perf_counter() - begin, 2),
-            "HarmonyVersion": __version__,
         }
         before_after_figure(self.output.figure(scan), volume.image, image[:, 0], title=scan.name)
         self.output.write(scan, data, native, provenance)
         self.made += 1
-        print(f"  {scan.name}: bpd {before:.3f} -> {after:.3f}, {provenance['Seconds']} s", flush=True)
+        print(f"  {scan.name}: bpd {bpd['before']:.3f} -> {bpd['after']:.3f}, {provenance['Seconds']} s", flush=True)
+
+    def origin(self, scan: Scan, native: Nifti) -> dict[str, Any]:
+        """What the sidecar says of scan, model and method."""
+        root = Path(self.cfg.input).expanduser()
+        return {
+            "Sources": [relative_name(scan.path, root)],
+            "SkullStripped": skull_stripped(native, brain_mask(scan, native)),
+            "BrainMask": scan.mask and relative_name(scan.mask, root),
+            "Method": self.cfg.method_name,
+            "MethodSettings": without_words(app.plain(self.cfg.method)),
+            "Model": self.applied.card.name,
+            "Reference": self.applied.card.reference,
+            "Intensity": "as the scan" if self.cfg.original_scale else "1 is the robust maximum of the scan",
+            "HarmonyVersion": __version__,
+        }
+
+    def with_mask(self, scan: Scan) -> tuple[Scan, dict[str, Any]]:
+        """The scan with the brain mask of mask=auto, and what the sidecar says of that."""
+        if self.tool is None:
+            return scan, {}
+        made = brain_mask_of(scan, self.output.mask(scan), self.tool)
+        return replace(scan, mask=made.path), {"BrainExtraction": {"Tool": made.tool, "Version": made.version}}
 
     def apply(self, stack: Stack) -> tuple[Harmonized, int]:
         """The harmonized slices and how many iterations or passes it took."""
@@ -110,6 +142,11 @@ class Worker:
         harmonized = method.harmonize(moved)
         return harmonized, passes or max((len(t) for t in harmonized.trace.values()), default=0)
 
+    def bits_per_dim(self, *images: Tensor) -> dict[str, Any]:
+        """Under the reference flow, of the images before and after."""
+        before, after = (round(mean_bits_per_dim(self.applied.density, each), 4) for each in images)
+        return {"before": before, "after": after, "worse": after > before}
+
     def made_from(self, scan: Scan) -> dict[str, Any]:
         """What decides the result: the files' bytes, the weights, the settings."""
         try:
@@ -117,24 +154,35 @@ class Worker:
         except OSError as error:
             read_nifti(scan.path, subject=scan.subject)  # says what is wrong with the scan, if it is the scan
             raise DataError("cannot be read", cure="check the file", path=scan.path, subject=scan.subject) from error
-        constants = [self.applied.card.preprocess, bool(self.cfg.original_scale), __version__]
+        by = [] if self.tool is None else [self.tool.program, self.tool.version(self.tool.program)]
+        constants = [*by, self.applied.card.preprocess, bool(self.cfg.original_scale), __version__]
         settings = fingerprint({"settings": [app.plain(self.cfg.method), *constants]})
         return files | {"weights": self.applied.weights, "settings": settings}
 
 
-def find_scans(cfg: DictConfig) -> tuple[list[Scan], list[DataError]]:
-    """The scans of a file or of a BIDS folder, and the folder's bad ones, if they are to be skipped."""
+def find_scans(cfg: DictConfig, contrast: str) -> tuple[list[Scan], list[DataError]]:
+    """The scans of a file or of a BIDS folder, of the model's contrast, and the folder's bad ones, if they are to be
+    skipped."""
     path = Path(cfg.input).expanduser()
+    mask = None if cfg.mask == AUTO else cfg.mask
     if path.is_dir():
         if Path(cfg.output).expanduser().resolve() == path.resolve():
             raise ConfigError("output= is the input folder -> write into another, for example its derivatives/harmony")
-        found = BidsFolder(path, mask=cfg.mask).listing()
-        if found.bad and not (cfg.skip_bad and found.scans):
-            raise found.bad[0]
-        return found.scans, found.bad
+        found = BidsFolder(path, mask=mask, suffix=contrast).listing()
+        return found.chosen(participants=cfg.participants, sessions=cfg.sessions, skip_bad=cfg.skip_bad)
     if not path.exists():
         raise DataError("no such file or folder", cure="say which scan or BIDS folder to harmonize: input=", path=path)
-    return [single_scan(path, Path(cfg.mask) if cfg.mask else None)], []
+    scan = single_scan(path, Path(mask).expanduser() if mask else None, otherwise=contrast)
+    refuse_other_contrast(scan, contrast)
+    return [scan], []
+
+
+def helping(cfg: DictConfig, scans: int) -> tuple[list[str], int]:
+    """The command of the further processes that `workers` asks for, and how many there are to be."""
+    if cfg.workers != HELPER and cfg.workers < 1:
+        raise ConfigError(f"workers={cfg.workers}: at least 1")
+    words = [*HydraConfig.get().overrides.task, f"workers={HELPER}"]
+    return [sys.executable, "-m", "harmony.harmonize", *words], max(min(cfg.workers, scans) - 1, 0)
 
 
 def entry(output: Derivatives, scan: Scan) -> QualityEntry:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from harmony import __version__, app
 from harmony.core import ConfigError
 from harmony.core.checkpoints import read_checkpoint, resumable
+from harmony.core.contrasts import one_contrast
 from harmony.core.curves import read_curves
 from harmony.core.group import share_batch_statistics
 from harmony.core.interrupts import Interrupted
@@ -51,6 +52,7 @@ def train_stage(cfg: DictConfig, stage: str) -> Path:
 def train_network(cfg: DictConfig, stage: str, data: SliceDataModule, run: RunFolder) -> None:
     """Train from the last checkpoint, if there is one, and leave a finished run folder."""
     node = cfg.tasks[stage]
+    contrast = one_contrast(data.split()["train"])
     print(f"{stage}: {'resuming' if resumable(last(run)) else 'training'} in {run.path}", flush=True)
     if not app.rank():
         run.begin(OmegaConf.to_yaml(cfg, resolve=True))
@@ -72,7 +74,7 @@ def train_network(cfg: DictConfig, stage: str, data: SliceDataModule, run: RunFo
     task.load_state_dict(read_checkpoint(kept)["state_dict"])
     if isinstance(network, ImageDensity):
         reference.save(run.path / "reference.safetensors")
-    score = save_model(network, task, best, data, run)
+    score = save_model(network, task, best, data, run, contrast)
     log.model(run.path)
     run.finish(
         {
@@ -132,7 +134,7 @@ def refuse_uneven(batch_size: int, processes: int) -> None:
 
 
 def save_model(
-    network: torch.nn.Module, task: Any, best: ModelCheckpoint, data: SliceDataModule, run: RunFolder
+    network: torch.nn.Module, task: Any, best: ModelCheckpoint, data: SliceDataModule, run: RunFolder, contrast: str
 ) -> float:
     """Weights, card and the figure of the training. Returns the validation score of the weights."""
     curves = read_curves(run.path / "curves.csv")
@@ -147,6 +149,7 @@ def save_model(
         reference=dict(domain(data.split()["train"])),
         score={task.monitor: score},
         weights=sha256(run.path / "model.safetensors"),
+        contrast=contrast,
     ).save(run.path)
     return score
 

@@ -23,6 +23,7 @@ from harmony.core.files import atomic_path
 from harmony.core.locks import claim
 from harmony.core.machine import device
 from harmony.core.model_card import ModelCard, sha256
+from harmony.core.models import resolve_model
 from harmony.core.reference import VERSION as REFERENCE_VERSION
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder, content_key, fingerprint
@@ -174,23 +175,25 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
 
 
 def load_applied(cfg: DictConfig) -> Applied:
-    """The chosen method, from run folders alone: `model` of the flow, `models` of what else it needs."""
-    run = Path(cfg.model).expanduser()
+    """The chosen method, from run folders alone: `model` of the flow, `models` of what else it needs; where that says
+    nothing, what came packed with the flow."""
+    model = resolve_model(cfg.model, runs=Path(cfg.runs).expanduser(), cache=Path(cfg.cache).expanduser())
+    said = {stage: Path(path).expanduser() for stage, path in cfg.models.items() if path is not None}
+    folders, run = {**model.stages, **said}, model.flow
     card = ModelCard.load(run)
     networks = {"flow": load_run(run, "flow")}
     name = cfg.method_name
     chosen = OmegaConf.create({"methods": [name], "method": {name: plain(cfg.method)}})
     for stage in models_wanted(chosen)[1:]:
-        if cfg.models.get(stage) is None:
+        if stage not in folders:
             raise ConfigError(f"method={name} needs a trained {stage} -> models.{stage}=runs/models/{stage}-...")
-        networks[stage] = load_run(Path(cfg.models[stage]), stage)
+        networks[stage] = load_run(folders[stage], stage)
     reference = Reference.load(run / "reference.safetensors")
     settings = {key: value for key, value in card.preprocess.items() if key not in _NO_SETTINGS}
     preprocess = Preprocess(**settings, only_plausible=cfg.only_plausible)
     if preprocess.settings()["version"] != card.preprocess["version"]:
-        raise CheckpointError(f"{cfg.model}: made with another version of the preprocessing -> train it again")
-    others = [Path(path).expanduser() / "model.safetensors" for path in cfg.models.values() if path is not None]
-    files = [run / "reference.safetensors", *others]
+        raise CheckpointError(f"{run}: made with another version of the preprocessing -> train it again")
+    files = [run / "reference.safetensors", *(folder / "model.safetensors" for folder in folders.values())]
     return Applied(
         method=build_methods(chosen, networks, reference, card.score["flow/val_bpd"])[name],
         density=cast("ImageDensity", networks["flow"]),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from harmony.core.contrasts import T1W
 from harmony.core.errors import DataError
 
 T = TypeVar("T")
@@ -20,6 +21,7 @@ class Scan:
     age: years (neonates: weeks since the mother's last menstruation).
     mask, labels, lesions: files on the grid of `path`; None where there is none (the brain is then where the image is
         above 0).
+    contrast: T1w, T2w, FLAIR or PDw.
     split: the part that the data set itself assigns the scan to ("train", "val", "test"); None where it says nothing.
     """
 
@@ -34,6 +36,7 @@ class Scan:
     labels: Path | None = None
     split: str | None = None
     lesions: Path | None = None
+    contrast: str = T1W
 
     @property
     def name(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from harmony.core.contrasts import T1W
 from harmony.core.digests import read_sealed, sha256, write_sealed
 from harmony.core.errors import CheckpointError, DamagedError
 
@@ -23,7 +24,7 @@ class ModelCard:
     preprocess: every constant that decides the voxels a network sees; applying the network uses these, whatever the
     new data set's own settings. reference: scanners, sites and number of subjects of the training scans.
     weights: SHA-256 of model.safetensors. files: name -> SHA-256 of what else of the folder decides a result; a card of
-    an older version has none.
+    an older version has none. contrast: of the training scans; a card that is older than the field: T1w.
     """
 
     name: str
@@ -33,6 +34,7 @@ class ModelCard:
     score: dict[str, Any]
     weights: str
     files: dict[str, str] = field(default_factory=dict)
+    contrast: str = T1W
 
     def save(self, run: Path) -> None:
         """Write the card, with the digests of the files that are there."""
@@ -67,8 +69,10 @@ class ModelCard:
 
 def domain(scans: list[Any]) -> Mapping[str, Any]:
     """Who the training scans are, without naming anybody."""
+    ages = [scan.age for scan in scans if scan.age is not None]
     return {
         "subjects": len({scan.subject for scan in scans}),
         "scanners": sorted({scan.scanner for scan in scans if scan.scanner}),
         "sites": sorted({scan.site for scan in scans if scan.site}),
+        **({"ages": [min(ages), max(ages)]} if ages else {}),
     }

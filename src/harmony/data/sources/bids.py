@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harmony.core import DataError, Scan
+from harmony.core import ConfigError, DataError, Scan
+from harmony.core.contrasts import contrast_of, known_contrast
 from harmony.data.sources.folders import checked_root, companion, path_or_none, visible
 from harmony.data.sources.tables import BIDS_SEXES, Record, people_table
 
@@ -26,14 +27,25 @@ class Listing:
     scans: list[Scan]
     bad: list[DataError]
 
+    def chosen(
+        self, *, participants: Iterable[str] | None, sessions: Iterable[str] | None, skip_bad: bool
+    ) -> tuple[list[Scan], list[DataError]]:
+        """Those of some subjects and sessions, as `chosen`. Raises the first bad one of these subjects (or of nobody in
+        particular), unless they are to be skipped and there are others."""
+        wanted = None if participants is None else {None, *_labels("sub-", participants)}
+        bad = [error for error in self.bad if wanted is None or error.subject in wanted]
+        if bad and not (skip_bad and self.scans):
+            raise bad[0]
+        return chosen(self.scans, participants=participants, sessions=sessions), bad
+
 
 class BidsFolder:
-    """T1-weighted scans of a BIDS folder: `sub-*/[ses-*/]anat/*_T1w.nii[.gz]`, one per subject and session.
+    """Scans of one contrast of a BIDS folder: `sub-*/[ses-*/]anat/*_T1w.nii[.gz]`, one per subject and session.
 
     labels, mask, lesions: where a scan's label map, brain mask and lesion mask are, relative to the root, with
     `{subject}` (and `{session}`) and glob wildcards, e.g. `derivatives/dlmuse/{subject}/anat/*_dseg.nii.gz`; None where
     there are none.
-    suffix: the BIDS suffix of the images.
+    suffix: the BIDS suffix of the images, which is their contrast: T1w, T2w, FLAIR or PDw.
     skip_bad: leave out, and name, scans with a bad name, row or mask; by default the first of them is an error.
     """
 
@@ -48,7 +60,7 @@ class BidsFolder:
         skip_bad: bool = False,
     ) -> None:
         self.root = path_or_none(root)
-        self.labels, self.mask, self.lesions, self.suffix = labels, mask, lesions, suffix
+        self.labels, self.mask, self.lesions, self.suffix = labels, mask, lesions, known_contrast(suffix)
         self.skip_bad = skip_bad
 
     def scans(self) -> list[Scan]:
@@ -96,7 +108,7 @@ class BidsFolder:
         match = NAME.fullmatch(path.name.split(f"_{self.suffix}.nii")[0])
         parts = path.relative_to(root).parts
         if match is None or (match["subject"], match["session"]) != (parts[0], parts[1] if len(parts) == 4 else None):
-            cure = "name it sub-X[_ses-Y]_T1w.nii.gz below sub-X[/ses-Y]/anat of data.root="
+            cure = f"name it sub-X[_ses-Y]_{self.suffix}.nii.gz below sub-X[/ses-Y]/anat of data.root="
             raise DataError("not a BIDS file name", cure=cure, path=path)
         subject, session = match["subject"], match["session"]
         who = people.get(subject)
@@ -111,12 +123,15 @@ class BidsFolder:
             mask=companion(root, self.mask, subject, session, "mask", needed=True),
             labels=companion(root, self.labels, subject, session, "labels", needed=False),
             lesions=companion(root, self.lesions, subject, session, "lesions", needed=False),
+            contrast=self.suffix,
         )
 
     def _check_found(self, scans: list[Scan], root: Path) -> None:
         if not scans:
+            others = {contrast_of(path) for path in root.glob("sub-*/**/anat/*")} - {None, self.suffix}
+            there = f", but images of {', '.join(sorted(filter(None, others)))}" if others else ""
             raise DataError(
-                f"no sub-*/[ses-*/]anat/*_{self.suffix}.nii[.gz] below this folder",
+                f"no sub-*/[ses-*/]anat/*_{self.suffix}.nii[.gz] below this folder{there}",
                 cure="point data.root= at the folder that holds the sub-* folders",
                 path=root,
             )
@@ -126,6 +141,31 @@ class BidsFolder:
         if self.lesions is not None and not any(scan.lesions for scan in scans):
             cure = "correct data.lesions=, or set data.lesions=null"
             raise DataError(f"no lesion mask matches {self.lesions!r}", cure=cure, path=root)
+
+
+def chosen(scans: list[Scan], *, participants: Iterable[str] | None, sessions: Iterable[str] | None) -> list[Scan]:
+    """Of the scans, those of some subjects and sessions (with or without `sub-`, `ses-`); None for all.
+
+    Raises ConfigError for a label that no scan has, so that a slip of the pen is no smaller data set.
+    """
+    for key, prefix, of, labels in (
+        ("participants", "sub-", lambda scan: scan.subject, participants),
+        ("sessions", "ses-", lambda scan: scan.session, sessions),
+    ):
+        if labels is None:
+            continue
+        wanted = _labels(prefix, labels)
+        there = {of(scan) for scan in scans}
+        missing = [label for label in wanted if label not in there]
+        if missing:
+            known = ", ".join(sorted(label for label in there if label)) or "none"
+            raise ConfigError(f"{key}: no scan of {', '.join(missing)}; there are {known}")
+        scans = [scan for scan in scans if of(scan) in wanted]
+    return scans
+
+
+def _labels(prefix: str, labels: Iterable[str]) -> list[str]:
+    return [prefix + str(label).removeprefix(prefix) for label in labels]
 
 
 def _check_people(people: Mapping[str, Record], scans: list[Scan], root: Path) -> None:

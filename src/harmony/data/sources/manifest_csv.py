@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from harmony.core import DataError, Scan
+from harmony.core.contrasts import T1W, contrast_of
 from harmony.data.sources.folders import one_each, path_or_none
 from harmony.data.sources.tables import Record, read_table
 
@@ -52,6 +53,7 @@ def _scan(folder: Path, record: Record) -> Scan:
         raise record.error("column 'path' is empty", "fill it in, or delete the line", subject)
     return Scan(
         path=path,
+        contrast=contrast_of(path) or T1W,
         subject=subject,
         session=session,
         site=record.text("site"),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from harmony.core import DamagedError, DataError, Scan
+from harmony.core.contrasts import T1W, contrast_of
 from harmony.core.digests import read_sealed, sha256, write_sealed
 from harmony.core.files import remove_leftovers, write_atomic
 from harmony.data.volumes.nifti import Nifti, write_nifti
@@ -38,6 +39,14 @@ class Derivatives:
     def sidecar(self, scan: Scan) -> Path:
         return self.image(scan).with_name(f"{_stem(scan)}.json")
 
+    def mask(self, scan: Scan) -> Path:
+        """Where a brain mask lies that was made for the scan."""
+        return self.image(scan).with_name(f"{_stem(scan).partition('_desc-')[0]}_desc-brain_mask.nii.gz")
+
+    def lock(self, scan: Scan) -> Path:
+        """Held by the process that works on the scan."""
+        return self.root / ".locks" / f"{_stem(scan)}.lock"
+
     def figure(self, scan: Scan) -> Path:
         return self.root / "figures" / f"{_stem(scan).replace('_desc-harmonized', '')}.png"
 
@@ -57,7 +66,7 @@ class Derivatives:
         """dataset_description.json, as BIDS wants it of derivatives. Raises DataError in another data set's folder."""
         self._check_folder()
         about = {
-            "Name": "harmony: harmonized T1w scans",
+            "Name": "harmony: harmonized scans",
             "BIDSVersion": "1.9.0",
             "DatasetType": "derivative",
             "GeneratedBy": [{"Name": "harmony", "Version": version}],
@@ -115,20 +124,21 @@ def relative_name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if root.is_dir() and path.is_relative_to(root) else path.name
 
 
-def single_scan(path: Path, mask: Path | None) -> Scan:
-    """One file as a scan: subject and session from a BIDS name, otherwise a subject made of the file's name."""
-    stem = _bare(path)
+def single_scan(path: Path, mask: Path | None, *, otherwise: str = T1W) -> Scan:
+    """One file as a scan: subject, session and contrast from a BIDS name, else a subject made of the file's name, and
+    the contrast `otherwise`."""
+    stem, contrast = _bare(path), contrast_of(path) or otherwise
     found = re.match(r"(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?", stem)
     subject = found[1] if found else "sub-" + (re.sub(r"[^A-Za-z0-9]", "", stem) or "scan")
-    return Scan(path, subject, session=found[2] if found else None, mask=mask)
+    return Scan(path, subject, session=found[2] if found else None, mask=mask, contrast=contrast)
 
 
 def _stem(scan: Scan) -> str:
     """The name of a scan's result, without ending."""
     words = _bare(scan.path).split("_")
-    suffix = words.pop() if SUFFIX.fullmatch(words[-1]) and len(words) > 1 else "T1w"
+    suffix = words.pop() if SUFFIX.fullmatch(words[-1]) and len(words) > 1 else scan.contrast
     if words[0] != scan.subject or not all(ENTITY.fullmatch(word) for word in words):
-        words, suffix = [scan.name], "T1w"
+        words, suffix = [scan.name], scan.contrast
     return "_".join([*(word for word in words if not word.startswith("desc-")), "desc-harmonized", suffix])
 
 

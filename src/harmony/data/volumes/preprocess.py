@@ -23,6 +23,7 @@ Axis = Literal["axial", "coronal", "sagittal"]
 LAYOUT: dict[str, tuple[int, int, int]] = {"axial": (2, 0, 1), "coronal": (1, 0, 2), "sagittal": (0, 1, 2)}
 VERSION = 1  # part of every cache key: raise it when the same settings give other voxels
 SPACING_MM, SIZE = (0.1, 20.0), (1, 4096)  # beyond, a slip of the pen or more memory than there is
+TOOLS = "(of harmonize: mask=auto lets SynthStrip or HD-BET find the brain)"
 STRIPPED = 0.95  # a head with its background above 0 fills the whole field of view
 
 
@@ -77,7 +78,11 @@ class Preprocess:
         native = read_nifti(scan.path, subject=scan.subject)
         mask = brain_mask(scan, native)
         if self.only_plausible and mask.any() and (problem := implausible(native, mask)):
-            raise _bad(scan, problem, "check file and mask; only_plausible=false takes it as it is")
+            raise _bad(
+                scan,
+                problem,
+                "check file and mask (harmonize finds a brain with mask=auto); only_plausible=false takes it as it is",
+            )
         positive = np.maximum(self._even(native, mask), 0)
         grid = self._to_grid("bilinear", low_pass=True)(_meta(positive, native.affine))
         inside = self._to_grid("nearest")(_meta(mask, native.affine))[0] > 0
@@ -202,7 +207,9 @@ def brain_mask(scan: Scan, native: Nifti) -> np.ndarray:
     mask = foreground(native.data)
     if mask.mean() > STRIPPED:
         raise _bad(
-            scan, "the background is not 0: the image is not skull-stripped", "strip the skull, or give a brain mask"
+            scan,
+            "the background is not 0: the image is not skull-stripped",
+            "strip the skull, or give a brain mask (harmonize: mask=auto)",
         )
     return mask
 

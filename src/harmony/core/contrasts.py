@@ -1,0 +1,49 @@
+"""What an image weights, by the suffix of BIDS: a model knows one contrast."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harmony.core.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from harmony.core.manifest import Scan
+
+T1W = "T1w"
+CONTRASTS = (T1W, "T2w", "FLAIR", "PDw")
+_SUFFIX = re.compile(rf"_({'|'.join(CONTRASTS)})\.(nii|nii\.gz|mgz)")
+
+
+def contrast_of(path: Path) -> str | None:
+    """The contrast that a file's name says; None where it is no BIDS name."""
+    found = _SUFFIX.search(path.name)
+    return found[1] if found else None
+
+
+def known_contrast(name: str) -> str:
+    """Raises ConfigError for a contrast that there is none of."""
+    if name not in CONTRASTS:
+        raise ConfigError(f"contrast {name!r}: unknown; there are {', '.join(CONTRASTS)}")
+    return name
+
+
+def one_contrast(scans: Iterable[Scan]) -> str:
+    """Of the scans that one model learns from. Raises DataError where there are several."""
+    found = sorted({scan.contrast for scan in scans})
+    if len(found) > 1:
+        raise DataError(f"scans of several contrasts: {', '.join(found)}", cure="train a model for each")
+    return found[0]
+
+
+def refuse_other_contrast(scan: Scan, model: str) -> None:
+    """Raises DataError for a scan of another contrast than the model's."""
+    if scan.contrast != model:
+        raise DataError(
+            f"a {scan.contrast} image, and the model knows {model}",
+            cure=f"take a model of {scan.contrast} scans (harmony models)",
+            path=scan.path,
+            subject=scan.subject,
+        )

@@ -1,0 +1,67 @@
+"""Which model is meant: a file that was passed on, a run folder, a name of either, or the only one there is."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harmony.core.errors import CheckpointError
+from harmony.core.packed_model import SUFFIX, unpack
+
+PACKAGE = Path(__file__).parents[1] / "models"  # what is installed with harmony
+TRAIN = "train one (harmony train), or give one: model=FILE.harmony or model=runs/models/flow-..."
+
+
+@dataclass(frozen=True)
+class ModelFolders:
+    """The run folder of a flow, and of the further stages (stage -> folder) that came with it."""
+
+    flow: Path
+    stages: Mapping[str, Path] = field(default_factory=dict)
+
+    def of(self, stage: str) -> Path | None:
+        return self.stages.get(stage)
+
+
+def resolve_model(given: str | None, *, runs: Path, cache: Path, package: Path = PACKAGE) -> ModelFolders:
+    """The folders of a model: a packed file is unpacked below `cache`.
+
+    given: a path, a name of `named_models`, or None for the only packed model of the package. Raises CheckpointError.
+    """
+    path = _chosen(package) if given is None else _found(given, runs, package)
+    if path.is_dir():
+        return ModelFolders(path)
+    stages = unpack(path, cache / "models")
+    return ModelFolders(stages["flow"], {stage: folder for stage, folder in stages.items() if stage != "flow"})
+
+
+def named_models(runs: Path, package: Path = PACKAGE) -> dict[str, Path]:
+    """Name -> packed file of the package, or run folder of a trained flow below `runs`/models."""
+    packed = {path.stem: path for path in sorted(package.glob(f"*{SUFFIX}"))}
+    trained = {path.name: path for path in sorted((runs / "models").glob("flow-*")) if (path / "DONE").exists()}
+    return trained | packed
+
+
+def _chosen(package: Path) -> Path:
+    packed = sorted(package.glob(f"*{SUFFIX}"))
+    if len(packed) == 1:
+        return packed[0]
+    if not packed:
+        raise CheckpointError(f"no model is installed with harmony -> {TRAIN}")
+    names = ", ".join(path.stem for path in packed)
+    raise CheckpointError(f"several models are installed -> choose one with model=: {names}")
+
+
+def _found(given: str, runs: Path, package: Path) -> Path:
+    path = Path(given).expanduser()
+    if path.exists():
+        return path
+    names = named_models(runs, package)
+    if given in names:
+        return names[given]
+    near = difflib.get_close_matches(given, names, n=1)
+    listed = f"; there are {', '.join(names)}" if names else ""
+    meant = f"did you mean {near[0]}?" if near else TRAIN
+    raise CheckpointError(f"model={given}: no such file, folder or name{listed} -> {meant}")

@@ -1,0 +1,193 @@
+"""One file that holds all that harmonizing needs: what people pass on, and what a stranger's copy may not do.
+
+A packed model is a zip archive without compression of `manifest.json` and, per stage, the files of its run folder:
+
+    flow/model.safetensors  flow/reference.safetensors  flow/model_card.json  flow/config.yaml
+    harmonizer/model.safetensors  ...
+
+safetensors, JSON and YAML only: nothing in it can run. The manifest has the SHA-256 of every member.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harmony import __version__
+from harmony.core.errors import CheckpointError
+from harmony.core.files import atomic_path
+from harmony.core.model_card import WEIGHTS, ModelCard, sha256
+
+FORMAT = 1
+SUFFIX = ".harmony"
+MANIFEST = "manifest.json"
+MEMBER = re.compile(r"[a-z][a-z0-9_]*/[a-z][a-z0-9_]*\.(safetensors|json|yaml)")
+TEXT_LIMIT = 1 << 20  # bytes of a manifest, a card, a config: they have a few thousand
+LIMIT = 4 << 30  # bytes of a packed model: the largest flow of conf/ has 0.06 GB
+REFERENCE, CONFIG = "reference.safetensors", "config.yaml"
+KEPT = ("name", "seed", "flow", "reference")  # of a run's config: no path of the machine it was trained on
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is in a packed model.
+
+    voxel_mm: side of a voxel of the model's grid. training: subjects, scanners, sites and (where known) ages of the
+    reference scans, and the flow's score on held-out ones. methods: those that find all their networks here.
+    files: member -> SHA-256.
+    """
+
+    format: int
+    name: str
+    harmony: str
+    contrast: str
+    voxel_mm: float
+    axis: str
+    training: dict[str, Any]
+    licence: str
+    methods: list[str]
+    files: dict[str, str]
+
+    @property
+    def stages(self) -> list[str]:
+        return list(dict.fromkeys(member.split("/")[0] for member in self.files))
+
+
+def pack(out: Path, stages: Mapping[str, Path], *, methods: Sequence[str], licence: str) -> Manifest:
+    """Write the run folders of `stages` (stage -> folder, `flow` among them) into one file. The same folders give the
+    same bytes. Raises CheckpointError for an unfinished run, or one that belongs to another flow's scans."""
+    cards = {stage: ModelCard.load(folder) for stage, folder in stages.items()}
+    flow = cards["flow"]
+    for stage, card in cards.items():
+        if card.preprocess != flow.preprocess or _people(card) != _people(flow):
+            raise CheckpointError(
+                f"{stages[stage]}: trained on other scans, or at another grid, than {stages['flow']} -> "
+                f"give the {stage} that was trained with this flow"
+            )
+    members = {
+        f"{stage}/{name}": data
+        for stage, folder in stages.items()
+        for name, data in _contents(stage, folder, cards[stage]).items()
+    }
+    manifest = Manifest(
+        format=FORMAT,
+        name=flow.name,
+        harmony=__version__,
+        contrast=flow.contrast,
+        voxel_mm=flow.preprocess["spacing"],
+        axis=flow.preprocess["axis"],
+        training=flow.reference | {"score": flow.score},
+        licence=licence,
+        methods=sorted(methods),
+        files={name: hashlib.sha256(data).hexdigest() for name, data in members.items()},
+    )
+    about = json.dumps(asdict(manifest), indent=2).encode()
+    with atomic_path(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in {MANIFEST: about, **members}.items():
+            archive.writestr(zipfile.ZipInfo(name), data)  # dated 1980: the same content, the same bytes
+    return manifest
+
+
+def _people(card: ModelCard) -> list[Any]:
+    return [card.contrast, *(card.reference.get(key) for key in ("subjects", "scanners", "sites"))]
+
+
+def _contents(stage: str, folder: Path, card: ModelCard) -> dict[str, bytes]:
+    """The files of a stage as they are packed; the card is written anew, for the shorter config."""
+    names = [WEIGHTS, *([REFERENCE] if stage == "flow" else [])]
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = Path(temporary)
+        try:
+            for name in names:
+                shutil.copyfile(folder / name, copy / name)
+            config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+            kept = {key: config[key] for key in KEPT if key in config} | {"tasks": {stage: config["tasks"][stage]}}
+        except (OSError, KeyError, TypeError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise CheckpointError(f"{folder}: not the run folder of a trained {stage} ({error})") from error
+        (copy / CONFIG).write_text(yaml.safe_dump(kept), encoding="utf-8")
+        card.save(copy)
+        return {path.name: path.read_bytes() for path in sorted(copy.iterdir())}
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Raises CheckpointError where the file is no packed model, or has a member that none may have."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _checked(archive, path)
+    except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: not a packed model ({error}) -> copy it again") from error
+
+
+def unpack(path: Path, cache: Path) -> dict[str, Path]:
+    """Stage -> folder below `cache`, by the file's content; made once, and again where it is damaged.
+
+    Raises CheckpointError for a member that the manifest does not name, or whose bytes are not the manifest's.
+    """
+    manifest = read_manifest(path)
+    folder = cache / f"{manifest.name}-{sha256(path)[:16]}"
+    if not _intact(folder, manifest):
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, prefix=".tmp-") as temporary:
+            _extract(path, manifest, Path(temporary) / "model")
+            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                (Path(temporary) / "model").rename(folder)
+            except OSError:  # another process was quicker; its copy has the same bytes
+                if not _intact(folder, manifest):
+                    raise
+    return {stage: folder / stage for stage in manifest.stages}
+
+
+def _checked(archive: zipfile.ZipFile, path: Path) -> Manifest:
+    """The manifest of an archive that can only unpack to what it says. Raises ValueError, KeyError or TypeError."""
+    members = archive.infolist()
+    if any(info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size for info in members):
+        raise ValueError("a member is compressed")
+    if sum(info.file_size for info in members) > min(path.stat().st_size, LIMIT):
+        raise ValueError("more bytes than the file has, or may have")
+    if archive.getinfo(MANIFEST).file_size > TEXT_LIMIT:
+        raise ValueError("the manifest is too long")
+    manifest = Manifest(**json.loads(archive.read(MANIFEST)))
+    if manifest.format != FORMAT:
+        raise ValueError(f"format {manifest.format}: made by harmony {manifest.harmony}, this is {__version__}")
+    if sorted(info.filename for info in members) != sorted([MANIFEST, *manifest.files]):
+        raise ValueError("its members are not those of its manifest")
+    strange = [name for name in manifest.files if not MEMBER.fullmatch(name)]
+    if strange or not re.fullmatch(r"[\w.-]+", manifest.name) or manifest.name.startswith("."):
+        raise ValueError(f"{strange[0] if strange else manifest.name!r}: not a name that a model may have")
+    if "flow" not in manifest.stages:
+        raise ValueError("no flow in it")
+    return manifest
+
+
+def _extract(path: Path, manifest: Manifest, folder: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        for name, digest in manifest.files.items():
+            try:
+                data = archive.read(name)
+            except zipfile.BadZipFile as error:
+                raise CheckpointError(f"{path}: {name} is damaged ({error}) -> copy it again") from error
+            if hashlib.sha256(data).hexdigest() != digest:
+                raise CheckpointError(f"{path}: {name} is not what its manifest says -> copy it again")
+            if name.endswith(".yaml") and b"${" in data:  # a packed config is resolved: it asks for nothing
+                raise CheckpointError(f"{path}: {name} refers to something outside of it -> get the model elsewhere")
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+
+
+def _intact(folder: Path, manifest: Manifest) -> bool:
+    try:
+        return all(sha256(folder / name) == digest for name, digest in manifest.files.items())
+    except OSError:
+        return False

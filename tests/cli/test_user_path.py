@@ -1,0 +1,184 @@
+"""The README's path with the console command, in the order a new user would take it, mistakes included."""
+
+import json
+import os
+import shutil
+import signal
+import stat
+import sys
+
+import nibabel
+import numpy as np
+import pytest
+from door import PREPROCESS, command, save_scan, sidecar, start
+
+SMALL = [
+    f"data.preprocess.{key}={json.dumps(value)}" for key, value in PREPROCESS.items() if key in ("spacing", "size")
+]
+SMALL = [word.replace(" ", "") for word in SMALL]
+
+
+def results(folder):
+    return sorted(path.name for path in folder.glob("sub-*/**/*_desc-harmonized_*.nii.gz"))
+
+
+@pytest.fixture
+def packed(flow, tmp_path):
+    """The model as it is passed on: one file."""
+    code, out, err = command("models", "pack", flow, "über scanner.harmony", "--licence", "CC0", cwd=tmp_path)
+    assert code == 0, err
+    assert "licence: CC0" in out
+    return tmp_path / "über scanner.harmony"
+
+
+def test_check_reads_a_folder_as_people_type_it(bids, tmp_path):
+    few = "data.shares={train:0.34,val:0.33,test:0.33}"  # three subjects
+    code, out, err = command("check", bids, "--json", few, *SMALL, cwd=tmp_path)
+    assert code == 0, out + err
+    assert json.loads(out)["summary"]["scans"] == 4
+    (tmp_path / "empty").mkdir()
+    code, out, err = command("check", "empty", cwd=tmp_path)
+    assert code == 1
+    assert "no sub-*" in out
+
+
+def test_a_scan_a_second_run_and_a_folder(packed, bids, tmp_path):
+    scan = save_scan(tmp_path / "Müller, Köln [1]" / "scan {2}.nii.gz")
+    words = ["harmonize", scan, "out, put", "--model", packed, "--method", "histogram_matching"]
+    code, out, err = command(*words, cwd=tmp_path)
+    assert code == 0, err
+    assert "1 scans harmonized, 0 were done" in out
+    (name,) = results(tmp_path / "out, put")
+    assert name == "sub-scan2_desc-harmonized_T1w.nii.gz"
+    about = sidecar(next((tmp_path / "out, put").glob("sub-*/anat/*.json")))
+    assert (about["Method"], about["Model"]) == ("histogram_matching", "flow-1a2b3c4d")
+    code, out, _ = command(*words, cwd=tmp_path)
+    assert "0 scans harmonized, 1 were done" in out
+
+    words = ["bids", bids, "der", "participant", "--participant-label", "03", "--session-label", "B", "--model", packed]
+    code, out, err = command(*words, "--method", "none", cwd=tmp_path)
+    assert code == 0, err
+    assert results(tmp_path / "der") == ["sub-03_ses-B_desc-harmonized_T1w.nii.gz"]
+    code, _, err = command(*words[:5], "07", *words[-2:], cwd=tmp_path)
+    assert code == 2
+    assert "no scan of sub-07; there are sub-01, sub-02, sub-03" in err
+
+
+def test_mistakes_are_one_line_and_exit_code_2(packed, flow, bids, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "not a model.harmony").write_text("hello")
+    save_scan(tmp_path / "head_T1w.nii.gz", scale=1.45)
+    save_scan(tmp_path / "sub-1_T2w.nii.gz")
+    one = [bids / "sub-01" / "anat" / "sub-01_T1w.nii.gz", "out", "--model", packed, "method=none"]
+    for words, said in [
+        (["empty", *one[1:]], "no sub-*/[ses-*/]anat/*_T1w.nii[.gz]"),
+        ([*one[:3], "not a model.harmony"], "not a packed model"),
+        ([*one[:2]], "no model is installed"),
+        (["head_T1w.nii.gz", *one[1:]], "mask=auto"),
+        (["sub-1_T2w.nii.gz", *one[1:]], "a T2w image, and the model knows T1w"),
+        ([*one, "--mask", "auto", "seed=2"], "install SynthStrip"),
+        ([*one, "workers=0.5"], "workers"),
+        ([*one, "~nothing"], "nothing"),
+    ]:
+        code, _, err = command("harmonize", *words, cwd=tmp_path, PATH="/usr/bin:/bin")
+        assert code == 2, (words, err)
+        assert said in err
+        assert err.startswith("error: ")
+        assert not results(tmp_path / "out")
+
+
+def test_stopped_and_started_again(packed, bids, tmp_path):
+    words = ["harmonize", bids, "out", "--model", packed, "method.solver.iterations=30", "--method", "blindharmony"]
+    process = start(*words, cwd=tmp_path)
+    for line in process.stdout:
+        if "bpd" in line:
+            process.send_signal(signal.SIGTERM)
+            break
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert "start the same command again" in err
+    made = len(results(tmp_path / "out"))
+    assert 1 <= made < 4
+    code, out, err = command(*words, cwd=tmp_path)
+    assert code == 0, err
+    assert f"{4 - made} scans harmonized, {made} were done" in out
+    assert len(results(tmp_path / "out")) == 4
+
+
+def test_several_workers_make_the_same_files_as_one(packed, bids, tmp_path):
+    for folder, workers in (("one", 1), ("three", 3)):
+        words = ["harmonize", bids, folder, "--model", packed, "method=histogram_matching", f"workers={workers}"]
+        code, out, err = command(*words, cwd=tmp_path)
+        assert code == 0, err
+        assert out.count("bpd") == 4  # each scan once
+        assert out.count("quality page") == 1
+    assert results(tmp_path / "one") == results(tmp_path / "three")
+    for a, b in zip(*(sorted((tmp_path / name).glob("sub-*/**/*.nii.gz")) for name in ("one", "three")), strict=True):
+        np.testing.assert_array_equal(np.asarray(nibabel.load(a).dataobj), np.asarray(nibabel.load(b).dataobj))
+
+
+def test_a_whole_head_with_a_brain_finder(packed, tmp_path):
+    """A stand-in for SynthStrip: the brain is where the head is brightest."""
+    head = save_scan(tmp_path / "sub-9_T1w.nii.gz", scale=1.45)
+    program = tmp_path / "bin" / "mri_synthstrip"
+    program.parent.mkdir()
+    program.write_text(
+        f"#!{sys.executable}\nimport sys, nibabel, numpy as np\nimage = nibabel.load(sys.argv[2])\n"
+        "brain = (np.asarray(image.dataobj) > 180).astype(np.uint8)\n"
+        "nibabel.save(nibabel.Nifti1Image(brain, image.affine), sys.argv[4])\n"
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    path = f"{program.parent}:{os.environ['PATH']}"
+    words = ["harmonize", head, "out", "--model", packed, "--mask", "auto", "method=histogram_matching"]
+    code, out, err = command(*words, cwd=tmp_path, PATH=path)
+    assert code == 0, err
+    folder = tmp_path / "out" / "sub-9" / "anat"
+    assert sidecar(folder / "sub-9_desc-harmonized_T1w.json")["BrainExtraction"]["Tool"] == "mri_synthstrip"
+    mask = np.asarray(nibabel.load(folder / "sub-9_desc-brain_mask.nii.gz").dataobj) > 0
+    before, after = (np.asarray(nibabel.load(p).dataobj) for p in (head, folder / "sub-9_desc-harmonized_T1w.nii.gz"))
+    np.testing.assert_array_equal(before[~mask], after[~mask])
+    assert not np.array_equal(before[mask], after[mask])
+    code, out, err = command(*words, cwd=tmp_path, PATH=path)
+    assert "1 were done" in out, err
+
+
+def test_models_are_listed_and_packed_with_what_a_method_needs(flow, tmp_path):
+    where = {"HARMONY_RUNS": str(flow.parents[1])}
+    code, out, _ = command("models", "--json", cwd=tmp_path, **where)
+    (found,) = json.loads(out)
+    assert (found["name"], found["contrast"], found["voxel"]) == ("flow-1a2b3c4d", "T1w", "4 mm, axial slices")
+    code, _, err = command("models", "pack", flow, "a.harmony", "--method", "harmonizing_flows", cwd=tmp_path)
+    assert code == 2
+    assert "no trained harmonizer of the same scans" in err
+    stage = f"harmonizer={flow.parent / 'segmenter-5e6f7a8b'}"
+    code, out, err = command(
+        "models", "pack", flow, "a.harmony", "--method", "harmonizing_flows", "--stage", stage, cwd=tmp_path
+    )
+    assert code == 2
+    assert "not the run folder of a trained harmonizer" in err
+    assert not (tmp_path / "a.harmony").exists()
+    code, _, err = command("models", "pak", cwd=tmp_path)
+    assert code == 2
+    assert "mean pack?" in err
+
+
+def test_the_experiment_commands_take_a_name(tmp_path):
+    code, out, err = command("train", "quickstart", "--seed", "3", "--cfg", "job", cwd=tmp_path)
+    assert code == 0, err
+    assert "seed: 3" in out
+    code, _, err = command("train", "quickstart", "~nothing", "--cfg", "job", cwd=tmp_path)  # Hydra's own words
+    assert code == 2
+    assert err.startswith("error: ")
+    code, _, err = command("report", "nowhere", cwd=tmp_path)
+    assert code == 2
+
+
+@pytest.mark.skipif(not (shutil.which("bids-validator") or shutil.which("bids-validator-deno")), reason="no validator")
+def test_the_output_is_valid_bids(packed, bids, tmp_path):
+    import subprocess
+
+    code, _, err = command("harmonize", bids, "out", "--model", packed, "method=none", cwd=tmp_path)
+    assert code == 0, err
+    program = shutil.which("bids-validator-deno") or shutil.which("bids-validator")
+    done = subprocess.run([program, str(tmp_path / "out")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,182 @@
+"""What people type becomes Hydra's words: exactly, and with the nearest name where a word is misspelt."""
+
+import subprocess
+import sys
+from itertools import chain
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from harmony import app
+from harmony.cli import configs
+from harmony.cli.bids import bids_words
+from harmony.cli.commands import COMMANDS
+from harmony.cli.mistakes import UsageError
+from harmony.cli.words import literal, quoted, translate
+
+STRANGE = [
+    "/a b/ü,[x]{y}(z)=1/é.nii",
+    "it's",
+    'say "hi"',
+    "back\\slash",
+    "end\\",
+    'a\\"b',
+    "${oc.env:HOME}",
+    "\\${y}",
+    "C:\\x\\",
+    "  lead ",
+    "null",
+    "1e3",
+    "%$#@!;&|*?",
+]
+
+
+def words(name, *typed):
+    return translate(name, COMMANDS[name], list(typed))
+
+
+def read(word):
+    """What Hydra and OmegaConf make of `key=value`."""
+    found = OverridesParser.create().parse_override(word)
+    cfg = OmegaConf.create({})
+    OmegaConf.update(cfg, found.key_or_group, found.value())
+    return cfg
+
+
+@pytest.mark.parametrize("text", STRANGE)
+def test_quoted_text_is_read_back_exactly(text):
+    assert read(f"input={quoted(text)}").input == text
+
+
+@pytest.mark.parametrize(
+    ("key", "typed", "meant"),
+    [
+        ("data.root", "/data/a,b [1]/ü", "/data/a,b [1]/ü"),
+        ("data.labels", "der/{subject}/*_dseg.nii.gz", "der/{subject}/*_dseg.nii.gz"),
+        ("data.title", "two words", "two words"),
+        ("seed", "2", 2),
+        ("methods", "[none,nyul]", ["none", "nyul"]),
+        ("mask", "null", None),
+        ("mask", "auto", "auto"),
+        ("tasks.flow.module.optimizer.lr", "5e-4", 5e-4),
+        ("data.root", "'/quoted/as before'", "/quoted/as before"),
+        ("data.root", "../up here", "../up here"),
+    ],
+)
+def test_a_value_means_what_it_says(key, typed, meant):
+    assert OmegaConf.select(read(f"{key}={literal(key, typed)}"), key) == meant
+
+
+def test_a_sweep_stays_a_sweep():
+    assert literal("data.root", "/a,/b", sweep=True) == "/a,/b"
+    assert words("train", "quickstart", "-m", "seed=1,2") == ["experiment=quickstart", "-m", "seed=1,2"]
+
+
+def test_words_stand_in_their_places(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b.nii").touch()
+    assert words("harmonize", "a=b.nii", "out", "--method", "nyul", "--skip-bad") == [
+        'input="a=b.nii"',
+        'output="out"',
+        "method=nyul",
+        "skip_bad=true",
+    ]
+    assert (
+        words("harmonize", "--mask=auto", "output=out", "a=b.nii", "method.solver.iterations=3")[0] == 'input="a=b.nii"'
+    )
+    assert words("check", str(tmp_path), "--json") == ["data=bids", f'data.root="{tmp_path}"', "--json"]
+    assert words("check", str(tmp_path), "data=ixi") == [f'data.root="{tmp_path}"', "data=ixi"]
+    assert words("evaluate", "quickstart", "--methods", "none,nyul")[1] == "methods=[none,nyul]"
+    assert words("train", "--cfg", "job", "+new.key=1", "~data.title", "hydra/launcher=slurm") == [
+        *("--cfg", "job", "+new.key=1", "~data.title", "hydra/launcher=slurm")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["harmonize", ".", "o", "--metod", "none"], "mean --method?"),
+        (["harmonize", ".", "o", "--method", "hist_matching"], "mean histogram_matching?"),
+        (["harmonize", ".", "o", "method=blindharmny"], "mean blindharmony?"),
+        (["harmonize", ".", "o", "method.solver.iteration=3"], "mean method.solver.iterations?"),
+        (["harmonize", ".", "o", "skip_bat=true"], "mean skip_bad?"),
+        (["harmonize", "."], "OUTPUT must be said"),
+        (["harmonize"], "INPUT and OUTPUT must be said"),
+        (["harmonize", ".", "o", "p"], "'p': a word too many"),
+        (["harmonize", ".", "o", "--model"], "a value must follow"),
+        (["harmonize", "here.ni", "o"], "mean here.nii in"),
+        (["harmonize", "no/such/folder", "o"], "no such file or folder"),
+        (["train", "quikstart"], "mean quickstart?"),
+        (["train", "quickstart", "-m", "experiment=quickstart,ixi_nfs"], "mean ixi_nsf?"),
+        (["train", "flow=splin"], "mean spline?"),
+        (["check", ".", "data=ixi_h"], "mean ixi_hh?"),
+        (["harmonize", ".", "o", "--method", "n4_hist_matching"], "mean n4_histogram_matching?"),
+        (["train", "tasks.harmonizer_grey.network.grey_level=true"], "mean tasks.harmonizer_grey.network.grey_levels?"),
+        (["train", "tasks.flow.max_step=3"], "mean tasks.flow.max_steps?"),
+        (["check", "nowhere"], "no such file or folder"),
+        (["check", "x" * 300], "no such file or folder"),
+        (["harmonize", ".", "o", f"sed={'x' * 300}"], "mean seed?"),
+        (["check", ".", "--jsn"], "mean --json?"),
+    ],
+)
+def test_a_slip_is_named_with_what_was_meant(typed, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.nii").touch()
+    with pytest.raises(UsageError) as caught:
+        words(*typed)
+    assert said in str(caught.value)
+
+
+def test_bids_labels_are_text_and_the_rest_goes_through(tmp_path):
+    typed = [str(tmp_path), "o", "participant", "--participant_label", "01", "sub-1e3", "--n-procs", "4"]
+    made = bids_words([*typed, "--method", "nyul", "--", "seed=3"])
+    cfg = OmegaConf.merge(*(read(word) for word in made if not word.startswith("method=")))
+    assert cfg == {"input": str(tmp_path), "output": "o", "workers": 4, "participants": ["01", "sub-1e3"], "seed": 3}
+    assert "method=nyul" in made
+    with pytest.raises(UsageError, match="group"):
+        bids_words([str(tmp_path), "o", "group"])
+
+
+def dotted(node, prefix=""):
+    for name in node:
+        yield f"{prefix}{name}"
+        if not OmegaConf.is_missing(node, name) and isinstance(node._get_node(name), DictConfig) and node[name]:
+            yield from dotted(node[name], f"{prefix}{name}.")
+
+
+@pytest.fixture
+def conf():
+    with initialize_config_dir(str(configs.conf_folder().absolute()), version_base="1.3"):
+        yield
+
+
+def test_every_key_that_hydra_composes_is_known(conf):
+    assert str(configs.conf_folder()) == app.conf_folder()
+    assert configs.FAMILIES == app.configs.FAMILIES
+    assert all(sorted(configs.choices(family)) == app.members(family) for family in configs.FAMILIES)
+    composed = chain(
+        (("config", [f"experiment={name}"]) for name in configs.choices("experiment")),
+        (("config", [f"data={name}"]) for name in configs.choices("data") if name != "preprocess"),
+        (("harmonize", [f"method={name}"]) for name in configs.choices("method")),
+        [("dashboard", [])],
+    )
+    for config, overrides in composed:
+        missing = set(dotted(compose(config, overrides))) - configs.known_keys(config)
+        assert not missing, (config, overrides)
+
+
+def test_every_setting_has_an_explanation():
+    silent = [setting.name for setting in configs.settings("harmonize") if not setting.text and "." not in setting.name]
+    assert not silent
+
+
+def test_light_modules_stay_light():
+    """Help must not wait for torch."""
+    code = "import sys; sys.argv = ['harmony', 'harmonize', '--help']\nfrom harmony.cli import main\ntry: main()\n"
+    code += "except SystemExit: pass\nheavy = {'torch', 'numpy', 'hydra', 'omegaconf', 'nibabel'} & set(sys.modules)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code + "print(heavy or 'light')"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "light"

@@ -1,0 +1,220 @@
+"""One file to pass on: it gives back what was packed, and a stranger's file can do nothing but be refused."""
+
+import hashlib
+import json
+import os
+import warnings
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from harmony.core import CheckpointError
+from harmony.core.model_card import ModelCard, sha256
+from harmony.core.models import named_models, resolve_model
+from harmony.core.packed_model import pack, read_manifest, unpack
+
+GRID = {"spacing": 2.0, "axis": "axial", "size": [32, 32], "version": 1}
+PEOPLE = {"subjects": 7, "scanners": ["Trio"], "sites": [], "ages": [20.0, 60.0]}
+
+
+def run_folder(path, stage, **changes):
+    path.mkdir(parents=True)
+    save_file({"weight": torch.arange(4.0)}, path / "model.safetensors")
+    save_file({"mean": torch.zeros(2)}, path / "reference.safetensors")
+    config = {"data": {"root": "/home/somebody"}, "seed": 1, "tasks": {stage: {"network": {"_target_": "x"}}, "b": 1}}
+    (path / "config.yaml").write_text(yaml.safe_dump(config))
+    (path / "DONE").touch()
+    score, weights = {f"{stage}/val": 3.0}, sha256(path / "model.safetensors")
+    replace(ModelCard(path.name, "0", GRID, PEOPLE, score, weights), **changes).save(path)
+    return path
+
+
+@pytest.fixture
+def runs(tmp_path):
+    models = tmp_path / "runs" / "models"
+    return {
+        "flow": run_folder(models / "flow-1", "flow"),
+        "harmonizer": run_folder(models / "harmonizer-2", "harmonizer"),
+    }
+
+
+@pytest.fixture
+def packed(runs, tmp_path):
+    path = tmp_path / "x.harmony"
+    pack(path, runs, methods=["none", "harmonizer"], licence="CC BY-SA 3.0")
+    return path
+
+
+def members(path):
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def rewritten(path, content, **how):
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w", how.get("kind", zipfile.ZIP_STORED)) as archive:
+        warnings.simplefilter("ignore")  # of the same name twice
+        for name, data in content:
+            archive.writestr(name, data)
+    return path
+
+
+def test_what_is_packed_comes_out_as_it_was(runs, packed, tmp_path):
+    found = unpack(packed, tmp_path / "cache")
+    assert list(found) == ["flow", "harmonizer"]
+    for stage, folder in found.items():
+        assert (folder / "model.safetensors").read_bytes() == (runs[stage] / "model.safetensors").read_bytes()
+        assert ModelCard.load(folder).score == ModelCard.load(runs[stage]).score
+        assert set(yaml.safe_load((folder / "config.yaml").read_text())["tasks"]) == {stage}
+    assert (found["flow"] / "reference.safetensors").exists()
+    assert not (found["harmonizer"] / "reference.safetensors").exists()
+
+
+def test_the_manifest_says_what_it_is_and_no_folder_of_anybody(packed):
+    about = read_manifest(packed)
+    assert (about.contrast, about.voxel_mm, about.licence) == ("T1w", 2.0, "CC BY-SA 3.0")
+    assert about.methods == ["harmonizer", "none"]
+    assert about.training["ages"] == [20.0, 60.0]
+    assert about.stages == ["flow", "harmonizer"]
+    assert b"somebody" not in packed.read_bytes()
+
+
+def test_the_same_model_is_the_same_file(runs, packed, tmp_path):
+    again = tmp_path / "again.harmony"
+    pack(again, runs, methods=["harmonizer", "none"], licence="CC BY-SA 3.0")
+    assert again.read_bytes() == packed.read_bytes()
+
+
+@pytest.mark.parametrize("change", [{"contrast": "T2w"}, {"preprocess": GRID | {"spacing": 1.0}}])
+def test_networks_of_other_scans_are_not_packed_together(runs, tmp_path, change):
+    other = run_folder(tmp_path / "other", "harmonizer", **change)
+    with pytest.raises(CheckpointError, match="other scans"):
+        pack(tmp_path / "x.harmony", runs | {"harmonizer": other}, methods=[], licence="")
+    assert not (tmp_path / "x.harmony").exists()
+
+
+def test_an_unfinished_run_is_not_packed(tmp_path):
+    (tmp_path / "run").mkdir()
+    with pytest.raises(CheckpointError, match="not a finished training"):
+        pack(tmp_path / "x.harmony", {"flow": tmp_path / "run"}, methods=[], licence="")
+
+
+def test_every_flipped_byte_of_a_member_is_noticed(packed, tmp_path):
+    """Wherever it lies: in weights, card, config or manifest."""
+    whole = packed.read_bytes()
+    found = unpack(packed, tmp_path / "cache")
+    for info in zipfile.ZipFile(packed).infolist():
+        data = bytearray(whole)
+        data[info.header_offset + 30 + len(info.filename) + info.file_size // 2] ^= 4
+        packed.write_bytes(data)
+        with pytest.raises(CheckpointError):
+            unpack(packed, tmp_path / "other")
+    assert all(folder.exists() for folder in found.values())
+    assert not list((tmp_path / "other").glob("[!.]*"))
+
+
+def hostile(content):
+    """Name -> members of an archive that must be refused."""
+    manifest = json.loads(content["manifest.json"])
+
+    def claiming(member, data=b"x", **changes):
+        files = manifest["files"] | {member: hashlib.sha256(data).hexdigest()}
+        rest = {key: value for key, value in content.items() if key != "manifest.json"}
+        return {"manifest.json": json.dumps(manifest | {"files": files} | changes).encode(), **rest, member: data}
+
+    return {
+        "climbs out": claiming("../../evil.json"),
+        "absolute": claiming("/tmp/evil.json"),
+        "climbs inside": claiming("flow/../../evil.json"),
+        "backslash": claiming("flow\\..\\evil.json"),
+        "pickle": claiming("flow/model.ckpt"),
+        "code": claiming("flow/run.py"),
+        "hidden": claiming("flow/.profile"),
+        "deep": claiming("flow/a/b.json"),
+        "not named": content | {"flow/extra.json": b"{}"},
+        "named, not there": {key: value for key, value in content.items() if not key.endswith("config.yaml")},
+        "name of a folder elsewhere": claiming("flow/a.json", name="../../evil"),
+        "hidden name": claiming("flow/a.json", name=".ssh"),
+        "another format": claiming("flow/a.json", format=2),
+        "asks the environment": claiming("flow/other.yaml", b"a: ${oc.env:HOME}"),
+        "no manifest": {key: value for key, value in content.items() if key != "manifest.json"},
+        "manifest of another kind": content | {"manifest.json": b"[1]"},
+        "manifest of no use": content | {"manifest.json": b"{}"},
+    }
+
+
+KINDS = list(hostile({"manifest.json": b'{"files": {}}', "flow/config.yaml": b""}))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_hostile_archive_is_refused_and_writes_nothing(kind, packed, tmp_path):
+    path = rewritten(tmp_path / "bad.harmony", hostile(members(packed))[kind].items())
+    before = {each for each in tmp_path.rglob("*") if "cache" not in each.parts}
+    with pytest.raises(CheckpointError, match=r"bad\.harmony"):
+        unpack(path, tmp_path / "cache")
+    assert before == {each for each in tmp_path.rglob("*") if "cache" not in each.parts}
+    assert not list((tmp_path / "cache").glob("**/*"))
+
+
+def test_compressed_members_are_refused_before_they_are_read(packed, tmp_path):
+    bomb = {"flow/model.safetensors": bytes(50_000_000)}
+    path = rewritten(tmp_path / "b.harmony", (members(packed) | bomb).items(), kind=zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 500_000
+    with pytest.raises(CheckpointError, match="compressed"):
+        unpack(path, tmp_path / "cache")
+
+
+def test_a_member_twice_is_refused(packed, tmp_path):
+    content = [*members(packed).items(), ("flow/config.yaml", b"{}")]
+    with pytest.raises(CheckpointError, match="not those of its manifest"):
+        unpack(rewritten(tmp_path / "b.harmony", content), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("cut", [0, 10, 1000])
+def test_half_a_file_and_no_zip_are_one_clear_error(packed, tmp_path, cut):
+    packed.write_bytes(packed.read_bytes()[:cut])
+    with pytest.raises(CheckpointError, match="not a packed model"):
+        unpack(packed, tmp_path / "cache")
+
+
+def test_a_damaged_copy_in_the_cache_is_made_again(packed, tmp_path):
+    weights = unpack(packed, tmp_path / "cache")["flow"] / "model.safetensors"
+    made = weights.stat().st_mtime_ns
+    unpack(packed, tmp_path / "cache")
+    assert weights.stat().st_mtime_ns == made
+    good = weights.read_bytes()
+    weights.write_bytes(b"other")
+    unpack(packed, tmp_path / "cache")
+    assert weights.read_bytes() == good
+    assert not list((tmp_path / "cache").glob(".tmp-*"))
+
+
+def test_a_model_is_found_by_path_by_name_or_alone(runs, packed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    package, where = tmp_path / "package", {"runs": tmp_path / "runs", "cache": tmp_path / "cache"}
+    package.mkdir()
+    assert resolve_model(str(runs["flow"]), package=package, **where).flow == runs["flow"]
+    assert resolve_model("flow-1", package=package, **where).flow == runs["flow"]
+    with pytest.raises(CheckpointError, match="no model is installed"):
+        resolve_model(None, package=package, **where)
+    os.rename(packed, package / "scanner.harmony")
+    assert set(named_models(where["runs"], package)) == {"scanner", "flow-1"}
+    alone, named = (resolve_model(given, package=package, **where) for given in (None, "scanner"))
+    assert alone == named
+    assert set(alone.stages) == {"harmonizer"}
+    with pytest.raises(CheckpointError, match="did you mean scanner"):
+        resolve_model("scaner", package=package, **where)
+    (package / "second.harmony").write_bytes((package / "scanner.harmony").read_bytes())
+    with pytest.raises(CheckpointError, match="scanner, second"):
+        resolve_model(None, package=package, **where)
+
+
+def test_the_package_keeps_its_models_small():
+    package = named_models(runs=Path("nowhere"))
+    for path in package.values():
+        assert path.stat().st_size <= 10_000_000
+        assert read_manifest(path).licence != "not stated"
