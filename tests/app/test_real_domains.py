@@ -142,7 +142,6 @@ def test_rows_of_travelling_subjects(first, parts):
     assert same == 100  # the same voxels on another grid
     assert ("none", "back", "lesion_contrast") not in found
     assert ("none", "back", "site_retrained") not in found  # of two people
-    assert "no retrained site probe on back: 2 people there, 2 on the reference scanner; it takes 3" in first[1]
 
 
 def test_nobody_from_another_part_is_scored_or_adapted_to(first, parts):

@@ -36,7 +36,7 @@ def metric_section(view: View, name: str) -> dict[str, Any]:
 
 
 def _published(view: View, metric: str) -> list[tuple[str, str, str]]:
-    """(domain, method, mean) of the paper's table that the experiment names; beside our middle slices, if there."""
+    """(domain, method, mean) of the table of a paper that the experiment names; beside our middle slices, if any."""
     theirs = metric.removesuffix(MIDDLE)
     if metric == theirs and metric + MIDDLE in view.comparison.metrics:
         return []

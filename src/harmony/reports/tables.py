@@ -32,7 +32,9 @@ def print_table(table: ResultTable, *, title: str, caption: str | None = None) -
     published = {metric for _, method, metric in table.cells if method.endswith(PUBLISHED)}
     left_out += [metric for metric in AS_PUBLISHED if metric not in published]
     if "psnr_middle" in published:  # the paper's slices take the place
-        left_out += ["psnr_brain", "ssim"]
+        left_out += ["psnr", "psnr_brain", "ssim"] + ["bpd"] * judged
+    if table.has("psnr_brain_rim"):  # no room for both
+        left_out.append("jitter")
     shown = {metric: describe(metric).label for metric in SHOWN if table.has(metric) and metric not in left_out}
     harm = next((metric for metric in ("dice", "psnr") if table.has(metric)), None)
     worse = ["worse"] if harm else []
