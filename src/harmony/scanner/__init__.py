@@ -14,7 +14,7 @@ from harmony.scanner.contrast import (
     smooth,
 )
 from harmony.scanner.evidence import evidence_of, intensity_clusters
-from harmony.scanner.inversion import Estimate, estimate
+from harmony.scanner.inversion import BRIGHT, Estimate, estimate
 from harmony.scanner.prior import Prior, Read, Reading, Untouched
 from harmony.scanner.resolution import (
     CELLS,
@@ -28,6 +28,7 @@ from harmony.scanner.resolution import (
 )
 
 __all__ = [
+    "BRIGHT",
     "CELLS",
     "FIELD_TERMS",
     "POWERS",
