@@ -158,6 +158,8 @@ def test_shrinkage_keeps_what_scanners_do_and_drops_what_subjects_do():
     everything = replace(prior, own_covariance=1e-9 * torch.eye(22)).shrunk(contrast)[0]
     assert nothing.theta.abs().max() < 1e-6
     torch.testing.assert_close(everything.theta, contrast.theta, atol=1e-5, rtol=1e-5)
+    usual = replace(prior, own=contrast.theta).shrunk(contrast)[0]  # what subjects have on the mean is no scanner's
+    assert usual.theta.abs().max() < 1e-6
     half = replace(prior, own_covariance=torch.diag(prior.scanners)).shrunk(contrast)[0]
     torch.testing.assert_close(half.theta, contrast.theta / 2)
 
