@@ -56,10 +56,8 @@ def steps(each: Case, method: ScannerInversion) -> dict[str, torch.Tensor]:
     image = each.query.image / top
     stack = each.query.stack(torch.arange(len(image)))
 
-    def applied(found, contrast, correction=0.0):
-        return torch.where(mask, found.gain(contrast, mask) * found.clear + correction * found.correction, 0).clamp(
-            0, 1
-        )
+    def applied(found, contrast):
+        return torch.where(mask, found.gain(contrast, mask) * found.clear, 0).clamp(0, 1)
 
     nothing = Resolution(torch.zeros(3), torch.zeros(()))
     sharp = estimate(image, mask, network, prior, rounds=method.rounds, resolution=nothing)
@@ -74,7 +72,6 @@ def steps(each: Case, method: ScannerInversion) -> dict[str, torch.Tensor]:
         "deblurred, gains, not shrunk": applied(found, found.fit.contrast),
         "deblurred, gains, maps not repeated": applied(blind, prior.shrunk(blind.fit.contrast)[0]),
         "deblurred, gains": applied(found, contrast),
-        "deblurred, gains, correction": applied(found, contrast, 1.0),
         "scanner_inversion": method.harmonize(stack).image[:, 0],
     }
     if each.truth.labels is not None:

@@ -39,8 +39,7 @@ class ByIntensity:
         self.prior = replace(neutral, expected=expected, own_covariance=1e-9 * torch.eye(22))
 
     def __call__(self, volume, constants):
-        logits = -0.5 * (volume[:, 2:] / 0.07).square()
-        return torch.cat((logits, torch.zeros_like(logits[:, :1])), dim=1)
+        return -0.5 * (volume[:, 2:] / 0.07).square()
 
 
 def phantom(seed=0, texture=0.01):
@@ -72,7 +71,7 @@ def stack(image, mask):
 def method(**changes):
     image, mask, _ = phantom()
     volume = Volume(Scan("x.nii", "sub-1"), image, mask, None, torch.eye(4).numpy(), 1.0)
-    settings = {"rounds": 1, "correction": 1.0, "most_noise": 0.2, "widest": 2.0, "unlikely": 100.0} | changes
+    settings = {"rounds": 1, "most_noise": 0.2, "widest": 2.0, "unlikely": 100.0} | changes
     reference = Reference.of([volume], positions=8, quantiles=256)
     return ScannerInversion(tissue=calibrated(), reference=reference, **settings)
 
@@ -168,6 +167,8 @@ def test_shrinkage_keeps_what_scanners_do_and_drops_what_subjects_do():
     everything = replace(prior, own_covariance=1e-9 * torch.eye(22)).shrunk(contrast)[0]
     assert nothing.theta.abs().max() < 1e-6
     torch.testing.assert_close(everything.theta, contrast.theta, atol=1e-5, rtol=1e-5)
+    usual = replace(prior, own=contrast.theta).shrunk(contrast)[0]  # what subjects have on the mean is no scanner's
+    assert usual.theta.abs().max() < 1e-6
     half = replace(prior, own_covariance=torch.diag(prior.scanners)).shrunk(contrast)[0]
     torch.testing.assert_close(half.theta, contrast.theta / 2)
 

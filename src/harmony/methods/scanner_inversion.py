@@ -28,7 +28,7 @@ class ScannerInversion(Method):
     3. Gains g_k and shading B c by robust least squares in log intensity.
     4. Shrinkage by what untouched reference scans show. A scan that looks as they do is returned as it is.
     5. A scan that looks as they do after histogram matching has one curve, and is returned matched.
-    6. Else x = y sum_k p_k / (g_k exp(B c)), plus `correction` times what the network finds still missing.
+    6. Else x = y sum_k p_k / (g_k exp(B c)).
 
     most_noise, widest (voxels), unlikely (squared deviations per number): beyond what the network was trained on the
     scan is returned as it is, and log and report say so.
@@ -40,14 +40,12 @@ class ScannerInversion(Method):
         tissue: TissueNet,
         reference: Reference,
         rounds: int,
-        correction: float,
         most_noise: float,
         widest: float,
         unlikely: float,
     ) -> None:
         self.tissue, self.reference = tissue, reference
-        self.rounds, self.correction = rounds, correction
-        self.most_noise, self.widest, self.unlikely = most_noise, widest, unlikely
+        self.rounds, self.most_noise, self.widest, self.unlikely = rounds, most_noise, widest, unlikely
 
     def harmonize(self, stack: Stack) -> Harmonized:
         mask = stack.mask[:, 0]
@@ -71,7 +69,7 @@ class ScannerInversion(Method):
             log.warning("outside of what is known: %s", report)
             return Harmonized(stack.image, report=replace(report, decision=OUTSIDE).plain())
         gain = found.gain(prior.shrunk(found.fit.contrast)[0], mask)
-        restored = torch.where(mask, gain * found.clear + self.correction * found.correction, 0).clamp(0, 1)
+        restored = torch.where(mask, gain * found.clear, 0).clamp(0, 1)
         return Harmonized(restored[:, None], gain=(gain / top)[:, None], report=report.plain())
 
     def estimate(self, image: Tensor, mask: Tensor) -> Estimate:

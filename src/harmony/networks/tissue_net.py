@@ -16,18 +16,20 @@ T = TypeVar("T")
 
 GROUPS = 4
 CONSTANTS = 3
+UNLIKELY = 4.0  # nats: what intensity may say against a tissue; voxels of two tissues are like neither
 CONTEXT, HIDDEN = 8, 24  # channels of a voxel: what the U-Net says of it, and those of the network that decides
 BLOCK = 2  # voxels a side that become channels: the network works on a grid of half the resolution
 
 
 class TissueNet(nn.Module):
     """A three-dimensional U-Net on blocks of 2 x 2 x 2 voxels (Shi et al. 2016, pixel shuffle), at an eighth of the
-    cost, gives every voxel its context; a small network for each voxel decides by that and by the voxel itself.
+    cost, gives every voxel its context; a small network for each voxel decides by that and by the voxel itself. Both
+    correct what the intensity alone says, -(d_k / s_k)^2 / 2 with d_k the log intensity's distance from tissue k.
 
     volume (B, 2 + tissues, S, H, W): the deblurred scan, the scan, and the deblurred scan's log intensity over what
     each tissue should have under the scanner as it is known so far. constants (B, 3): whether the scanner is known (1)
-    or not (0), blur in voxels, noise. -> (B, tissues + 1, S, H, W): a logit per tissue, and a correction of the
-    intensity. Any size: zero-padded to what it can halve, and cropped back.
+    or not (0), blur in voxels, noise. -> (B, tissues, S, H, W) logits. Any size: zero-padded to what it can halve, and
+    cropped back.
 
     Args:
         widths: channels at half the resolution, and at each further halving.
@@ -53,8 +55,9 @@ class TissueNet(nn.Module):
             _Stage(below + width, width) for below, width in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
         self.context = nn.Conv3d(widths[0], CONTEXT * BLOCK**3, 1)
-        last = nn.Conv3d(HIDDEN, tissues + 1, 1)
+        last = nn.Conv3d(HIDDEN, tissues, 1)
         nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
         self.voxel = nn.Sequential(nn.Conv3d(2 + tissues + CONTEXT, HIDDEN, 1), nn.SiLU(), last)
         for name, value in _neutral(tissues, frequencies).items():
             self.register_buffer(name, value)
@@ -100,7 +103,9 @@ class TissueNet(nn.Module):
         for stage, skip in zip(self.up, skips[-2::-1], strict=True):
             x = stage(torch.cat((F.interpolate(x, scale_factor=2, mode="nearest"), skip), dim=1))
         context = _voxels(self.context(x))[..., : size[0], : size[1], : size[2]]
-        return self.voxel(torch.cat((volume, context), dim=1))
+        distance = volume[:, 2:] / self.expected_spread.view(-1, 1, 1, 1)
+        by_intensity = -(0.5 * distance.square()).clamp(max=UNLIKELY) - self.expected_spread.log().view(-1, 1, 1, 1)
+        return by_intensity + self.voxel(torch.cat((volume, context), dim=1))
 
 
 class _Stage(nn.Module):

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from harmony.core import Volume
 from harmony.core.reference import Reference
 from harmony.core.scanner import (
+    BRIGHT,
     FIELD_TERMS,
     Contrast,
     Resolution,
@@ -36,12 +37,11 @@ EVERY = 13  # of the voxels that a scanner is fitted to in training: the fit has
 
 
 class TissueTask(lightning.LightningModule):
-    """Cross-entropy of the tissue maps, and `restoring` times the squared error of the restored volume.
+    """Cross-entropy of the tissue maps of reference volumes under random scanners.
 
     A step corrupts one reference volume (drawn from (seed, step); in validation from the volume's number), deblurs it
     with nearly the true blur and noise, and shows it to the network in one of two ways: with nothing known of the
-    scanner (probability `blind`), or with gains and shading fitted to the true maps, each off by a draw of deviation
-    `doubt`. Then also the restored volume sum_k p_k y / gain_k + correction is compared with the truth.
+    scanner (probability `blind`), or with gains and shading fitted to the true maps, off by draws of deviation `doubt`.
 
     clusters: the targets are clusters of the reference's own intensities, as where there are no tissue labels.
     slab: slices of the volume that the network sees in a training step. spacing: voxel side, mm.
@@ -61,7 +61,6 @@ class TissueTask(lightning.LightningModule):
         max_steps: int,
         blind: float,
         doubt: float,
-        restoring: float,
         slab: int,
         spacing: float,
         clusters: bool,
@@ -71,7 +70,7 @@ class TissueTask(lightning.LightningModule):
         super().__init__()
         self.network, self.corruption, self.optimizer = network, corruption, optimizer
         self.calibration, self.reference = calibration, reference
-        self.max_steps, self.blind, self.doubt, self.restoring = max_steps, blind, doubt, restoring
+        self.max_steps, self.blind, self.doubt = max_steps, blind, doubt
         self.slab, self.spacing, self.clusters, self.mirror, self.seed = slab, spacing, clusters, mirror, seed
 
     def on_fit_start(self) -> None:
@@ -96,17 +95,14 @@ class TissueTask(lightning.LightningModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         draw = Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
         turned = self.mirror and bool(torch.rand((), generator=draw) < 0.5)
-        loss, restored = self.loss(batch, draw, turned=turned, slab=self.slab)
+        loss = self.loss(batch, draw, turned=turned, slab=self.slab)
         self.log("tissue/train_loss", loss, prog_bar=True, batch_size=1)
-        return loss + self.restoring * restored
+        return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        for blind, name in ((1.0, "blind"), (0.0, "known")):
-            loss, restored = self.loss(batch, Generator().manual_seed(index), blind=blind)
-            self.log(f"tissue/val_loss_{name}", loss, batch_size=1)
-            if not blind:
-                self.log(self.monitor, loss, prog_bar=True, batch_size=1)
-                self.log("tissue/val_mse", restored, batch_size=1)
+        for blind, name in ((1.0, "tissue/val_loss_blind"), (0.0, self.monitor)):
+            loss = self.loss(batch, Generator().manual_seed(index), blind=blind)
+            self.log(name, loss, prog_bar=True, batch_size=1, on_epoch=True)
 
     def loss(
         self,
@@ -116,9 +112,8 @@ class TissueTask(lightning.LightningModule):
         blind: float | None = None,
         turned: bool = False,
         slab: int | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and mean squared error, inside the brain; the second is 0 where the scanner is not known, or
-        has a curve: gains do not undo one, and scans of one curve are matched, not inverted."""
+    ) -> Tensor:
+        """Cross-entropy over the voxels of the brain that have a tissue."""
         truth, mask, labels = (batch[name][:, 0] for name in ("image", "mask", "labels"))
         if turned:
             truth, mask, labels = (x.flip(1) for x in (truth, mask, labels))
@@ -126,41 +121,28 @@ class TissueTask(lightning.LightningModule):
             labels = intensity_clusters(truth, mask, self.network.tissues)
         maps = one_hot(labels, self.network.tissues)
         drawn = self.corruption.draw(self.network.tissues, draw)
-        unknown = bool(torch.rand((), generator=draw) < (self.blind if blind is None else blind))
+        known = bool(torch.rand((), generator=draw) >= (self.blind if blind is None else blind))
         with torch.no_grad():
             seen, resolution = self.corruption.replay(truth, mask, maps, drawn, self.spacing)
             nearly = doubted(resolution, draw)
-            clear = deblur(seen, mask, nearly, self.network.spectrum).clamp(0, 1.5)
-            applied, fitted = self.scanners(clear, truth, mask, maps, draw, unknown=unknown)
+            clear = deblur(seen, mask, nearly, self.network.spectrum).clamp(0, BRIGHT)
+            gains = self.fitted(clear, mask, maps, draw) if known else torch.zeros_like(maps)
             expected = self.network.prior.expected
-            volume, constants = evidence_of(clear, seen, mask, fitted, nearly, expected, not unknown)
+            volume, constants = evidence_of(clear, seen, mask, gains, nearly, expected, known)
         first = 0 if slab is None else int(torch.randint(max(len(truth) - slab, 0) + 1, (), generator=draw))
         cut = slice(first, None if slab is None else first + slab)
-        out = self.network(volume[None, :, cut], constants[None])[0]
+        logits = self.network(volume[None, :, cut], constants[None])[0]
         inside = mask[cut] & (labels[cut] > 0)
-        loss = F.cross_entropy(out[:-1][:, inside].T, labels[cut][inside].long() - 1)
-        if unknown or drawn.curved:
-            return loss, torch.zeros(())
-        undone = (out[:-1].softmax(0) * (clear * (-applied).exp())[:, cut]).sum(0)
-        return loss, (undone + out[-1] - truth[cut])[mask[cut]].square().mean()
+        return F.cross_entropy(logits[:, inside].T, labels[cut][inside].long() - 1)
 
-    def scanners(
-        self, clear: Tensor, truth: Tensor, mask: Tensor, maps: Tensor, draw: Generator, *, unknown: bool
-    ) -> tuple[Tensor, Tensor]:
-        """(K, S, H, W) log gains to undo, and those that explain the scan by the reference's mean tissues. The second
-        holds the subject's own deviation, which is no scanner's doing."""
-        box = brain_box(mask)
-        if unknown:
-            none = torch.zeros(self.network.tissues, *mask.shape)
-            return none, none
-        expected = self.network.prior.expected
-        some = mask.nonzero()[::EVERY]
-        at, (z, y, x) = places(box, some), some.unbind(1)
-        of = maps[:, z, y, x]
-        theta, own = (fit_contrast(image[z, y, x], of, at, expected).contrast.theta for image in (clear, truth))
-        normal = torch.randn(len(theta), generator=draw)
-        off = self.doubt * torch.cat((normal[:-FIELD_TERMS], normal[-FIELD_TERMS:] / FIELD_TERMS**0.5))
-        return Contrast.of(theta - own + off).log_over(box), Contrast.of(theta + off).log_over(box)
+    def fitted(self, clear: Tensor, mask: Tensor, maps: Tensor, draw: Generator) -> Tensor:
+        """(K, S, H, W) log gains that explain the scan by the reference's mean tissues, off by `doubt`."""
+        box, some = brain_box(mask), mask.nonzero()[::EVERY]
+        z, y, x = some.unbind(1)
+        fit = fit_contrast(clear[z, y, x], maps[:, z, y, x], places(box, some), self.network.prior.expected)
+        normal = self.doubt * torch.randn(len(fit.contrast.theta), generator=draw)
+        off = torch.cat((normal[:-FIELD_TERMS], normal[-FIELD_TERMS:] / FIELD_TERMS**0.5))
+        return Contrast.of(fit.contrast.theta + off).log_over(box)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         return falling(self.optimizer(self.network.parameters()), self.max_steps)

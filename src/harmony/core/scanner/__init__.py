@@ -14,7 +14,7 @@ from harmony.core.scanner.contrast import (
     smooth,
 )
 from harmony.core.scanner.evidence import evidence_of, intensity_clusters
-from harmony.core.scanner.inversion import Estimate, estimate
+from harmony.core.scanner.inversion import BRIGHT, Estimate, estimate
 from harmony.core.scanner.prior import Prior, Read, Reading, Untouched
 from harmony.core.scanner.resolution import (
     CELLS,
@@ -28,6 +28,7 @@ from harmony.core.scanner.resolution import (
 )
 
 __all__ = [
+    "BRIGHT",
     "CELLS",
     "FIELD_TERMS",
     "POWERS",

@@ -23,14 +23,13 @@ MapNetwork = Callable[[Tensor, Tensor], Tensor]
 class Estimate:
     """What was found out about a scan (S, H, W), and what it takes to undo it.
 
-    clear: the deblurred scan. maps: (K, S, H, W) probabilities. correction: (S, H, W), what the network adds.
+    clear: the deblurred scan. maps: (K, S, H, W) probabilities.
     read: blur and noise as they are read, before small ones are taken for none.
     """
 
     resolution: Resolution
     clear: Tensor
     maps: Tensor
-    correction: Tensor
     fit: Fit
     read: Read
 
@@ -70,8 +69,7 @@ def estimate(
     seen_as, known = torch.zeros(tissues, *image.shape).to(image), False
     for _ in range(rounds + 1):
         volume, constants = evidence_of(clear, image, mask, seen_as, found, prior.expected, known)
-        out = network(volume[None], constants[None])[0]
-        probabilities = out[:-1].softmax(0) if maps is None else maps
+        probabilities = network(volume[None], constants[None])[0].softmax(0) if maps is None else maps
         fit = fit_contrast(clear[z, y, x].clamp(min=FLOOR), probabilities[:, z, y, x], at, prior.expected)
         seen_as, known = fit.contrast.log_over(box), True
-    return Estimate(found, clear, probabilities, torch.where(mask, out[-1], 0), fit, read)
+    return Estimate(found, clear, probabilities, fit, read)

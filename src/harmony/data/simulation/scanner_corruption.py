@@ -27,10 +27,6 @@ class DrawnScanner:
     resolution: Resolution
     seed: int
 
-    @property
-    def curved(self) -> bool:
-        return self.gamma != 1 or not torch.equal(self.table, torch.linspace(0, 1, len(self.table)))
-
 
 class ScannerCorruption:
     """A whole volume as a random scanner would have seen it; drawn, kept and replayed exactly.
