@@ -124,7 +124,7 @@ def table(root, *rows, encoding="utf-8", header="participant_id\tage\tsex"):
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        (["sub-A1\t31\tF", "sub-B2\t50\tM", "A1\t77\tF"], r"line 4: sub-A1 was already on line 2"),
+        (["sub-A1\t31\tF", "sub-B2\t50\tM", "A1\t77\tF"], r"line 4: participant_id 'sub-A1' was already on line 2"),
         (["sub-A1\t31\tW"], r"line 2: sex 'W' is not one of"),
         (["sub-A1\t-5\tF"], r"age '-5' is not a number of at least 0"),
         (["sub-A1\tinf\tF"], r"age 'inf' is not a number"),
