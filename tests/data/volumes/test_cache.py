@@ -136,7 +136,7 @@ def build(folder: Path, start, queue) -> None:
     preprocess()(scan)
     shared = Scan(folder / "sub-01_T1w.nii.gz", "sub-01", labels=folder / "sub-01_dseg.nii.gz")
     cache = VolumeCache(folder / "cache", preprocess())
-    start.wait(60)
+    start.wait(180)
     for _ in range(15):
         volume = cache.get(shared)
         queue.put((float(volume.image.double().sum()), int(volume.labels.sum()), volume.scale))
@@ -151,7 +151,7 @@ def test_two_processes_writing_one_entry_at_once(tmp_path):
     workers = [context.Process(target=build, args=(tmp_path, start, queue)) for _ in range(2)]
     for worker in workers:
         worker.start()
-    found = [queue.get(timeout=30) for _ in range(30)]
+    found = [queue.get(timeout=180) for _ in range(30)]
     for worker in workers:
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0, 0]
