@@ -13,6 +13,7 @@ from damage import DAMAGED
 from omegaconf import OmegaConf
 from phantoms import AFFINE, phantom, preprocess, save, scan_of
 
+from harmony.app.runs import Applied
 from harmony.core import DataError, Scan
 from harmony.core.model_card import ModelCard
 from harmony.data import BidsFolder, Derivatives, SliceDataModule, read_nifti
@@ -120,7 +121,8 @@ def through_harmonize(root: Path, settings: dict[str, str]) -> None:
     cfg = OmegaConf.create({"skip_done": True, "original_scale": True, "method_name": "none", "method": {}})
     cfg.update({"input": str(root), "only_plausible": False})
     output = Derivatives(root / "out")
-    worker = Worker(cfg, card, output, Unharmonized(), density=None, weights="")
+    applied = Applied(Unharmonized(), density=None, preprocess=preprocess(), card=card, weights="")
+    worker = Worker(cfg, applied, output, tool=None)
     for scan in BidsFolder(root, **settings).scans():
         try:
             worker.one(scan)
