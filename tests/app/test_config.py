@@ -144,7 +144,8 @@ def test_blindharmony_presets_are_the_papers():
 
 def test_a_group_of_query_scanners_stands_for_its_members():
     cfg = config("data.query=[exp,held_out,exp]")
-    app.check(cfg)
+    app.refuse_impossible(cfg)
+    app.expand_groups(cfg)
     assert list(cfg.data.query) == ["exp", *cfg.data.groups.held_out]
     assert {cfg.data.scanners[name].kind for name in cfg.data.groups.held_out} >= {
         "ghost", "gibbs", "thick", "coil", "warp", "reorder"

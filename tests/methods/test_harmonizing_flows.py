@@ -245,7 +245,7 @@ def test_a_harmonizer_with_context_adapts(build, stack):
 def test_the_weights_of_the_pass_that_is_kept_are_in_use(build, stack):
     seen = []
     entropies = iter([0.9, 0.5, 0.7, 0.8])
-    method = build(stop=LowestEntropy(passes=3, patience=9), judge=lambda x: torch.zeros(len(x)))
+    method = build(stop=LowestEntropy(passes=3, patience=9), judge=lambda x: torch.zeros(len(x), 2, *x.shape[2:]))
     evidence = method._evidence
     method._evidence = lambda *a, **k: evidence(*a, **k)._replace(entropy=next(entropies))
     record = method.adapt([stack], lambda _: seen.append(method.harmonize(stack).image))

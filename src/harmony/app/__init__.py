@@ -15,7 +15,7 @@ from harmony.app.build import (
     real_scans,
     scanner,
 )
-from harmony.app.configs import conf_folder, members, store_families
+from harmony.app.configs import conf_folder, expand_groups, members, store_families
 from harmony.app.guard import refuse_foreign_targets, refuse_impossible
 from harmony.app.log import ExperimentLog, open_log
 from harmony.app.runs import (
@@ -50,6 +50,7 @@ __all__ = [
     "conf_folder",
     "entry_point",
     "evaluation_settings",
+    "expand_groups",
     "experiment_run",
     "inject",
     "load_applied",

@@ -1,0 +1,67 @@
+"""The three examples of CONTRIBUTING.md in a copy of the house, to the end: trained, evaluated, judged, reported."""
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harmony import app
+
+sys.path.append(str(Path(__file__).parents[1] / "data"))
+from phantoms import phantom, save
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "CONTRIBUTING.md").read_text()
+# Where a name is added to a room's list: module -> its room and name.
+NAMES = {"methods/gain": ("methods", "Gain"), "judges/glow": ("judges", "Glow"), "data/sources/flat": ("data", "Flat")}
+COMMAND = [
+    "experiment=ixi_nsf", "name=added", "stages=[flow,evaluate]", "methods=[none,gain]", "evaluation.judges=[glow]",
+    "data=flat", "data.only_plausible=false", "data.preprocess.spacing=2.0", "data.preprocess.size=[32,32]",
+    "data.count=4", "data.query=[exp]", "data.shares={train: 0.4, val: 0.2, test: 0.4}", "logger=csv",
+    "flow.steps=1", "flow.hidden_channels=8", "tasks.flow.max_steps=3", "tasks.flow.val_every=3",
+    "tasks.flow.batch_size=4",
+]  # fmt: skip
+
+
+@pytest.fixture
+def house(tmp_path):
+    """The package and its configs, with what the page adds."""
+    shutil.copytree(
+        ROOT / "src" / "harmony", tmp_path / "src" / "harmony", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copytree(app.conf_folder(), tmp_path / "conf")
+    for path, text in re.findall(r"^`((?:src|conf)/[\w/.]+)`[^\n]*:\n\n```\w+\n(.*?)```", PAGE, re.M | re.S):
+        assert not (tmp_path / path).exists()
+        (tmp_path / path).write_text(text)
+    for module, (room, name) in NAMES.items():
+        face = tmp_path / "src" / "harmony" / room / "__init__.py"
+        line = f"from harmony.{module.replace('/', '.')} import {name}\n"
+        face.write_text(face.read_text().replace("\n__all__ = [", f"{line}\n__all__ = [\n    {name!r},", 1))
+    return tmp_path
+
+
+def test_a_method_a_judge_and_a_data_set_are_added_and_reported(house):
+    folder = house / "scans"
+    folder.mkdir()
+    data, _ = phantom()
+    for k in range(10):
+        save(folder / f"anna{k}_{30 + 5 * k}.nii.gz", data * (1 + 0.05 * k))
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB", "HARMONY"))}
+    env |= {"PYTHONPATH": str(house / "src"), "HARMONY_CACHE": str(house / "cache")}
+    command = [sys.executable, "-m", "harmony.train", *COMMAND, f"data.root={folder}"]
+    done = subprocess.run(command, cwd=house, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = (house / "runs" / "added").glob("seed1-*")
+    rows = list(csv.DictReader((run / "results.csv").open()))
+    assert {row["method"] for row in rows} == {"none", "gain"}
+    assert {row["method"] for row in rows if row["metric"] == "age_error"} == {"none", "gain"}
+    assert {row["subject"][:4] for row in rows} == {"anna"}
+    page = (run / "report.html").read_text()
+    assert "one factor, which brings quantile 0.5" in page
+    assert "the age guessed from the brightness of the brain" in page
+    assert "the scans of a folder, by name and age" in page
