@@ -80,8 +80,8 @@ def test_what_else_can_be_shown(record):
         "Dice back, %",
         "volume gm ml, off by",
     ]
-    assert found[2] == ["exp", "none", "21.0 [20.0, 22.0]", "20.0, 22.0", "-", "19.0"]
-    assert found[3] == ["", "hm", "30.5 [30.0, 31.0]", "30.0, 31.0", "67", "9.5"]
+    assert found[2] == ["exp", "none", "21.0 [too few]", "20.0, 22.0", "-", "19.0"]
+    assert found[3] == ["", "hm", "30.5 [too few]", "30.0, 31.0", "67", "9.5"]
 
 
 def test_the_mean_leaves_the_reference_out_and_a_papers_row_stands_below_ours(record):
