@@ -23,7 +23,7 @@ LONG = ("tasks.flow.max_steps=60", "tasks.flow.val_every=5", "stages=[flow]")
 def test_a_run_ends_with_results_summary_config_and_figures(finished):
     run = finished.one("runs/quickstart/seed1-*")
     rows = list(csv.DictReader((run / "results.csv").open()))
-    assert list(rows[0]) == ["method", "domain", "subject", "metric", "value"]
+    assert list(rows[0]) == ["method", "domain", "subject", "scan", "metric", "value"]
     found = {(row["method"], row["domain"]) for row in rows}
     assert found == {(method, domain) for method in METHODS for domain in ("reference", "exp", "mix")}
     assert {"psnr", "psnr_brain", "ssim", "ssim_brain", "bpd", "jitter", "seconds"} <= {row["metric"] for row in rows}
