@@ -105,13 +105,15 @@ def test_the_published_harmonizer_loss_is_over_all_pixels(batch):
     batch["image"] = torch.where(batch["mask"], batch["image"], 0)
     with torch.no_grad():
         task.harmonizer.beta_head.bias.fill_(1 / 255)
-    inside = task.loss(batch, 0).item()
+    inside = task.loss(batch, draws(0, 0)).item()
     task.pixels = "all"
-    assert (inside, task.loss(batch, 0).item()) == pytest.approx((1, 1), rel=1e-4)
+    assert (inside, task.loss(batch, draws(0, 0)).item()) == pytest.approx((1, 1), rel=1e-4)
     task.harmonizer.alpha_head.bias.data.fill_(0.5)
     task.harmonizer.beta_head.bias.data.fill_(0.0)
     expected = 255**2 * (0.5 * batch["image"]).square().mean().item()
-    assert task.loss(batch, 0).item() == pytest.approx(expected, rel=1e-4)  # half of the pixels are background
+    assert task.loss(batch, draws(0, 0)).item() == pytest.approx(
+        expected, rel=1e-4
+    )  # half of the pixels are background
 
 
 @pytest.mark.parametrize(("halve_every", "rates"), [(None, [1.0, 0.5, 0.0]), (2, [1.0, 0.5, 0.25])])
