@@ -88,7 +88,7 @@ def measured(stack, age):
 
 
 def cohort(judge, subjects=SUBJECTS):
-    """Six subjects, in the order that is asked for, each shifted its own way: who is held out with whom then matters."""
+    """Six subjects, in the order that is asked for, each shifted its own way, so that folds matter."""
     reference, query = {}, {}
     for name in subjects:
         k = SUBJECTS.index(name)
