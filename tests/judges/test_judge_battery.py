@@ -88,14 +88,14 @@ def measured(stack, age):
 
 
 def cohort(judge, subjects=SUBJECTS):
-    """Six subjects on a darker scanner, in the order that is asked for."""
+    """Six subjects, in the order that is asked for, each shifted its own way, so that folds matter."""
     reference, query = {}, {}
     for name in subjects:
         k = SUBJECTS.index(name)
         stack, age = volume(k)[0], 30.0 + k**2
-        dark = Stack(stack.image**1.5, stack.mask, stack.position)
+        shifted = Stack(stack.image ** (0.75 + 0.1 * k), stack.mask, stack.position)
         reference[name] = judge.observe(stack, None, measured(stack, age))
-        query[name] = judge.observe(dark, stack, measured(dark, age))
+        query[name] = judge.observe(shifted, stack, measured(shifted, age))
     return Cohort("exp", query, reference)
 
 
