@@ -1,5 +1,6 @@
 """The tables "what differs from the paper" say what the configuration holds."""
 
+import functools
 import re
 from pathlib import Path
 
@@ -20,6 +21,7 @@ SAID = [
 ]
 
 
+@functools.cache
 def config(experiment):
     with initialize_config_dir(app.conf_folder(), version_base="1.3"):
         return compose("config", overrides=[] if experiment == "config" else [f"experiment={experiment}"])
