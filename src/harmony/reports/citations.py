@@ -45,6 +45,8 @@ WORDS = {
     "{{ widths | join(', ') }}{% if context is defined and context %}; acting on the histogram-matched slice, with the "
     "query slice beside it{% endif %})",
     "harmony.networks.segmentation_unet": "a residual U-Net of MONAI [@cardoso2022] that segments tissue",
+    "harmony.networks.TissueNet": "a three-dimensional U-Net (widths {{ widths | join(', ') }}) that corrects what "
+    "intensity says of {{ tissues }} tissues",
     "harmony.networks.AgeNet": "a convolutional network that estimates age",
     "harmony.networks.Translator": "a residual U-Net of MONAI [@cardoso2022] that adds to its input (widths "
     "{{ widths | join(', ') }})",
@@ -62,6 +64,9 @@ WORDS = {
     "harmony.methods.Ssimh": "the low-frequency amplitude of the spectrum replaced by the reference's [@guan2022] "
     "(below {{ cutoff }} cycles per pixel)",
     "harmony.methods.N4": "N4 bias field correction [@tustison2010]",
+    "harmony.methods.ScannerInversion": "noise, blur, tissue gains and shading of the whole volume estimated and "
+    "undone, shrunk by what untouched reference scans show (maps and fit {{ rounds + 1 }} times); a scan that needs "
+    "nothing is left alone, one of a single curve is matched",
     "harmony.methods.Translation": "a network trained to translate one query scanner, see above",
     "harmony.methods.chain": "in turn",
     "harmony.methods.BlindHarmony": "BlindHarmony [@jeong2023], the image that is close to the query in structure and "
