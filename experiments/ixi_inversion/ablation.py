@@ -20,13 +20,12 @@ from harmony import app
 from harmony.core import CheckpointError, Volume
 from harmony.core.reference import Reference
 from harmony.core.scanner import Resolution, estimate
+from harmony.data.volumes.transforms import FWHM_PER_SIGMA
 from harmony.methods import ScannerInversion
 from harmony.methods.scanner_inversion import robust_maximum
 from harmony.metrics import psnr
 from harmony.metrics.labels import mean_dice
 from harmony.tasks.tissue_maps import one_hot
-
-FWHM_PER_SIGMA = 2.3548
 
 
 @dataclass(frozen=True)

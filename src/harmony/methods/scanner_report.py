@@ -7,8 +7,8 @@ from math import isnan, nan
 
 from harmony.core import Stack
 from harmony.core.scanner import Contrast, Estimate, Prior, brain_box
+from harmony.data.volumes.transforms import FWHM_PER_SIGMA
 
-FWHM_PER_SIGMA = 2.3548
 NOTHING, MATCHED, INVERTED = "nothing needed", "one curve: histogram matching", "inverted"
 OUTSIDE = "outside of what is known"
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from harmony.core import Volume
+from harmony.core.batch import Batch, draws
 from harmony.core.reference import Reference
 from harmony.core.scanner import (
     BRIGHT,
@@ -29,10 +30,9 @@ from harmony.core.scanner import (
 from harmony.data import ScannerCorruption
 from harmony.networks import TissueNet
 from harmony.tasks.calibration import Calibration
-from harmony.tasks.judges import falling
+from harmony.tasks.optimization import falling
 from harmony.tasks.tissue_maps import learn_reference, one_hot
 
-Batch = dict[str, Tensor]
 EVERY = 13  # of the voxels that a scanner is fitted to in training: the fit has 22 numbers
 
 
@@ -93,7 +93,7 @@ class TissueTask(lightning.LightningModule):
         return volumes
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        draw = Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
+        draw = draws(self.seed, self.global_step)
         turned = self.mirror and bool(torch.rand((), generator=draw) < 0.5)
         loss = self.loss(batch, draw, turned=turned, slab=self.slab)
         self.log("tissue/train_loss", loss, prog_bar=True, batch_size=1)

@@ -10,8 +10,9 @@ from torch import Generator, Tensor
 
 from harmony.core.scanner import FIELD_TERMS, POWERS, Resolution, brain_box, gaussian_inside, smooth
 from harmony.data.simulation.corruption import monotone_table
+from harmony.data.volumes.transforms import FWHM_PER_SIGMA
 
-BORDER = 1.5 / 2.3548  # mm: tissue maps are smoothed by it before they are given gains
+BORDER = 1.5 / FWHM_PER_SIGMA  # mm: tissue maps are smoothed by it before they are given gains
 DYADIC_LEVELS, MIDDLE = 5, 0.6  # of the monotone table: as arXiv 2301.11551 draws it, coarser
 
 
