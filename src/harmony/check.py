@@ -77,11 +77,7 @@ def main() -> None:
     machine = FLAG in sys.argv[1:]
     sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word != FLAG)]
     codes: list[int] = []
-    try:
-        app.entry_point(lambda cfg: codes.append(check(cfg, machine=machine)))()
-    except SystemExit as stop:
-        # Hydra leaves with 1 when a key or a name is misspelt; here that would read as "the data has errors".
-        sys.exit(2 if stop.code == 1 else stop.code)
+    app.entry_point(lambda cfg: codes.append(check(cfg, machine=machine)))()
     sys.exit(max(codes, default=0))
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from harmony.app.ranges import refuse_out_of_range
 from harmony.core import REFERENCE, ConfigError
 from harmony.core.vocabulary import MEAN
 
@@ -20,9 +22,14 @@ _ALLOWED = re.compile(
 
 # Arguments that would read a config from outside the config folder.
 _ELSEWHERE = re.compile(
-    r"[+~]*(experiment|data|flow|task|method|judge|corruption|trainer|logger|published|stop|distance|guidance)(@[\w.]*)?=(/|.*\.\.)"
-    r"|.*hydra\.searchpath|--config|-c[dpn]"
+    r"[+~]*(experiment|data|flow|task|method|judge|corruption|trainer|logger|published|stop|distance|guidance"
+    r"|hydra/\w+)(@[\w.]*)?=(/|.*\.\.)"
+    r"|.*hydra\.searchpath|--config|-c[dpn]|--e"  # --experimental-rerun unpickles a file
 )
+
+
+# A name that becomes a file or a folder.
+_NAME = re.compile(r"\w[\w.+-]*")
 
 
 def refuse_elsewhere(words: list[str]) -> None:
@@ -31,21 +38,31 @@ def refuse_elsewhere(words: list[str]) -> None:
             raise ConfigError(f"{word}: '..' and configs from elsewhere are not allowed")
 
 
-def refuse_foreign_targets(cfg: Any, where: str = "") -> None:
-    if isinstance(cfg, DictConfig):
+def refuse_foreign_targets(cfg: Any, allowed: re.Pattern[str] = _ALLOWED) -> None:
+    """Raises ConfigError where a config names something to build that is not on the list."""
+    found = next(foreign_targets(cfg, allowed), None)
+    if found is not None:
+        raise ConfigError(f"{found}: not something harmony may build")
+
+
+def foreign_targets(cfg: Any, allowed: re.Pattern[str], where: str = "") -> Iterator[str]:
+    """Every `_target_`, as `place._target_=value`, that is not `allowed`. cfg: a config, or plain dicts and lists."""
+    if isinstance(cfg, DictConfig | dict):
         target = cfg.get("_target_")
-        if target is not None and not _ALLOWED.fullmatch(str(target)):
-            raise ConfigError(f"{where or 'config'}._target_={target}: not something harmony may build")
+        if target is not None and not allowed.fullmatch(str(target)):
+            yield f"{where or 'config'}._target_={target}"
         for key in cfg:
-            if not OmegaConf.is_missing(cfg, key):
-                refuse_foreign_targets(cfg[key], f"{where}.{key!s}".lstrip("."))
-    elif isinstance(cfg, ListConfig):
+            if not (isinstance(cfg, DictConfig) and OmegaConf.is_missing(cfg, key)):
+                yield from foreign_targets(cfg[key], allowed, f"{where}.{key!s}".lstrip("."))
+    elif isinstance(cfg, ListConfig | list):
         for item in cfg:
-            refuse_foreign_targets(item, where)
+            yield from foreign_targets(item, allowed, where)
 
 
 def refuse_impossible(cfg: DictConfig) -> None:
     """Refuse names that there are not, and settings that cannot go together."""
+    _refuse_names(cfg)
+    refuse_out_of_range(cfg)
     known = {
         "stages": [*cfg.tasks, "evaluate"],
         "methods": list(cfg.method),
@@ -70,6 +87,15 @@ def refuse_impossible(cfg: DictConfig) -> None:
             f"data.preprocess.size=[{height},{width}]: a flow of {cfg.flow.levels} levels needs sizes divisible by "
             f"{unit} -> use data.preprocess.size={fitting}"
         )
+
+
+def _refuse_names(cfg: DictConfig) -> None:
+    """Refuse names that become files and folders, and would leave the one that they belong to."""
+    members = {"tasks": cfg.tasks, "method": cfg.method, "judge": cfg.judge}
+    members |= {"data.scanners": cfg.data.scanners, "data.real": cfg.data.real}
+    for where, name in [("name", cfg.name), *((where, name) for where, each in members.items() for name in each)]:
+        if not _NAME.fullmatch(str(name)):
+            raise ConfigError(f"{where}={name}: a name of a folder needs letters, digits, '_', '-', '+' or '.' alone")
 
 
 def _refuse_judges(cfg: DictConfig) -> None:

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 
 import hydra
 import torch
-from hydra.errors import InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from harmony.app import launch  # noqa: F401  nothing is composed without it
 from harmony.app.configs import conf_folder, expand_groups
 from harmony.app.guard import refuse_elsewhere, refuse_foreign_targets, refuse_impossible
 from harmony.app.log import close_logs
@@ -60,13 +61,22 @@ def entry_point(run: Callable[[DictConfig], Runs | None], config: str = "config"
             _leave_group(environment)
         return None
 
-    def program() -> None:
-        _refuse_words(sys.argv[1:])
-        if config == "config":
-            sys.argv += folder_override(sys.argv[1:])
-        hydra.main(version_base="1.3", config_path=conf_folder(), config_name=config)(guarded)()
+    return lambda: _start(guarded, config)
 
-    return program
+
+def _start(run: Callable[[DictConfig], float | None], config: str) -> None:
+    """Let Hydra compose the config of the command line, and run it; exit code 2 where it cannot."""
+    _refuse_words(sys.argv[1:])
+    if config == "config":
+        sys.argv += folder_override(sys.argv[1:])
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise what is wrong with the words, in place of an exit with code 1
+    try:
+        hydra.main(version_base="1.3", config_path=conf_folder(), config_name=config)(run)()
+    except Exception as error:
+        message = _explain(error) or _hydra_says(error)
+        if message is None:
+            raise
+        sys.exit(_fail(message))
 
 
 def _refuse_words(words: list[str]) -> None:
@@ -101,6 +111,14 @@ def _explain(error: Exception) -> str | None:
     if isinstance(error, InstantiationException) and isinstance(error.__cause__, HarmonyError | TypeError | ValueError):
         return f"{error.__cause__} ({str(error).splitlines()[-1]})"
     return None
+
+
+def _hydra_says(error: Exception) -> str | None:
+    """Hydra's words for a mistake in the command line; None for an error of another kind."""
+    if isinstance(error, InstantiationException) or not isinstance(error, HydraException):
+        return None
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])
 
 
 def _stopped(stop: interrupts.Interrupted, job: Job | None) -> int:

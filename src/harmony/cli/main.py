@@ -59,32 +59,13 @@ def run(words: Sequence[str]) -> int:
 
 
 def start(name: str, words: list[str]) -> int:
-    """The entry point harmony.NAME, as `python -m harmony.NAME WORDS` would run it, but for Hydra's own mistakes."""
+    """The entry point harmony.NAME, as `python -m harmony.NAME WORDS` would run it."""
     module = f"harmony.{name}"
     sys.argv = [f"harmony {name}", *words]
     # Processes of a group (DDP) are started by Lightning as `python -m` of this: without it, as `harmony WORDS`.
     sys.modules["__main__"].__spec__ = importlib.util.find_spec(module)
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise what is wrong with the words, in place of an exit with code 1
-    entry = importlib.import_module(module)
-    try:
-        entry.main()
-    except Exception as error:
-        message = _hydra_says(error)
-        if message is None:
-            raise
-        raise UsageError(message) from error
+    importlib.import_module(module).main()
     return 0
-
-
-def _hydra_says(error: Exception) -> str | None:
-    """Hydra's words for a mistake in the command line; None for an error of another kind."""
-    from hydra.errors import HydraException, InstantiationException
-    from omegaconf.errors import OmegaConfBaseException
-
-    if isinstance(error, InstantiationException) or not isinstance(error, HydraException | OmegaConfBaseException):
-        return None
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])
 
 
 def _doctor(words: list[str]) -> int:
