@@ -19,6 +19,7 @@ from harmony.reports import box_figure, print_table, report_page
 
 def evaluate(cfg: DictConfig) -> app.Runs:
     """Every chosen method on every query domain, per subject; results, summary and figures in the run folder."""
+    app.refuse_unlabelled(cfg, ["evaluate"])
     data = app.build_data(cfg)
     run = app.experiment_run(cfg, data)
     if not app.rank():  # of several processes one evaluates
@@ -28,7 +29,7 @@ def evaluate(cfg: DictConfig) -> app.Runs:
 
 
 def evaluate_run(cfg: DictConfig, data: SliceDataModule, run: RunFolder) -> None:
-    if run.done:
+    if run.reusable():
         print(f"evaluation: {run.path} is done, reused")
         announce([Quality(**each) for each in run.summary()["judges"]], cfg.evaluation.part)
         return show(cfg, result_table(read_rows(run.path / "results.csv")))

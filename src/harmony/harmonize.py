@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import sys
 import time
@@ -186,7 +185,7 @@ def helping(cfg: DictConfig, scans: int) -> tuple[list[str], int]:
 
 
 def entry(output: Derivatives, scan: Scan) -> QualityEntry:
-    found = json.loads(output.sidecar(scan).read_text(encoding="utf-8"))["BitsPerDimension"]
+    found = (output.provenance(scan) or {})["BitsPerDimension"]
     return QualityEntry(scan.name, found["before"], found["after"], output.figure(scan))
 
 

@@ -32,6 +32,7 @@ from harmony.tasks import CurveFile, LastCheckpoint, ProgressLines, StopOnSignal
 def train(cfg: DictConfig) -> app.Runs:
     """Run the stages of the experiment in order; a stage that is done with the same config is reused."""
     runs: app.Runs = {}
+    app.refuse_unlabelled(cfg, cfg.stages)
     for stage in cfg.stages:
         runs |= evaluate(cfg) if stage == "evaluate" else {stage: train_stage(cfg, stage)}
     return runs
@@ -43,6 +44,7 @@ def train_stage(cfg: DictConfig, stage: str) -> Path:
     run = app.model_run(cfg, data, stage)
     with app.alone(run):
         if run.done:
+            ModelCard.verify(run.path)
             print(f"{stage}: {run.path} is done (validation {run.summary()['score']:.3f}), reused")
         else:
             train_network(cfg, stage, data, run)

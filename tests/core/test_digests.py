@@ -8,7 +8,19 @@ import torch
 from safetensors.torch import save_file
 
 from harmony.core import CheckpointError, DamagedError, Row, read_rows, write_rows
-from harmony.core.digests import check_seal, intact, read_sealed, seal, write_sealed, write_with_seal
+from harmony.core.curves import add_to_curves, read_curves
+from harmony.core.digests import (
+    check_contents,
+    check_seal,
+    damaged_contents,
+    intact,
+    intact_document,
+    read_sealed,
+    read_yaml,
+    seal,
+    write_sealed,
+    write_with_seal,
+)
 from harmony.core.model_card import ModelCard, sha256
 from harmony.core.runs import RunFolder
 
@@ -132,3 +144,86 @@ def test_a_seal_is_never_that_of_a_former_content(tmp_path, monkeypatch):
     monkeypatch.setattr(digests, "seal", lambda _: None)  # killed before it
     write_with_seal(tmp_path / "x.csv", "two")
     assert intact(tmp_path / "x.csv")
+
+
+FILES = ("config.yaml", "results.csv", "parts/exp-a.csv", "adaptation/x.json", "panels/exp/a/none.png")
+
+
+@pytest.fixture
+def done(tmp_path):
+    """A finished evaluation; its log goes on being written."""
+    run = RunFolder(tmp_path / "run")
+    run.begin("seed: 1\n")
+    for name in (*FILES[1:], "log/metrics.csv"):
+        (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (run.path / name).write_text(f"what {name} says")
+    run.finish({"score": 1.0})
+    return run
+
+
+def test_what_a_finished_run_holds_is_vouched_for_but_its_log(done):
+    assert done.reusable()
+    (done.path / "log" / "metrics.csv").write_text("more")
+    (done.path / "report.html").write_text("made later")
+    check_contents(done.path)
+    assert done.reusable()
+
+
+@pytest.mark.parametrize("name", [*FILES, "environment.json", "contents.json"])
+def test_a_damaged_file_of_a_finished_run_is_named_and_made_again(name, done, capsys):
+    raw = bytearray((done.path / name).read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (done.path / name).write_bytes(raw)
+    with pytest.raises(DamagedError, match=name.split("/")[-1]):
+        check_contents(done.path)
+    assert not done.reusable()
+    assert name in capsys.readouterr().out
+    assert not done.done
+    remade = name in ("config.yaml", "results.csv", "environment.json")
+    assert (done.path / "parts").exists() == remade  # its parts decide it, and are whole
+
+
+def test_a_missing_or_damaged_summary_makes_a_run_begin_again(done):
+    (done.path / "results.csv").unlink()
+    assert damaged_contents(done.path) == ["results.csv"]
+    done.finish({"score": 1.0})
+    (done.path / "summary.json").unlink()
+    with pytest.raises(DamagedError, match="missing"):
+        done.summary()
+    assert not done.reusable()
+
+
+def test_a_run_of_an_older_version_has_no_contents_and_is_taken(done):
+    (done.path / "contents.json").unlink()
+    (done.path / "results.csv").write_text("changed")
+    assert done.reusable()
+
+
+def test_no_flipped_bit_of_training_curves_goes_unnoticed(tmp_path):
+    path = tmp_path / "curves.csv"
+    for step in (3, 6):
+        add_to_curves(path, step, {"flow/val_bpd": 1 / step})
+    for _ in flips(path, 60):
+        with pytest.raises(DamagedError, match=r"curves\.csv"):
+            read_curves(path)
+    assert read_curves(path)["flow/val_bpd"] == [(3, 1 / 3), (6, 1 / 6)]
+    for text in (b"step,metric\n1,a\n", b"step,metric,value\n1,a,x\n", b"\xff"):
+        (tmp_path / "old.csv").write_bytes(text)
+        with pytest.raises(DamagedError, match=r"old\.csv"):
+            read_curves(tmp_path / "old.csv")
+
+
+@pytest.mark.parametrize("raw", [b"\xff\xfe", b"a: [", b"a: \x00"])
+def test_a_config_that_is_no_text_or_no_yaml_is_one_clear_error(raw, tmp_path):
+    (tmp_path / "config.yaml").write_bytes(raw)
+    with pytest.raises(DamagedError, match=r"config\.yaml: damaged: not YAML"):
+        read_yaml(tmp_path / "config.yaml")
+
+
+def test_a_record_of_an_adaptation_is_whole_or_made_again(tmp_path):
+    path = tmp_path / "adaptation.json"
+    assert not intact_document(path)
+    write_sealed(path, {"kept": 3, "trajectory": [[1.0, float("nan")]]})
+    assert intact_document(path)
+    path.write_text(path.read_text().replace("3", "4"))
+    assert not intact_document(path)

@@ -1,12 +1,15 @@
 """Files appear whole, with the mode that the user's umask says, and beside those of other processes."""
 
+import errno
 import multiprocessing
 import os
+import resource
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from harmony.core import StorageError
 from harmony.core.files import atomic_path, remove_leftovers, write_atomic
 
 
@@ -70,3 +73,51 @@ def test_a_temporary_file_taken_before_it_was_locked_is_made_again(tmp_path, mon
     write_atomic(tmp_path / "x.txt", "x")
     assert [p.name for p in tmp_path.iterdir()] == ["x.txt"]
     assert taken
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """No file may grow beyond 4 kB: what a full disk is like for whatever writes."""
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, former[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, former)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: path.write_text("x" * 100_000),
+        lambda path: save_file({"x": torch.zeros(100_000)}, path),
+        lambda path: torch.save({"x": torch.zeros(100_000)}, path),
+    ],
+    ids=["text", "safetensors", "checkpoint"],
+)
+def test_a_full_disk_is_one_line_and_what_was_there_stays(write, full, tmp_path):
+    path = tmp_path / "x"
+    path.write_text("before")
+    with pytest.raises(StorageError, match=r"/x: .*the same command goes on"), atomic_path(path) as temporary:
+        write(temporary)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("x", "before")]
+
+
+def test_a_folder_that_is_a_file_and_a_disk_that_is_read_only_are_one_line(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"file/x: "):
+        write_atomic(tmp_path / "file" / "x", "x")
+
+    def refuse(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(StorageError, match="Read-only file system"):
+        write_atomic(tmp_path / "x", "x")
+
+
+def test_a_mistake_of_the_one_who_writes_is_not_the_disks(tmp_path):
+    with pytest.raises(ZeroDivisionError), atomic_path(tmp_path / "x"):
+        _ = 1 / 0
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "x"):
+        (tmp_path / "none").read_text()
+    with pytest.raises(RuntimeError, match="shape"), atomic_path(tmp_path / "x"):
+        raise RuntimeError("shape")

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from omegaconf import OmegaConf
 from harmony import app
 from harmony.analysis import Entry, EvaluatedRun, compare, find_runs
 from harmony.analysis.identity import settings_of
-from harmony.core import ConfigError, DataError, Row
+from harmony.core import ConfigError, DamagedError, DataError, Row
 from harmony.core.vocabulary import RESULTS
 from harmony.reports import report_page
 from harmony.reports.citations import CITED, cite, references
@@ -187,7 +188,7 @@ def test_a_folder_that_is_no_run_is_one_clear_error(tmp_path, case):
     if case == "garbage":
         (folder / "results.csv").write_text("a,b\n1,2\n")
         (folder / "config.yaml").write_text("[1, 2")
-    with pytest.raises(DataError, match=str(folder)):
+    with pytest.raises((DataError, DamagedError), match=str(folder)):
         report_page([folder], tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
 
@@ -264,7 +265,14 @@ def test_an_older_run_is_told_by_what_it_built_and_its_numbers():
 
 
 def test_the_networks_of_steps_and_judges_are_among_those_used(tmp_path):
-    path = run_folder(tmp_path, 1, "methods=[none,hm_harmonizing_flows]", "evaluation.judges=[bigaug,tent]")
+    names = {"blindharmony": "hm_harmonizing_flows"}
+    rows = [
+        replace(row, method=names.get(row.method, row.method))
+        for row in made_up_rows(1)
+        if row.method in ("none", "blindharmony")
+    ]
+    words = ("methods=[none,hm_harmonizing_flows]", "evaluation.judges=[bigaug,tent]")
+    path = run_folder(tmp_path, 1, *words, rows=rows)
     run = EvaluatedRun.load(path)
     assert run.stages == ["flow", "harmonizer", "segmenter", "segmenter_bigaug"]
     text = " ".join(methods_text(compare([run])))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from yaml import YAMLError, safe_load
-
 from harmony.analysis.identity import judges_asked, settings_of, stages_used
 from harmony.core import DataError, Row, read_rows
+from harmony.core.digests import check_contents, read_sealed, read_yaml
 
 
 @dataclass(frozen=True)
@@ -28,11 +26,14 @@ class EvaluatedRun:
     def load(cls, path: Path) -> EvaluatedRun:
         """Raises DataError for files that are not what an evaluation writes."""
         try:
-            config = safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+            check_contents(path)
+            config = read_yaml(path / "config.yaml")
             settings_of(config)
             rows = read_rows(path / "results.csv")
-            run = cls(path, config, rows, _json(path / "summary.json"), _json(path / "environment.json"))
-        except (OSError, KeyError, AttributeError, TypeError, ValueError, YAMLError) as error:
+            environment = _json(path / "environment.json", needs=("python", "packages", "cpu", "gpu", "cores"))
+            run = cls(path, config, rows, _json(path / "summary.json"), environment)
+            strange = {row.method for row in rows} - {*config["methods"], *run.judges}
+        except (OSError, KeyError, AttributeError, TypeError, ValueError) as error:
             raise DataError(
                 f"not the folder of an evaluation ({type(error).__name__}: {error})",
                 cure="give folders that harmony.evaluate wrote, with config.yaml and results.csv",
@@ -40,6 +41,9 @@ class EvaluatedRun:
             ) from error
         if not rows:
             raise DataError("no results in results.csv", cure="evaluate again", path=path)
+        if strange:
+            problem = f"results of {', '.join(sorted(strange))}, which its config.yaml does not name"
+            raise DataError(problem, cure="evaluate again", path=path / "results.csv")
         return run
 
     @property
@@ -110,7 +114,7 @@ def _candidates(folder: Path) -> tuple[list[Path], dict[str, str]]:
     candidates = [folder] if _is_run(folder) else sorted(filter(_is_run, folder.iterdir()))
     without: dict[str, str] = {}
     for path in sorted((folder / "jobs").glob("*.json")):
-        job = _json(path)
+        job = read_sealed(path, needs=("overrides", "state", "problem", "runs"))
         if "evaluate" in job["runs"]:
             candidates.append(Path(job["runs"]["evaluate"]))
         else:
@@ -123,5 +127,5 @@ def _is_run(path: Path) -> bool:
     return (path / "results.csv").exists() or (named and not (path / "model.safetensors").exists())
 
 
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+def _json(path: Path, needs: Collection[str] = ()) -> dict[str, Any]:
+    return read_sealed(path, needs) if path.exists() else {}

@@ -13,6 +13,7 @@ from harmony.app.build import (
     plain,
     query_scanners,
     real_scans,
+    refuse_unlabelled,
     scanner,
 )
 from harmony.app.configs import conf_folder, expand_groups, members, store_families
@@ -68,6 +69,7 @@ __all__ = [
     "real_scans",
     "refuse_foreign_targets",
     "refuse_impossible",
+    "refuse_unlabelled",
     "save_weights",
     "scanner",
     "store_families",

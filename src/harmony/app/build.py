@@ -15,7 +15,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from harmony.app.guard import refuse_foreign_targets
-from harmony.core import ConfigError, DataError, Scan
+from harmony.core import ConfigError, DataError, Scan, of_subjects
 from harmony.core.reference import Reference
 from harmony.core.runs import WORDS, stages_of
 from harmony.data import QueryScanner, SliceDataModule, query_scanner
@@ -92,6 +92,30 @@ def query_scanners(cfg: DictConfig) -> list[QueryScanner | RealScanner]:
         else scanner(cfg, name)
         for name in cfg.data.query
     ]
+
+
+def refuse_unlabelled(cfg: DictConfig, stages: Sequence[str]) -> None:
+    """Refuse, before anything is trained, what simulated scanners could not make of scans without tissue labels.
+
+    Raises DataError for the first such scan.
+    """
+    parts = {stage: ("train", "val") for stage in stages if stage != "evaluate" and "query" in cfg.tasks[stage]}
+    asked = [(scanner(cfg, cfg.tasks[stage].query), parts[stage], None) for stage in parts]
+    if "evaluate" in stages:
+        scored = dict.fromkeys((cfg.evaluation.part, cfg.evaluation.adapt_on))
+        names = [name for name in cfg.data.query if name in cfg.data.scanners]
+        asked += [(scanner(cfg, name), tuple(scored), cfg.evaluation.subjects) for name in names]
+    asked = [each for each in asked if each[0].needs_tissues]
+    split = build_data(cfg).split() if asked else {}
+    for query, used, subjects in asked:
+        for scan in (scan for part in used for scan in of_subjects(split[part], subjects, lambda scan: scan.subject)):
+            if scan.labels is None or cfg.data.preprocess.get("label_map") is not None:
+                raise DataError(
+                    f"the query scanner {query.name!r} needs labels 1 CSF, 2 grey matter, 3 white matter",
+                    cure=f"set data.labels= to a tissue map, or leave {query.name} out of data.query=",
+                    path=scan.path,
+                    subject=scan.subject,
+                )
 
 
 def evaluation_settings(cfg: DictConfig) -> EvaluationSettings:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig
@@ -21,6 +25,8 @@ from harmony.core import Row
 from harmony.core.runs import RunFolder
 from harmony.core.vocabulary import TRAINING
 from harmony.reports import read_brain, read_panels
+
+_SECONDS = 5.0  # that the W&B server has to answer
 
 
 class ExperimentLog(ABC):
@@ -90,27 +96,66 @@ class WandbLog(ExperimentLog):
 def open_log(cfg: DictConfig, run: RunFolder) -> ExperimentLog:
     """The log of an experiment, in its run folder. W&B is offline without a key, and goes on in the same run after a
     resume."""
-    partial = build(cfg.logger)
-    if partial.func is not WandbLogger:
-        return NumbersLog(partial(save_dir=str(run.path), name="log"))
+    make = build(cfg.logger)
+    if make.func is not WandbLogger:
+        return NumbersLog(make(save_dir=str(run.path), name="log"))
     os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("WANDB_DATA_DIR", str(Path(cfg.runs).expanduser().absolute() / ".wandb"))
     run.path.mkdir(parents=True, exist_ok=True)
     identity = f"{cfg.name}-{run.path.name}"
-    logger = partial(
-        name=identity,
-        id=identity,
-        save_dir=str(run.path),
-        offline=not os.environ.get("WANDB_API_KEY"),
-        config=plain(cfg),
-        group=cfg.name,
-        tags=[cfg.name, f"data:{cfg.data.source._target_.split('.')[-1].lower()}", f"seed:{cfg.seed}", *cfg.methods],
+    logger = _opened(
+        partial(
+            make,
+            name=identity,
+            id=identity,
+            save_dir=str(run.path),
+            config=plain(cfg),
+            group=cfg.name,
+            tags=[
+                cfg.name,
+                f"data:{cfg.data.source._target_.split('.')[-1].lower()}",
+                f"seed:{cfg.seed}",
+                *cfg.methods,
+            ],
+        )
     )
-    logger._wandb_init.pop("anonymous", None)  # Lightning sets it, and W&B warns of it at every start
     for name, metric in TRAINING.items():  # the best validation is what runs are sorted by; the step is the optimizer's
         best = {"lower": "min", "higher": "max", None: "last"}[metric.better] if "/val_" in name else "last"
         logger.experiment.define_metric(name, step_metric="trainer/global_step", summary=best)
     return WandbLog(logger)
+
+
+def _opened(make: partial[WandbLogger]) -> WandbLogger:
+    """A logger whose run has begun: online with a key and a server that takes it, else offline."""
+    from wandb.errors import Error
+
+    for offline in (not os.environ.get("WANDB_API_KEY") or not _reached(), True):
+        logger = make(offline=offline)
+        logger._wandb_init.pop("anonymous", None)  # Lightning sets it, and W&B warns of it at every start
+        try:
+            logger.experiment  # noqa: B018 - begins the run
+        except Error as error:
+            if offline:
+                raise
+            print(f"W&B: {' '.join(str(error).split())}: the log goes on offline", flush=True)
+        else:
+            break
+    return logger
+
+
+def _reached() -> bool:
+    """Whether the W&B server, or the proxy that stands before it, can be connected to; says so where it cannot."""
+    server = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
+    proxy = None if proxy_bypass(server.hostname or "") else getproxies().get(server.scheme)
+    host = urlsplit(proxy if "//" in proxy else f"//{proxy}") if proxy else server
+    try:
+        port = host.port or (443 if host.scheme == "https" else 80)
+        socket.create_connection((host.hostname or "", port), timeout=_SECONDS).close()
+    except (OSError, ValueError) as error:
+        if not rank():
+            print(f"W&B: {server.hostname} cannot be reached ({error}): the log goes on offline", flush=True)
+        return False
+    return True
 
 
 def close_logs() -> None:

@@ -154,7 +154,7 @@ def load_run(run: Path, stage: str) -> torch.nn.Module:
     try:
         trained = OmegaConf.load(run / "config.yaml")
         network = build(trained.tasks[stage].network)
-    except (OSError, YAMLError, AttributeError, ConfigKeyError) as error:
+    except (OSError, ValueError, YAMLError, AttributeError, TypeError, ConfigKeyError) as error:
         raise CheckpointError(f"{run}: not the run folder of a trained {stage} ({error})") from error
     load_weights(network, run / "model.safetensors")
     return network.to(device()).eval().requires_grad_(False)

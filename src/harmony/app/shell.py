@@ -9,6 +9,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from errno import EDQUOT, EIO, ENOSPC, EROFS
 
 import hydra
 import torch
@@ -22,7 +23,7 @@ from harmony.app.guard import refuse_elsewhere, refuse_foreign_targets, refuse_i
 from harmony.app.log import close_logs
 from harmony.app.runs import Runs, rank
 from harmony.app.sweep import Job, folder_override, objective
-from harmony.core import ConfigError, HarmonyError, interrupts
+from harmony.core import ConfigError, HarmonyError, StorageError, interrupts
 
 
 def entry_point(run: Callable[[DictConfig], Runs | None], config: str = "config") -> Callable[[], None]:
@@ -108,6 +109,8 @@ def _explain(error: Exception) -> str | None:
     """The one line for a mistake that the user can mend; None for a bug, which deserves its traceback."""
     if isinstance(error, HarmonyError | OmegaConfBaseException):
         return str(error)
+    if isinstance(error, OSError) and error.errno and (error.filename or error.errno in (ENOSPC, EDQUOT, EIO, EROFS)):
+        return str(StorageError(error.filename or "the disk", error.strerror or str(error)))
     if isinstance(error, InstantiationException) and isinstance(error.__cause__, HarmonyError | TypeError | ValueError):
         return f"{error.__cause__} ({str(error).splitlines()[-1]})"
     return None

@@ -6,7 +6,6 @@ command's own words: the same command, started again or beside itself, is the sa
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections import Counter
@@ -18,12 +17,12 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from harmony.analysis import SweepJob, result_table
 from harmony.app.runs import Runs
-from harmony.core import ConfigError, HarmonyError, read_rows
-from harmony.core.files import write_atomic
+from harmony.core import ConfigError, DamagedError, HarmonyError, read_rows
+from harmony.core.digests import read_sealed, read_yaml, write_sealed
 from harmony.core.locks import claim
 from harmony.core.runs import RunFolder, fingerprint
 from harmony.reports import print_sweep, report_page
@@ -63,7 +62,7 @@ class Job:
         """runs: stage, or evaluate -> run folder."""
         found = {stage: str(path.absolute()) for stage, path in (runs or {}).items()}
         content = {"overrides": self.overrides, "state": state, "problem": problem, "runs": found}
-        write_atomic(self.path, json.dumps(content, indent=2) + "\n")
+        write_sealed(self.path, content)
 
 
 def objective(cfg: DictConfig, runs: Runs) -> float | None:
@@ -108,15 +107,20 @@ class Summary(Callback):
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """The records of a sweep's jobs, in the order of their overrides."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / "jobs").glob("*.json")]
+    """The records of a sweep's jobs, in the order of their overrides. A damaged one is named and left out."""
+    found = []
+    for path in (folder / "jobs").glob("*.json"):
+        try:
+            found.append(read_sealed(path, ("overrides", "state", "problem", "runs")))
+        except DamagedError as error:
+            print(f"sweep: {error}", file=sys.stderr)
     return sorted(found, key=lambda record: [natural(word) for word in record["overrides"]])
 
 
 def data_of(records: list[dict[str, Any]]) -> str:
     """The titles of the data of the done jobs."""
     folders = [Path(run) for each in records if each["state"] == "done" for run in list(each["runs"].values())[-1:]]
-    return "; ".join(dict.fromkeys(str(OmegaConf.load(folder / "config.yaml").data.title) for folder in folders))
+    return "; ".join(dict.fromkeys(str(read_yaml(folder / "config.yaml")["data"]["title"]) for folder in folders))
 
 
 def finished(record: dict[str, Any]) -> SweepJob:

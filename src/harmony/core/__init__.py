@@ -1,6 +1,6 @@
 """The project's words."""
 
-from harmony.core.errors import CheckpointError, ConfigError, DamagedError, DataError, HarmonyError
+from harmony.core.errors import CheckpointError, ConfigError, DamagedError, DataError, HarmonyError, StorageError
 from harmony.core.manifest import Scan, Source, of_subjects, split_by_subject
 from harmony.core.results import REFERENCE, Row, by_subject, read_rows, write_rows
 from harmony.core.stack import Harmonized, Stack
@@ -18,6 +18,7 @@ __all__ = [
     "Scan",
     "Source",
     "Stack",
+    "StorageError",
     "Volume",
     "by_subject",
     "of_subjects",

@@ -8,18 +8,22 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from harmony.core.files import write_atomic
+from harmony.core.digests import check_seal, write_with_seal
+from harmony.core.errors import DamagedError
 
 Curves = dict[str, list[tuple[int, float]]]  # metric -> (step, value), ascending
 
 
 def read_curves(path: Path) -> Curves:
-    """No file: no curves."""
+    """No file: no curves. Raises DamagedError where it is not what was written."""
     curves: Curves = defaultdict(list)
     if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
+        check_seal(path)
+        try:
+            for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")):
                 curves[row["metric"]].append((int(row["step"]), float(row["value"])))
+        except (ValueError, KeyError, TypeError, csv.Error) as error:
+            raise DamagedError(path, f"no training curves ({error})") from error
     return curves
 
 
@@ -32,4 +36,4 @@ def add_to_curves(path: Path, step: int, values: Mapping[str, float]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["step", "metric", "value"])
     writer.writerows(sorted(rows))
-    write_atomic(path, text.getvalue())
+    write_with_seal(path, text.getvalue())

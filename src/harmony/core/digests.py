@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from harmony.core.errors import DamagedError
 from harmony.core.files import write_atomic
 
 KEY = "digest"
+CONTENTS = "contents.json"  # of a finished run: the digests of all that lies in its folder
+_NOT_CONTENTS = {CONTENTS, "summary.json", "DONE", "INTERRUPTED", "report.html"}  # sealed itself, empty, made anew
+_LOGS = {"log", "wandb", "checkpoints"}
 _BESIDE = ".sha256"
 
 
@@ -40,16 +46,50 @@ def unsealed(values: Any, path: Path) -> dict[str, Any]:
     return own
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
-    """A JSON document that `sealed` made. Raises OSError where it cannot be read, DamagedError where it is damaged."""
+def read_sealed(path: Path, needs: Collection[str] = ()) -> dict[str, Any]:
+    """A JSON document that `sealed` made. Raises OSError where it cannot be read, DamagedError where it is damaged or
+    lacks one of the keys that it `needs`."""
     try:
-        return unsealed(json.loads(path.read_text(encoding="utf-8")), path)
-    except ValueError as error:
+        found = unsealed(json.loads(path.read_text(encoding="utf-8")), path)
+    except (ValueError, RecursionError) as error:
         raise DamagedError(path, f"not JSON ({error})") from error
+    missing = [name for name in needs if name not in found]
+    if missing:
+        raise DamagedError(path, f"there is no {missing[0]!r} in it")
+    return found
 
 
 def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
     write_atomic(path, json.dumps(sealed(values), indent=2) + "\n")
+
+
+def read_yaml(path: Path) -> Any:
+    """A YAML document. Raises OSError where it cannot be read, DamagedError where it is none."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise DamagedError(path, f"not YAML ({' '.join(str(error).split())})") from error
+
+
+def write_contents(folder: Path) -> None:
+    """The digests of the folder's files, but for logs and what is made anew."""
+    files = {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(_contents(folder))}
+    write_sealed(folder / CONTENTS, {"files": files})
+
+
+def damaged_contents(folder: Path) -> list[str]:
+    """Names of files that are missing, or not those that `write_contents` saw; the list itself where it is damaged."""
+    try:
+        said = read_sealed(folder / CONTENTS)["files"] if (folder / CONTENTS).exists() else {}
+        return [name for name, digest in said.items() if not _is(folder / name, digest)]
+    except (DamagedError, KeyError, AttributeError):
+        return [CONTENTS]
+
+
+def check_contents(folder: Path) -> None:
+    """Raises DamagedError where a file is missing or another than it was when the run was finished."""
+    for name in damaged_contents(folder):
+        raise DamagedError(folder / name, "missing, or not what was written")
 
 
 def seal(path: Path) -> None:
@@ -83,6 +123,33 @@ def intact(path: Path) -> bool:
     except (DamagedError, OSError):
         return False
     return path.exists()
+
+
+def intact_document(path: Path) -> bool:
+    """Whether a JSON document is there, and is what was sealed."""
+    try:
+        read_sealed(path)
+    except (DamagedError, OSError):
+        return False
+    return True
+
+
+def _contents(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in _LOGS and not name.startswith(".")]
+        top = Path(root) == folder
+        found += [
+            Path(root, name) for name in names if not name.startswith(".") and not (top and name in _NOT_CONTENTS)
+        ]
+    return found
+
+
+def _is(path: Path, digest: str) -> bool:
+    try:
+        return sha256(path) == digest
+    except OSError:
+        return False
 
 
 def _beside(path: Path) -> Path:

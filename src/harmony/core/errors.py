@@ -24,6 +24,14 @@ class DamagedError(HarmonyError):
         super().__init__(f"{path}: damaged: {problem} -> copy it again, or delete it and start again")
 
 
+class StorageError(HarmonyError):
+    """A file cannot be written or read: a full or read-only disk, missing rights, a folder that is a file."""
+
+    def __init__(self, path: Path | str, problem: str) -> None:
+        cure = "check the disk and the rights; what is finished is kept, and the same command goes on"
+        super().__init__(f"{path}: {problem} -> {cure}")
+
+
 class DataError(HarmonyError):
     """One scan cannot be used. Carries the file, the subject, the problem and the cure."""
 

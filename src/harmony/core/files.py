@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import os
+import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from harmony.core.errors import StorageError
+
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE, errno.EACCES, errno.EPERM}
 _TEMPORARY = ".tmp-"
 
 
@@ -20,15 +25,24 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The file has the mode that the user's umask gives a new file, whatever writes it. It is locked as long as it is
     being written: see `remove_leftovers`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary, handle = _create(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary, handle = _create(path)
+    except OSError as error:
+        raise StorageError(path, error.strerror or str(error)) from error
     mode = os.fstat(handle).st_mode & 0o777
     try:
         yield temporary
         temporary.chmod(mode)
         temporary.replace(path)
+    except Exception as error:
+        problem = _storage(error)
+        if problem is None:
+            raise
+        raise StorageError(path, problem) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         os.close(handle)
 
 
@@ -53,6 +67,17 @@ def remove_leftovers(path: Path) -> None:
         if _locked(handle, fcntl.LOCK_NB):
             leftover.unlink(missing_ok=True)
         os.close(handle)
+
+
+def _storage(error: Exception) -> str | None:
+    """What the disk said, whichever library was writing; None for an error that is not the disk's."""
+    if isinstance(error, OSError):
+        return os.strerror(error.errno) if error.errno in _DISK else None
+    said = re.search(r"os error (\d+)", str(error))  # of safetensors, which is not Python
+    if said:
+        return os.strerror(int(said[1]))
+    unwritten = ("PytorchStreamWriter failed", "inline_container.cc")  # of torch.save
+    return "cannot be written: is the disk full?" if any(each in str(error) for each in unwritten) else None
 
 
 def _create(path: Path) -> tuple[Path, int]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -14,8 +15,8 @@ from typing import Any
 
 import torch
 
-from harmony.core.digests import read_sealed, write_sealed
-from harmony.core.errors import DataError
+from harmony.core.digests import damaged_contents, intact_document, read_sealed, write_contents, write_sealed
+from harmony.core.errors import DamagedError, DataError
 from harmony.core.files import write_atomic
 
 _PACKAGES = ("harmony-mri", "torch", "lightning", "nflows", "monai", "hydra-core", "numpy", "nibabel", "wandb")
@@ -75,15 +76,34 @@ class RunFolder:
         (self.path / "INTERRUPTED").unlink(missing_ok=True)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Write summary.json, then the DONE marker."""
+        """Write the digests of what is there, summary.json, then the DONE marker."""
+        write_contents(self.path)
         write_sealed(self.path / "summary.json", summary)
         write_atomic(self.path / "DONE", "")
 
     def interrupt(self) -> None:
         write_atomic(self.path / "INTERRUPTED", "")
 
+    def reusable(self) -> bool:
+        """Whether the run is finished and whole. What is damaged is named, and is to be made again: the run is then no
+        longer done. Its parts are kept where only what is made of them is damaged."""
+        if not self.done:
+            return False
+        damaged = damaged_contents(self.path)
+        if not intact_document(self.path / "summary.json"):
+            damaged.append("summary.json")
+        if not damaged:
+            return True
+        print(f"{self.path}: damaged, and made again: {', '.join(damaged)}", flush=True)
+        (self.path / "DONE").unlink()
+        if not set(damaged) <= {"results.csv", "results.csv.sha256", "summary.json", "config.yaml", "environment.json"}:
+            shutil.rmtree(self.path / "parts", ignore_errors=True)
+        return False
+
     def summary(self) -> dict[str, Any]:
-        """Raises DamagedError where it is not what was written."""
+        """Raises DamagedError where it is missing, or not what was written."""
+        if self.done and not (self.path / "summary.json").exists():
+            raise DamagedError(self.path / "summary.json", "missing")
         return read_sealed(self.path / "summary.json")
 
 

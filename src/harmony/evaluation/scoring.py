@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,8 +15,8 @@ from torch import Tensor
 
 from harmony.analysis import result_table
 from harmony.core import Harmonized, Row, Stack, Volume, interrupts, read_rows, write_rows
-from harmony.core.digests import intact, seal
-from harmony.core.files import atomic_path, write_atomic
+from harmony.core.digests import intact, intact_document, seal, write_sealed
+from harmony.core.files import atomic_path
 from harmony.core.machine import device
 from harmony.data import watched
 from harmony.evaluation.cases import Case, EvaluationSettings, ScoredSlices
@@ -55,6 +54,9 @@ class Evaluation:
         folder, keeps = self.folder / "parts", bool(self.panel.cohorts)
         parts = {case.name: Part(folder / f"{domain.name}-{case.name}.csv", keeps) for case in domain.cases}
         adapted = False
+        if not all(intact_document(path) for path in self.adaptations(domain).values()):
+            self.adapt(domain)
+            adapted = True
         for k, case in enumerate(watched(domain.cases, announced)):
             if not parts[case.name].done:
                 if not adapted:
@@ -80,6 +82,11 @@ class Evaluation:
         keep_case(self.folder, domain.name, slices, outcomes, labels=labels, beside=self.beside)
         return Answers(rows + answers.rows, answers.kept)
 
+    def adaptations(self, domain: QueryDomain) -> dict[str, Path]:
+        """Adaptive method -> the record of its adaptation."""
+        adaptive = [name for name, method in self.methods.items() if isinstance(method, AdaptiveMethod)]
+        return {name: self.folder / "adaptation" / f"{name}-{domain.name}.json" for name in adaptive}
+
     def adapt(self, domain: QueryDomain) -> None:
         """Each adaptive method and judge, from its initial state, to the unlabelled query scans of one domain; with its
         evidence."""
@@ -91,8 +98,7 @@ class Evaluation:
             if not isinstance(method, AdaptiveMethod):
                 continue
             record, found = adapted(method, slices)
-            path = self.folder / "adaptation" / f"{name}-{domain.name}.json"
-            write_atomic(path, json.dumps(record | seen, indent=2) + "\n")
+            write_sealed(self.adaptations(domain)[name], record | seen)
             if found is not None:
                 curves[name] = found
         if curves:

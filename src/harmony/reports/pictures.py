@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from harmony.analysis import Entry
+from harmony.core.digests import read_sealed
 from harmony.reports import charts
 from harmony.reports.kept import data_uri, difference, read_histograms, read_panels, read_traces
 from harmony.reports.view import View
@@ -118,7 +118,7 @@ def _adaptations(view: View, domain: str) -> list[dict[str, Any]]:
         path = run.path / "adaptation" / f"{entry.method}-{domain}.json"
         if not path.exists():
             continue
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_sealed(path, ("trajectory", "kept", "reason", "outcome", "adapt_on", "subjects"))
         columns = dict(zip(EVIDENCE, zip(*record["trajectory"], strict=True), strict=True))
         columns |= {"PSNR dB": record["psnr"]} if record.get("psnr") else {}
         curves = [

@@ -55,6 +55,11 @@ class QueryScanner:
             image, _ = RobustScale(self.percentile)(image, volume.mask)
         return replace(volume, image=torch.where(volume.mask, image, 0).float())
 
+    @property
+    def needs_tissues(self) -> bool:
+        """Whether it can do nothing with a volume without tissue labels."""
+        return self._amounts().get("tissue", 0) != 0
+
     def _amounts(self) -> dict[str, float]:
         """Kind -> strength of everything this scanner does."""
         if isinstance(self.strength, Mapping):
