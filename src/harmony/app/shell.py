@@ -70,6 +70,7 @@ def _start(run: Callable[[DictConfig], float | None], config: str) -> None:
     _refuse_words(sys.argv[1:])
     if config == "config":
         sys.argv += folder_override(sys.argv[1:])
+    interrupts.watch()  # a signal that comes while the config is composed is as good as one that comes later
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise what is wrong with the words, in place of an exit with code 1
     try:
         hydra.main(version_base="1.3", config_path=conf_folder(), config_name=config)(run)()
