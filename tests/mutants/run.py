@@ -4,8 +4,8 @@
 
 Each mutation is one text of one file of `src/harmony`, replaced in a copy; then the named tests run on the copy. A
 mutation that the tests do not notice has survived: a test is missing, or the code says something twice. Exit code 1
-where one has survived, or where its text is no longer in the file. `make test` must be green before. Processes are forked after the heavy libraries were
-imported once.
+where one has survived, or where its text is no longer in the file. `make test` must be green before. Processes are
+forked after the heavy libraries were imported once.
 """
 
 from __future__ import annotations
