@@ -1,6 +1,6 @@
 """Flip single bits of every kind of file that harmony reads, cut files short, and look what a reader makes of it.
 
-    python experiments/fault_injection/flips.py [FLIPS] [CUTS]     (numbers per kind of file)
+    python experiments/fault_injection/flips.py [FLIPS] [CUTS] [FOLDER]     (numbers per kind of file; a folder to keep)
 
 A reader may refuse in one line (a HarmonyError), make the piece again, or give exactly what it gave before.
 """
@@ -45,9 +45,9 @@ Kinds = dict[str, tuple[Path, Read, bool]]  # kind of file -> one of them, its r
 
 
 def main() -> None:
-    flips, cuts = (int(word) for word in (*sys.argv[1:], 24, 6)[:2])
+    flips, cuts = (int(word) for word in (*sys.argv[1:3], *(24, 6)[len(sys.argv) - 1 :])[:2])
     random.seed(0)
-    root = Path(tempfile.mkdtemp(prefix="faults-"))
+    root = Path(sys.argv[3] if len(sys.argv) > 3 else tempfile.mkdtemp(prefix="faults-"))
     os.environ["HARMONY_CACHE"] = str(root / "cache")
     kinds = finished(root)
     rows = []
@@ -56,7 +56,8 @@ def main() -> None:
         rows.append((kind, outcomes, excepted))
         print(kind, dict(outcomes), flush=True)
     report(rows)
-    shutil.rmtree(root)
+    if len(sys.argv) <= 3:
+        shutil.rmtree(root)
 
 
 def damages(path: Path, flips: int, cuts: int) -> list[bytes]:
@@ -69,7 +70,8 @@ def damages(path: Path, flips: int, cuts: int) -> list[bytes]:
 
 def attempt(path: Path, read: Read, damaged: bytes) -> str:
     raw = path.read_bytes()
-    before, stamp = digest(read()), path.stat()
+    with contextlib.redirect_stdout(io.StringIO()):
+        before, stamp = digest(read()), path.stat()
     path.write_bytes(damaged)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -111,7 +113,8 @@ def finished(root: Path) -> Kinds:
     sweep = ["-m", *TINY, "stages=[flow]", "seed=1", "tasks.flow.max_steps=6"]
     for command in (Command("train", EVERYTHING, models), Command("sweep", sweep, models)):
         assert command.run(run) == 0, (run / "output.txt").read_text()
-    scans_of_somebody(root / "cache", scans)
+    if not scans.exists():
+        scans_of_somebody(root / "cache", scans)
     flow = max(run.glob("runs/models/flow-*"), key=lambda path: (path / "checkpoints" / "last.ckpt").stat().st_size)
     told = [f"input={scans}", "output=out", f"model={flow}", "method=histogram_matching"]
     assert Command("harmonize", told, harmonized).run(run) == 0, (run / "output.txt").read_text()
@@ -183,7 +186,7 @@ def of_an_evaluation(run: Path) -> Kinds:
         return (kept.rows(), kept.kept()) if kept.done else None
 
     parts_kept = run / "parts"
-    shutil.copytree(parts_kept, run.parent / "parts")
+    shutil.copytree(parts_kept, run.parent / "parts", dirs_exist_ok=True)
 
     def with_parts() -> Any:
         try:
@@ -207,7 +210,7 @@ def of_the_scans(scans: Path, root: Path) -> Kinds:
     (entry,) = (root / "volumes").glob("*.safetensors")
 
     def nifti(path: Path) -> Any:
-        image = read_nifti(path)
+        image = read_nifti(path, subject="somebody")
         return image.data, image.affine
 
     return {

@@ -1,6 +1,6 @@
 """Kill harmony at start, in work and while it writes a file; start again; compare with what was never interrupted.
 
-python experiments/fault_injection/kills.py [OUT.json]
+python experiments/fault_injection/kills.py [OUT.json] [FOLDER]     (a folder to keep)
 """
 
 from __future__ import annotations
@@ -38,12 +38,14 @@ CODES = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
 
 def main() -> None:
     random.seed(0)
-    root = Path(tempfile.mkdtemp(prefix="faults-"))
+    root = Path(sys.argv[2] if len(sys.argv) > 2 else tempfile.mkdtemp(prefix="faults-"))
     os.environ["HARMONY_CACHE"] = str(root / "cache")
     compose_once(root / "composed")
     trained = root / "trained"
     assert Command("train", EVERYTHING, models).run(trained) == 0, (trained / "output.txt").read_text()
-    scans = scans_of_somebody(root / "cache", root / "scans")
+    scans = root / "scans"
+    if not scans.exists():
+        scans_of_somebody(root / "cache", scans)
     flow = next(trained.glob("runs/models/flow-*"))
     told = [f"input={scans}", "output=out", f"model={flow}", "method=histogram_matching"]
     commands = [
@@ -59,7 +61,8 @@ def main() -> None:
             signum, moment = SIGNALS[k % 3], MOMENTS[k // 3 % 3]
             kills.append(kill(command, root, trained, signum, moment, straight, seconds))
             print(kills[-1], flush=True)
-    shutil.rmtree(root)
+    if len(sys.argv) <= 2:
+        shutil.rmtree(root)
     report(kills, Path(sys.argv[1]) if len(sys.argv) > 1 else None)
 
 

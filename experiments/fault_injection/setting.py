@@ -39,7 +39,7 @@ EVERYTHING = [
 def compose_once(folder: Path) -> None:
     """Keep every composed config below `folder`, for all processes to come: composing is most of a tiny command."""
     compose = ConfigLoaderImpl._load_configuration_impl
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
 
     def kept(self: ConfigLoaderImpl, *args: object, **words: object) -> object:
         path = folder / hashlib.sha256(repr((args, sorted(words.items()))).encode()).hexdigest()

@@ -227,3 +227,10 @@ def test_a_record_of_an_adaptation_is_whole_or_made_again(tmp_path):
     assert intact_document(path)
     path.write_text(path.read_text().replace("3", "4"))
     assert not intact_document(path)
+
+
+@pytest.mark.parametrize("raw", [b"\x80", b"method,domain,subject,scan,metric,value\na,b,c,d,e,\xff\n"])
+def test_a_table_of_results_that_is_no_text_is_one_clear_error(raw, tmp_path):
+    (tmp_path / "rows.csv").write_bytes(raw)
+    with pytest.raises(DamagedError, match=r"rows\.csv: damaged: not a table"):
+        read_rows(tmp_path / "rows.csv")

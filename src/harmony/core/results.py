@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 
 from harmony.core.digests import check_seal, write_with_seal
-from harmony.core.errors import DataError
+from harmony.core.errors import DamagedError, DataError
 
 REFERENCE = "reference"  # the domain of untouched reference scans
 
@@ -48,6 +48,13 @@ def read_rows(path: Path) -> list[Row]:
     subject was a scan.
     DamagedError where it is not what was written."""
     check_seal(path)
+    try:
+        return _rows(path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DamagedError(path, f"not a table ({error})") from error
+
+
+def _rows(path: Path) -> list[Row]:
     with path.open(newline="", encoding="utf-8") as file:
         lines = csv.reader(file)
         columns = next(lines, [])
