@@ -19,7 +19,7 @@ from harmony import app, report
 from harmony.app import log
 from harmony.app.shell import _explain
 from harmony.app.sweep import Job, read_records
-from harmony.core import DataError, HarmonyError, Scan
+from harmony.core import CheckpointError, DataError, HarmonyError, Scan
 from harmony.core.runs import RunFolder
 from harmony.reports import report_page
 
@@ -111,6 +111,13 @@ def test_a_finished_model_that_is_damaged_is_not_reused(tmp_path, monkeypatch):
     (tmp_path / "model.safetensors").write_bytes(b"Weights")
     with pytest.raises(HarmonyError, match=r"model\.safetensors: not the weights"):
         train.train_stage(cfg, "flow")
+
+
+@pytest.mark.parametrize("raw", [b"\xff\xfe", b"a: [", b"[]", b"tasks: 3"])
+def test_a_model_folder_whose_config_is_none_is_one_clear_error(raw, tmp_path):
+    (tmp_path / "config.yaml").write_bytes(raw)
+    with pytest.raises(CheckpointError, match=r"not the run folder of a trained flow"):
+        app.load_run(tmp_path, "flow")
 
 
 # The log

@@ -100,3 +100,14 @@ def test_a_method_starts_afresh_in_each_domain(tmp_path):
     for name in ("exp", "log"):
         evaluation.adapt(QueryDomain(name, [case], [case]))
     assert method.log == ["reset", "adapt", "reset", "adapt"]
+
+
+def test_the_slice_that_is_drawn_has_most_of_the_lesions_and_is_the_middle_one_without():
+    cut = slices()
+    marked = torch.zeros(5, 2, 2, dtype=torch.bool)
+    five = Stack(torch.zeros(5, 1, 2, 2), marked[:, None], torch.linspace(0, 1, 5))
+    plain = ScoredSlices(five, None, cut.known, marked, marked, torch.ones(5).bool())
+    assert plain.shown == 2
+    marked[3] = True
+    marked[1, 0] = True
+    assert plain.shown == 3

@@ -7,8 +7,10 @@ import torch
 from harmony.core import Harmonized, Stack
 from harmony.core.reference import Reference
 from harmony.methods import N4, AdaptiveMethod, Method, Nyul, Ssimh, Unharmonized, chain
+from harmony.methods.blindharmony import BlindHarmony
 from harmony.methods.harmonizing_flows import Adaptation
 from harmony.methods.nyul import through_landmarks
+from harmony.methods.solvers import Iterates
 from harmony.methods.ssimh import swap_amplitude
 
 
@@ -178,3 +180,26 @@ def test_an_adaptive_step_is_adapted_to_what_the_steps_before_it_made():
     torch.testing.assert_close(method.harmonize(query).image, wanted)
     method.reset()
     torch.testing.assert_close(method.harmonize(query).image, query.image)
+
+
+def test_blindharmony_starts_from_the_mean_reference_slice_at_the_same_place_and_from_the_query_where_none_is():
+    seen = []
+
+    class Spy:
+        def solve(self, density, distance, start, mask):
+            seen.append(start)
+            return Iterates(mask, start, trace={"bpd": [torch.zeros(len(start))]})
+
+    class Near:
+        def to(self, image, mask):
+            return None
+
+    levels = torch.tensor([0.2, 0.4, 0.8])[:, None, None, None].expand(3, 1, 4, 4).clone()
+    levels[..., 0] = 0  # no reference brain there
+    reference = Reference(levels, torch.rand(3, 8), torch.ones(3))
+    method = BlindHarmony(density=torch.nn.Identity(), reference=reference, distance=Near(), solver=Spy(), batch=2)
+    query = torch.full((3, 1, 4, 4), 0.6)
+    method.harmonize(Stack(query, torch.ones_like(query).bool(), torch.tensor([0.0, 0.25, 1.0])))
+    start = torch.cat(seen)
+    torch.testing.assert_close(start[:, 0, 0, 1], torch.tensor([0.2, 0.3, 0.8]))
+    assert (start[..., 0] == 0.6).all()

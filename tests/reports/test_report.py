@@ -306,7 +306,9 @@ def test_a_reference_is_written_as_papers_write_it():
 def test_names_from_files_are_text_on_the_page(tmp_path):
     rows = [Row("none", "<script>alert(1)</script>", "sub-<b>", "psnr", 20.0),
             Row("<i>x</i>", "<script>alert(1)</script>", "sub-<b>", "psnr", 21.0)]  # fmt: skip
-    path = run_folder(tmp_path, rows=rows)
+    with pytest.raises(DataError, match="results of <i>x</i>"):
+        report_page([run_folder(tmp_path / "method", rows=rows)], tmp_path / "report.html")
+    path = run_folder(tmp_path, rows=rows[:1])
     report_page([path], path / "report.html")
     page = (path / "report.html").read_text()
     assert "<script>alert" not in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import sys
@@ -122,7 +123,8 @@ def _hydra_says(error: Exception) -> str | None:
     if isinstance(error, InstantiationException) or not isinstance(error, HydraException):
         return None
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])
+    said = itertools.takewhile(lambda line: not line.startswith("Config search path"), lines)
+    return " ".join(said).replace("\t", " ")
 
 
 def _stopped(stop: interrupts.Interrupted, job: Job | None) -> int:
