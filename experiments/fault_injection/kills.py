@@ -96,7 +96,7 @@ def kill(
         child = command.start(folder, signal_in_the_kth_write(signum, write))
         code, when = signal_later(child, signal.SIGKILL, 60 + 20 * seconds), f"write {write}"
     else:
-        after = random.uniform(0, 0.2) if moment == "start" else random.uniform(0.25, 0.95)
+        after = random.uniform(0, 0.2) if moment == "start" else random.uniform(0.1, 0.6)
         child = command.start(folder)
         code, when = signal_later(child, signum, after * seconds), f"{after * seconds:.1f} s"
     again = command.run(folder)
