@@ -78,9 +78,9 @@ def method(**changes):
 
 @functools.cache
 def calibrated():
-    """A network whose prior has seen 24 untouched phantoms."""
+    """A network whose prior has seen 12 untouched phantoms."""
     network = ByIntensity()
-    phantoms = [phantom(seed)[:2] for seed in range(1, 25)]
+    phantoms = [phantom(seed)[:2] for seed in range(1, 13)]
     network.prior = replace(network.prior, reading=reading_of([texture(*each) for each in phantoms], 1.1))
     found = [estimate(*each, network, network.prior, rounds=1) for each in phantoms]
     own = torch.stack([each.fit.contrast.theta for each in found]).mean(0)

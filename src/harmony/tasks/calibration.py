@@ -68,10 +68,19 @@ def reading_of(textures: Sequence[Texture], margin: float) -> Reading:
 
 
 def untouched(found: Sequence[Estimate], margin: float) -> Untouched:
+    """Each volume's distance is from the mean and covariance of the others: what a new scan's is to be held against.
+    (Among some 50 volumes a distance in 27 numbers that counts the volume itself is far too small.)"""
     evidence = torch.stack([each.evidence for each in found])
+    others = [torch.cat((evidence[:n], evidence[n + 1 :])) for n in range(len(evidence))]
+    widest = max(float(distance_from(rest, own)) for rest, own in zip(others, evidence, strict=True))
     mean, precision = evidence.mean(0), torch.linalg.inv(covariance(evidence))
-    off = evidence - mean
-    return Untouched(mean, precision, margin * torch.einsum("nd,de,ne->n", off, precision, off).max())
+    return Untouched(mean, precision, torch.tensor(margin * widest))
+
+
+def distance_from(rows: Tensor, own: Tensor) -> Tensor:
+    """Squared distance of (D,) from the mean of the (N, D) rows by their covariance."""
+    off = own - rows.mean(0)
+    return off @ torch.linalg.solve(covariance(rows), off)
 
 
 def covariance(samples: Tensor) -> Tensor:
