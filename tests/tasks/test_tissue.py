@@ -100,5 +100,7 @@ def test_the_limit_of_untouched_scans_holds_for_scans_that_it_was_not_learned_on
     draw = torch.Generator().manual_seed(0)
     learned, new = torch.randn(40, 27, generator=draw), torch.randn(200, 27, generator=draw)
     seen = untouched([SimpleNamespace(evidence=each) for each in learned], 1.0)
-    assert sum(seen.distance(each) > 1 for each in new) < 0.05 * len(new)
+    assert sum(seen.distance(each) > 1 for each in new) < 0.1 * len(new)
     assert all(seen.distance(each) > 1 for each in 3 * new)
+    odd = torch.cat((learned, 5 * new[:1]))  # does not set it
+    assert float(untouched([SimpleNamespace(evidence=each) for each in odd], 1.0).limit) < 1.5 * float(seen.limit)
