@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from harmony.core import Harmonized, Stack
 from harmony.core.reference import Reference
@@ -18,7 +19,8 @@ class BlindHarmony(Method):
     Where no reference brain is (at the rim of larger heads) it starts from the query: from 0 no step leads on.
 
     density: a flow trained on the reference domain, used frozen and in eval mode.
-    batch: slices solved together; it bounds the memory and does not change the result.
+    batch: slices solved together; it bounds the memory and does not change the result. Slices without brain are alike
+        (0 at the start and ever after), and one of them is solved for all.
     """
 
     def __init__(
@@ -29,13 +31,23 @@ class BlindHarmony(Method):
 
     @torch.no_grad()
     def harmonize(self, stack: Stack) -> Harmonized:
+        different, row = _alike(stack)
         images, traces = [], []
-        for part in torch.arange(len(stack)).split(self.batch):
+        for part in different.split(self.batch):
             image, mask = stack.image[part], stack.mask[part]
             start = self.reference.start(stack.position[part]).to(image)
             start = torch.where(start > 0, start, image)
             result = self.solver.solve(self.density, self.distance.to(image, mask), start, mask)
             images.append(result.image)
             traces.append(result.traces())
-        trace = {name: torch.cat([t[name] for t in traces], dim=1) for name in traces[0]}
-        return Harmonized(torch.cat(images), trace)
+        trace = {name: torch.cat([t[name] for t in traces], dim=1)[:, row.cpu()] for name in traces[0]}
+        return Harmonized(torch.cat(images)[row], trace)
+
+
+def _alike(stack: Stack) -> tuple[Tensor, Tensor]:
+    """The slices with brain and the first of those without, in their order; (S,), which of them each slice is like."""
+    brain = stack.with_brain
+    chosen = brain | (~brain & ((~brain).cumsum(0) == 1))
+    place = chosen.cumsum(0) - 1
+    empty = torch.where(~brain & chosen, place, 0).sum()
+    return chosen.nonzero().flatten(), torch.where(brain, place, empty)
