@@ -1,8 +1,8 @@
 """The convolutions that a step needs, and nothing else: what a network cannot be faster than.
 
-A step is watched once. Every convolution that it runs is noted - forward, run again in the backward pass, and backward, with
-the gradients that were asked for - and then the same calls are made again on random numbers of the same sizes in the same
-memory layout.
+A step is watched once. Every convolution that it runs is noted - forward, run again in the backward pass, and backward,
+with the gradients that were asked for - and then the same calls are made again on random numbers of the same sizes in
+the same memory layout.
 """
 
 from __future__ import annotations

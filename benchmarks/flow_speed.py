@@ -2,9 +2,9 @@
 
     python benchmarks/flow_speed.py [--small] [--batch N] [--compile] [--out FILE]
 
-Everything runs interleaved in one process and medians are printed: of a CPU the time that the process had it, so that other
-jobs on the machine count little. Peak memory comes from one process per variant. Ratios above 1 mean faster than stock. The
-floor is what a task's convolutions alone take (see `floor`).
+Everything runs interleaved in one process and medians are printed: of a CPU the time that the process had it, so that
+other jobs on the machine count little. Peak memory comes from one process per variant. Ratios above 1 mean faster than
+stock. The floor is what a task's convolutions alone take (see `floor`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from harmony.flows import ImageDensity, spline_flow
 
 SPLINE = {"bins": 8, "tail_bound": 3.0, "min_bin_width": 1e-3, "min_bin_height": 1e-3, "min_derivative": 1e-3}
 PAPER = {**SPLINE, "levels": 4, "steps": 7, "hidden_channels": 96, "blocks": 3, "bits": 12, "seed": 0}
-SMALL = {**PAPER, "levels": 2, "steps": 2, "hidden_channels": 16, "blocks": 1}
+SMALL = {**PAPER, "levels": 2, "steps": 1, "hidden_channels": 16, "blocks": 1}
 VARIANTS = ("stock", "float32", "bfloat16")
 TASKS = ("encode", "decode", "train")
 
@@ -40,29 +40,39 @@ TASKS = ("encode", "decode", "train")
 def main() -> None:
     args = arguments(__doc__)
     prepare(args)
-    warnings.filterwarnings("ignore", message=".*triangular_solve")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    settings, (height, width) = (SMALL, (32, 48)) if args.small else (PAPER, (144, 176))
-    image = images(args.batch, height, width).to(device)
     if args.peak:
+        device, settings, image = _setting(args)
         variant, task = args.peak
         job(build(settings, image, passes=0)[variant], task, image)()
         print(peak_mib(device))
         return
+    report = measured(args)
+    report["peak_mib"] = {f"{t} {v}": peak(__file__, v, t, args) for t in ("encode", "train") for v in VARIANTS}
+    show(report)
+    if args.out is not None:
+        args.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def measured(args: argparse.Namespace) -> dict:
+    """Everything but the memory."""
+    device, settings, image = _setting(args)
     densities = build(settings, image, passes=3)
     if args.compile:
         for name in ("float32", "bfloat16"):
             densities[name].transform.compile()
-    report = {
+    return {
         "machine": machine(device),
         "size": [*image.shape],
         "agreement": agreement(densities, image),
         "milliseconds": timings(densities, image, 1 if args.small else args.repeats),
-        "peak_mib": {f"{t} {v}": peak(__file__, v, t, args) for t in ("encode", "train") for v in VARIANTS},
     }
-    show(report)
-    if args.out is not None:
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _setting(args: argparse.Namespace) -> tuple[torch.device, dict, Tensor]:
+    warnings.filterwarnings("ignore", message=".*triangular_solve")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    settings, (height, width) = (SMALL, (32, 48)) if args.small else (PAPER, (144, 176))
+    return device, settings, images(args.batch, height, width).to(device)
 
 
 def images(count: int, height: int, width: int) -> Tensor:
@@ -204,7 +214,7 @@ def prepare(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
 
 
-def arguments(description: str) -> argparse.Namespace:
+def arguments(description: str, words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="tiny networks, once: does it run?")
     parser.add_argument("--out", type=Path, help="write the numbers as JSON")
@@ -213,7 +223,7 @@ def arguments(description: str) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=4, help="slices a step")
     parser.add_argument("--compile", action="store_true", help="our variants through torch.compile")
     parser.add_argument("--peak", nargs=2, metavar=("VARIANT", "TASK"), help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,13 @@
 train: a step of the flow (forward, backward, Adam). adapt: a step of test-time adaptation (harmonizer, frozen flow,
 backward, Adam). harmonize: the harmonizer's forward pass. Plain: contiguous layout, ELU of x and -x then concatenation,
 copies around the norms, everything kept for the backward pass. Runs are interleaved in one process and medians are
-printed, of a CPU of the time that the process had it; peak memory comes from one process per variant and job. The floor is
-what the convolutions of a step alone take, those that it runs again among them (see `floor`).
+printed, of a CPU of the time that the process had it; peak memory comes from one process per variant and job. The
+floor is what the convolutions of a step alone take, those that it runs again among them (see `floor`).
 """
 
 from __future__ import annotations
 
+import argparse
 import functools
 import json
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from harmony.networks.blocks import ChannelNorm, ConcatELU
 
 FLOW = {"levels": 2, "couplings": 4, "logit_margin": 1e-5, "dequantization": "variational", "bits": 8, "seed": 0}
 PAPER = {"flow": {**FLOW, "widths": (16, 32, 48, 64)}, "harmonizer": (16, 32, 48, 64, 64), "size": (224, 224)}
-SMALL = {"flow": {**FLOW, "widths": (4, 8)}, "harmonizer": (4, 8), "size": (32, 32)}
+SMALL = {"flow": {**FLOW, "levels": 1, "couplings": 1, "widths": (4, 8)}, "harmonizer": (4, 8), "size": (32, 32)}
 VARIANTS = ("plain", "float32", "bfloat16")
 JOBS = ("train", "adapt", "harmonize")
 
@@ -39,10 +40,8 @@ JOBS = ("train", "adapt", "harmonize")
 def main() -> None:
     args = arguments(__doc__)
     prepare(args)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    settings = SMALL if args.small else PAPER
-    image = images(args.batch, *settings["size"]).to(device)
     if args.peak:
+        device, settings, image = _setting(args)
         variant, name = args.peak
         work = job(name, *build(settings, variant), image)
         before = peak_mib(device)
@@ -50,24 +49,33 @@ def main() -> None:
         work()
         print(peak_mib(device) - before)
         return
+    report = measured(args)
+    report["peak_mib"] = {f"{name} {v}": peak(__file__, v, name, args) for name in JOBS for v in VARIANTS}
+    show(report)
+    if args.out is not None:
+        args.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def measured(args: argparse.Namespace) -> dict:
+    """Everything but the memory."""
+    device, settings, image = _setting(args)
     built = {variant: build(settings, variant) for variant in VARIANTS}
     if args.compile:
         for variant in ("float32", "bfloat16"):
             built[variant][0].transform.compile()
-    report = {
-        "machine": machine(device),
-        "size": [*image.shape],
-        "bpd": {variant: round(built[variant][0].bits_per_dim(image).mean().item(), 5) for variant in VARIANTS},
-        "milliseconds": {},
-        "peak_mib": {f"{name} {v}": peak(__file__, v, name, args) for name in JOBS for v in VARIANTS},
-    }
+    times: dict[str, float] = {}
     for name in JOBS:
         work = {f"{name} {variant}": job(name, *built[variant], image) for variant in VARIANTS}
         work |= {f"{name} convolutions of {v}": convolutions_of(work[f"{name} {v}"]) for v in VARIANTS}
-        report["milliseconds"] |= interleaved(work, 1 if args.small else args.repeats, device)
-    show(report)
-    if args.out is not None:
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
+        times |= interleaved(work, 1 if args.small else args.repeats, device)
+    bpd = {variant: round(built[variant][0].bits_per_dim(image).mean().item(), 5) for variant in VARIANTS}
+    return {"machine": machine(device), "size": [*image.shape], "bpd": bpd, "milliseconds": times}
+
+
+def _setting(args: argparse.Namespace) -> tuple[torch.device, dict, Tensor]:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    settings = SMALL if args.small else PAPER
+    return device, settings, images(args.batch, *settings["size"]).to(device)
 
 
 def build(settings: dict, variant: str) -> tuple[ImageDensity, Harmonizer]:

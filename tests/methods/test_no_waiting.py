@@ -1,7 +1,7 @@
-"""Nothing inside a step makes the host wait for the device: no value, no count and no tensor is fetched, or sent unpinned.
+"""Nothing inside a step makes the host wait for the device: no value or tensor is fetched, none is sent unpinned.
 
-The device "meta" stands in for a card: its tensors have no numbers, so that whatever asks for one fails there, and every move
-between it and the host can be seen. A real card tells by itself, see `test_on_a_card`.
+The device "meta" stands in for a card: its tensors have no numbers, so that whatever asks for one fails there, and
+every move between it and the host can be seen. A real card tells by itself, see `test_on_a_card`.
 """
 
 import functools
@@ -20,6 +20,7 @@ from harmony.flows.layers import ActNorm
 from harmony.methods import Alternating, Budget, HarmonizingFlows, ImageSpace, LatentSpace
 from harmony.methods.jacobian import curve_log_jacobian
 from harmony.networks import Harmonizer
+from harmony.tasks.guided import of_clean
 
 SGD = functools.partial(torch.optim.SGD, lr=1e-3)  # Adam counts its steps on the host, without looking at the device
 SPLINES = {
@@ -134,6 +135,14 @@ def test_a_step_asks_the_device_for_nothing(build, name, monkeypatch):
     step = build(name, "meta")
     with watched() as seen:
         step()
+    assert seen == []
+
+
+def test_the_mean_of_clean_slices_asks_for_nothing_and_is_that_mean():
+    bpd, label = torch.tensor([1.0, 4.0, 3.0]), torch.tensor([1.0, -1.0, 1.0])
+    assert of_clean(bpd, label).item() == 2.0
+    with watched() as seen:
+        of_clean(bpd, label)
     assert seen == []
 
 

@@ -1,7 +1,7 @@
 """`cat(elu(x), elu(-x))` in one walk through the memory: it is most of what a U-Net of these does beside convolutions.
 
-With e = expm1(-|x|), elu(x) = max(x, e) and elu(-x) = max(-x, e), bit for bit: one exponential does for both signs. On a CPU
-the maps are larger than the cache, so the work is done piece by piece, each piece from its reading to its last use.
+With e = expm1(-|x|), elu(x) = max(x, e) and elu(-x) = max(-x, e): one exponential does for both signs. On a CPU the
+maps are larger than the cache, so the work is done piece by piece, each piece from its reading to its last use.
 """
 
 from __future__ import annotations
