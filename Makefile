@@ -1,10 +1,10 @@
-# make demo | test | test-browser | picture | lint | bench | records    each does its own set-up
+# make demo | test | test-browser | picture | lint | bench | gpu | records    each does its own set-up
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-browser picture browser lint bench records
+.PHONY: demo test test-browser picture browser lint bench gpu records
 demo: $(READY)        ## the main job on the embedded data: about 6 minutes on two cores
 	$(BIN)/python -m harmony.train experiment=quickstart
 
@@ -35,6 +35,10 @@ lint: $(READY)
 bench: $(READY)       ## speed of the flows and of the adaptation against plain versions of the same networks
 	$(BIN)/python benchmarks/flow_speed.py
 	$(BIN)/python benchmarks/harmonizing_speed.py
+	$(BIN)/python benchmarks/scan_speed.py
+
+gpu: $(READY)         ## all that needs a CUDA card, into experiments/gpu; ten minutes a call, start it again until it is done
+	$(BIN)/python benchmarks/gpu.py --out experiments/gpu
 
 records: $(READY)     ## the tables of README.md and experiments/*/README.md, from the results.csv beside them
 	$(BIN)/python -m harmony.report --records README.md experiments/*/README.md

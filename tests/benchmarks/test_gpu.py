@@ -5,6 +5,7 @@ import time
 
 import gpu
 import pytest
+import scan_speed
 import torch
 from floor import convolutions_of
 from gpu_pieces import PIECES, Room
@@ -73,3 +74,10 @@ def test_the_floor_counts_forward_backward_and_what_is_run_again():
     # forward 2, and the first again: what the second makes is not needed a second time
     assert sorted(calls) == ["convolution"] * 3 + ["convolution_backward"] * 2
     assert replay()[0].shape == (1, 3, 6, 6)
+
+
+def test_our_loops_end_where_the_papers_loops_do():
+    report = scan_speed.main(["--small", "--threads", "1"])
+    assert report["with brain"] == 6
+    assert report["blindharmony"]["apart"] < 1e-3
+    assert report["adaptation"]["apart"] < 1e-5
