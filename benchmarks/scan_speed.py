@@ -2,7 +2,7 @@
 
     python benchmarks/scan_speed.py [--small] [--out FILE]
 
-Plain BlindHarmony: slice by slice, the flow from stock nflows, numbers fetched in every iteration. Plain adaptation: the
+Plain BlindHarmony: slice by slice, stock nflows, numbers fetched in every iteration. Plain adaptation: the
 plain networks of `harmonizing_speed`, everything kept for the backward pass. Same weights, same numbers of iterations
 and passes; how far apart the results are is printed too. The two take turns; of a CPU the time is the process's own.
 """
