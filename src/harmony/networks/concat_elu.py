@@ -57,7 +57,7 @@ class _ConcatELU(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         (out,) = ctx.saved_tensors
         ends, (*pixels, channels) = ctx.ends, out.shape
         gradients = [out.new_empty(*pixels, end - start) for start, end in pairwise(ends)]
