@@ -1,7 +1,6 @@
 """Which step of scanner inversion gives what, and what its remaining error is made of, on validation subjects:
 
-python experiments/ixi_inversion/ablation.py data.root=/path/to/ixi-hh [tasks.segmenter... as trained] [+part=val]
-[+subjects=11]
+python experiments/ixi_inversion/ablation.py data.root=/path/to/ixi-hh part=val subjects=11
 
 Each row adds a step to the one above; the rows `true ...` replace one estimate by the truth. PSNR over all slices and
 over the 24 middle ones that the other records have, and the Dice of the tissue judge on the latter.
@@ -10,7 +9,7 @@ over the 24 middle ones that the other records have, and the Dice of the tissue 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import torch
@@ -20,9 +19,8 @@ from harmony import app
 from harmony.core import CheckpointError, Volume
 from harmony.core.reference import Reference
 from harmony.core.scanner import Resolution, estimate
-from harmony.data.volumes.transforms import FWHM_PER_SIGMA
+from harmony.data.volumes.transforms import FWHM_PER_SIGMA, robust_maximum
 from harmony.methods import ScannerInversion
-from harmony.methods.scanner_inversion import robust_maximum
 from harmony.metrics import psnr
 from harmony.metrics.labels import mean_dice
 from harmony.tasks.tissue_maps import one_hot
@@ -51,7 +49,7 @@ def steps(each: Case, method: ScannerInversion) -> dict[str, torch.Tensor]:
     """Name -> (S, H, W) image."""
     network, prior = method.tissue, method.tissue.prior
     mask = each.truth.mask
-    top = robust_maximum(each.query.image[mask])
+    top = robust_maximum(each.query.image, mask, method.percentile)
     image = each.query.image / top
     stack = each.query.stack(torch.arange(len(image)))
 
@@ -63,6 +61,8 @@ def steps(each: Case, method: ScannerInversion) -> dict[str, torch.Tensor]:
     blind = estimate(image, mask, network, prior, rounds=0)
     found = estimate(image, mask, network, prior, rounds=method.rounds)
     contrast = prior.shrunk(found.fit.contrast)[0]
+    inverted = applied(found, contrast)
+    matched = method.reference.match(replace(stack, image=inverted[:, None]))[:, 0]
     made = {
         "none": each.query.image,
         "histogram_matching": method.reference.match(stack)[:, 0],
@@ -70,7 +70,9 @@ def steps(each: Case, method: ScannerInversion) -> dict[str, torch.Tensor]:
         "gains alone": applied(sharp, prior.shrunk(sharp.fit.contrast)[0]),
         "deblurred, gains, not shrunk": applied(found, found.fit.contrast),
         "deblurred, gains, maps not repeated": applied(blind, prior.shrunk(blind.fit.contrast)[0]),
-        "deblurred, gains": applied(found, contrast),
+        "deblurred, gains": inverted,
+        "deblurred, gains, matched in part": torch.lerp(inverted, matched, method.matching),
+        "deblurred, gains, matched": matched,
         "scanner_inversion": method.harmonize(stack).image[:, 0],
     }
     if each.truth.labels is not None:
@@ -107,7 +109,10 @@ def scores(each: Case, images: dict[str, torch.Tensor], judge: torch.nn.Module |
 
 def main(words: list[str]) -> None:
     with initialize_config_dir(app.conf_folder(), version_base="1.3"):
-        cfg = compose("config", overrides=["experiment=ixi_inversion", "+part=val", "+subjects=11", *words])
+        cfg = compose(
+            "config",
+            overrides=["experiment=ixi_inversion", "+part=val", "+subjects=11", *words],
+        )
     data = app.build_data(cfg)
     reference = Reference.of(data.volumes("train"), **app.plain(cfg.reference))
     networks = {"tissue": app.load_network(cfg, data, "tissue")}

@@ -1,11 +1,10 @@
 """Commands as a user starts them, from a folder of the user's."""
 
 import os
-import subprocess
-import sys
 
 import torch
 from omegaconf import OmegaConf
+from programs import Program
 
 from harmony import app
 from harmony.core.reference import Reference
@@ -44,9 +43,7 @@ class Folder:
         flags = [word for word in overrides if word.startswith("-")]
         words = [word for word in overrides if not word.startswith("-")]
         tiny = TINY if module in ("train", "evaluate") else []
-        command = [sys.executable, "-m", f"harmony.{module}", *flags, *tiny, *words]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=self.path, env=self.env, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+        return Program(f"harmony.{module}", [*flags, *tiny, *words], cwd=self.path, env=self.env, merged=True)
 
     def run(self, module, *overrides):
         process = self.start(module, *overrides)

@@ -2,13 +2,13 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+from programs import Program
 
 from harmony import check
 from harmony.core import interrupts
@@ -18,8 +18,7 @@ SMALL = ["data=bids", "data.preprocess.size=[32,32]", "data.preprocess.spacing=4
 
 
 def run(*words):
-    command = [sys.executable, "-m", "harmony.check", *SMALL, *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    done = Program("harmony.check", [*SMALL, *words], cwd=Path.cwd(), env=os.environ, merged=False).finish()
     assert "Traceback" not in done.stderr
     return done
 

@@ -1,14 +1,14 @@
 """From somebody's scans to harmonized NIfTI files: exact, resumable, traceable."""
 
 import json
+import os
 import shutil
 import signal
-import subprocess
-import sys
 
 import nibabel
 import numpy as np
 import pytest
+from programs import Program
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +31,7 @@ def scans(cache, finished, tmp_path_factory):
 
 
 def start(folder, *words):
-    command = [sys.executable, "-m", "harmony.harmonize", *map(str, words)]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+    return Program("harmony.harmonize", words, cwd=folder, env=os.environ, merged=True)
 
 
 def run(folder, *words):

@@ -4,12 +4,12 @@ import csv
 import json
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from programs import Program
 
 from harmony import app
 
@@ -39,9 +39,7 @@ SMALL = [
 
 def run(folder, module, *words, flow="spline"):
     small = [word for word in SMALL if flow == "spline" or not word.startswith("flow.")]
-    command = [sys.executable, "-m", f"harmony.{module}", *words, *small]
-    pipe, both = subprocess.PIPE, subprocess.STDOUT
-    process = subprocess.Popen(command, cwd=folder.path, env=folder.env, stdout=pipe, stderr=both, text=True)
+    process = Program(f"harmony.{module}", [*words, *small], cwd=folder.path, env=folder.env, merged=True)
     output, _ = process.communicate(timeout=240)
     return process.returncode, output
 

@@ -141,7 +141,9 @@ def test_rows_of_travelling_subjects(first, parts):
     assert 10 < changed < 40
     assert same == 100  # the same voxels on another grid
     assert ("none", "back", "lesion_contrast") not in found
-    assert ("none", "back", "site_retrained") not in found  # of two people
+    assert ("none", "back", "site_retrained") not in found
+    said = "no retrained site probe on back: 2 people there, 2 on the reference scanner; it takes 3"
+    assert first[1].count(said) == 1
 
 
 def test_nobody_from_another_part_is_scored_or_adapted_to(first, parts):

@@ -2,8 +2,8 @@
 
 import csv
 import json
-import subprocess
-import sys
+
+from programs import Program
 
 SMALL = [
     "logger=csv",
@@ -25,9 +25,7 @@ SMALL = [
 
 
 def run(folder, *words):
-    command = [sys.executable, "-m", "harmony.train", *words, *SMALL]
-    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    process = subprocess.Popen(command, cwd=folder.path, env=folder.env, text=True, **both)
+    process = Program("harmony.train", [*words, *SMALL], cwd=folder.path, env=folder.env, merged=True)
     output, _ = process.communicate(timeout=240)
     return process.returncode, output
 

@@ -2,12 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import nibabel
 import numpy as np
 import yaml
+from programs import Program
 
 from harmony import app
 from harmony.core.model_card import ModelCard, sha256
@@ -36,9 +35,7 @@ def command(*words, cwd, **env):
 def start(*words, cwd, **env):
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB", "HARMONY"))}
     environment = kept | {"HARMONY_CACHE": str(cwd / ".cache"), "PYTHONUNBUFFERED": "1"} | env
-    line = [sys.executable, "-m", "harmony", *map(str, words)]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(line, cwd=cwd, env=environment, stdout=pipe, stderr=pipe, text=True)
+    return Program("harmony", words, cwd=cwd, env=environment, merged=False)
 
 
 def brain(seed, scale=1.0):

@@ -19,8 +19,8 @@ from harmony.core.scanner import (
     mean_spectrum,
     texture,
 )
+from harmony.data.volumes.transforms import robust_maximum
 from harmony.methods import ScannerInversion
-from harmony.methods.scanner_inversion import robust_maximum
 from harmony.metrics import psnr
 from harmony.networks import TissueNet
 from harmony.tasks.calibration import reading_of, untouched
@@ -52,7 +52,7 @@ def phantom(seed=0, texture=0.01):
     maps = torch.stack([(tissue == k) & mask for k in range(3)]).float()
     noise = torch.randn(SIZE, generator=torch.Generator().manual_seed(seed))
     image = torch.where(mask, LEVELS[tissue.long()] * (texture * noise).exp(), 0)
-    return (image / robust_maximum(image[mask])).clamp(max=1), mask, maps
+    return (image / robust_maximum(image, mask, 99.5)).clamp(max=1), mask, maps
 
 
 def scanner(strength=1.0):
@@ -71,16 +71,24 @@ def stack(image, mask):
 def method(**changes):
     image, mask, _ = phantom()
     volume = Volume(Scan("x.nii", "sub-1"), image, mask, None, torch.eye(4).numpy(), 1.0)
-    settings = {"rounds": 1, "most_noise": 0.2, "widest": 2.0, "unlikely": 100.0} | changes
+    settings = {
+        "percentile": 99.5,
+        "rounds": 1,
+        "one_curve": 0.33,
+        "matching": 0.4,
+        "most_noise": 0.2,
+        "widest": 2.0,
+        "unlikely": 100.0,
+    } | changes
     reference = Reference.of([volume], positions=8, quantiles=256)
     return ScannerInversion(tissue=calibrated(), reference=reference, **settings)
 
 
 @functools.cache
 def calibrated():
-    """A network whose prior has seen 24 untouched phantoms."""
+    """A network whose prior has seen 12 untouched phantoms."""
     network = ByIntensity()
-    phantoms = [phantom(seed)[:2] for seed in range(1, 25)]
+    phantoms = [phantom(seed)[:2] for seed in range(1, 13)]
     network.prior = replace(network.prior, reading=reading_of([texture(*each) for each in phantoms], 1.1))
     found = [estimate(*each, network, network.prior, rounds=1) for each in phantoms]
     own = torch.stack([each.fit.contrast.theta for each in found]).mean(0)
@@ -133,6 +141,26 @@ def test_the_order_of_slices_and_the_orientation_do_not_matter(axis):
     straight = method().harmonize(stack(query, mask)).image[:, 0]
     turned = method().harmonize(stack(query.flip(axis), mask.flip(axis))).image[:, 0].flip(axis)
     torch.testing.assert_close(turned, straight, atol=6e-3, rtol=0)  # the gains are fitted to every fourth voxel
+
+
+def test_the_inverted_scan_is_matched_in_part():
+    image, mask, maps = phantom()
+    query = stack(seen(image, mask, maps, scanner()) ** 1.3, mask)
+    none, part, whole = (method(matching=share, one_curve=0).harmonize(query).image for share in (0.0, 0.4, 1.0))
+    assert (whole - none).abs().max() > 0.02
+    torch.testing.assert_close(part, torch.lerp(none, whole, 0.4))
+    pooled = method().reference.match(replace(query, image=none))
+    torch.testing.assert_close(whole, pooled)
+
+
+@pytest.mark.parametrize(("one_curve", "decision"), [(0.0, "inverted"), (1e6, "one curve: histogram matching")])
+def test_one_curve_is_what_matching_brings_far_nearer_to_untouched_scans(one_curve, decision):
+    image, mask, maps = phantom()
+    query = stack(seen(image, mask, maps, scanner()), mask)
+    made = method(one_curve=one_curve)
+    found = made.harmonize(query)
+    assert found.report["decision"] == decision
+    assert torch.equal(found.image, made.reference.match(query)) == (one_curve > 0)
 
 
 def test_outside_of_the_mask_nothing_changes():

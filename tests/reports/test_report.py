@@ -1,10 +1,9 @@
 """The page says what the rows say: pooled over seeds, compared on the same subjects, rebuilt from the folder alone."""
 
 import json
+import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 from folders import METHODS, SUBJECTS, config, images, made_up_rows, run_folder, value
 from matplotlib.image import imread
 from omegaconf import OmegaConf
+from programs import Program
 
 from harmony import app
 from harmony.analysis import Entry, EvaluatedRun, compare, find_runs
@@ -193,13 +193,14 @@ def test_a_folder_that_is_no_run_is_one_clear_error(tmp_path, case):
 
 
 def test_the_command_takes_folders_and_says_where_the_page_is(sweep, tmp_path):
-    command = [sys.executable, "-m", "harmony.report"]
-    done = subprocess.run(
-        [*command, sweep, f"output={tmp_path / 'p.html'}"], capture_output=True, text=True, check=True
-    )
+    def report(*words):
+        return Program("harmony.report", words, cwd=tmp_path, env=os.environ, merged=False).finish()
+
+    done = report(sweep, f"output={tmp_path / 'p.html'}")
+    assert done.returncode == 0
     assert done.stdout.strip().endswith("p.html")
     assert (tmp_path / "p.html").exists()
-    failed = subprocess.run([*command, tmp_path], capture_output=True, text=True, check=False)
+    failed = report(tmp_path)
     assert failed.returncode == 2
     assert failed.stderr.startswith("error: ")
     assert failed.stderr.count("\n") == 1

@@ -1,6 +1,7 @@
 """The tissue network's training: what it learns without a gradient, its loss, its calibration."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from harmony.core.reference import Reference
 from harmony.data import ScannerCorruption
 from harmony.networks import TissueNet
 from harmony.tasks import Calibration, TissueTask
+from harmony.tasks.calibration import untouched
 from harmony.tasks.tissue_maps import learn_reference
 
 LEVELS = torch.tensor([0.0, 0.3, 0.6, 0.9])
@@ -91,3 +93,14 @@ def test_calibration_takes_untouched_volumes_for_untouched():
     assert prior.raw.limit > 0
     assert prior.own_covariance.diagonal().min() > 0
     assert prior.scanners[:3].tolist() == pytest.approx([0.5 * 0.1**2 / 3] * 3)
+
+
+def test_the_limit_of_untouched_scans_holds_for_scans_that_it_was_not_learned_on():
+    """In 27 numbers 40 volumes fit their own covariance far too well: by it most new scans would look touched."""
+    draw = torch.Generator().manual_seed(0)
+    learned, new = torch.randn(40, 27, generator=draw), torch.randn(200, 27, generator=draw)
+    seen = untouched([SimpleNamespace(evidence=each) for each in learned], 1.0)
+    assert sum(seen.distance(each) > 1 for each in new) < 0.1 * len(new)
+    assert all(seen.distance(each) > 1 for each in 3 * new)
+    odd = torch.cat((learned, 5 * new[:1]))  # does not set it
+    assert float(untouched([SimpleNamespace(evidence=each) for each in odd], 1.0).limit) < 1.5 * float(seen.limit)

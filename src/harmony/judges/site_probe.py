@@ -14,7 +14,7 @@ from torch import Tensor
 from harmony.core import REFERENCE, Stack
 from harmony.data import watched
 from harmony.judges.contracts import Cohort, CohortJudge, Examples
-from harmony.judges.probe import Probe, Scans
+from harmony.judges.probe import LEAST, Probe, Scans
 from harmony.judges.quality import Quality, quality
 
 IMAGE, TRUTH = "image", "truth"
@@ -46,6 +46,7 @@ class SiteProbe(CohortJudge):
         known = self._features(examples[REFERENCE].training) if simulated else {}
         scored = self._features(examples[REFERENCE].scored) if simulated else {}
         self.frozen, self.examined = {}, {}
+        self.too_few: set[str] = set()  # domains of which that was said: once, not for every method
         for domain in watched(simulated, "fitting site probes"):
             self.frozen[domain] = self.probe.fit(known, self._features(examples[domain].training))
             made = self._features(examples[domain].scored)
@@ -66,6 +67,10 @@ class SiteProbe(CohortJudge):
             answers["site_frozen"] = self.probe.ask(self.frozen[cohort.domain], reference, query)
         if retrained := self.probe.retrained(reference, query):
             answers["site_retrained"] = retrained
+        elif cohort.domain not in self.too_few:
+            self.too_few.add(cohort.domain)
+            there = f"{len(query)} people there, {len(reference)} on the reference scanner"
+            print(f"  no retrained site probe on {cohort.domain}: {there}; it takes {LEAST}", flush=True)
         owned = _by_person(cohort, {scan: scan for scan in scans})
         return {
             metric: {

@@ -11,12 +11,13 @@ from torch import Tensor
 from harmony.core import Harmonized, Stack
 from harmony.core.reference import Reference
 from harmony.core.scanner import Estimate, Prior, estimate
+from harmony.data.volumes.transforms import robust_maximum
 from harmony.methods.base import Method
 from harmony.methods.scanner_report import INVERTED, MATCHED, NOTHING, OUTSIDE, ScannerReport
 from harmony.networks import TissueNet
 
 log = logging.getLogger(__name__)
-PERCENTILE = 99.5  # of the brain: becomes 1, whatever the scan's own scale is
+DARKEST = 1e-6  # a brain without intensities has no scale
 FEWEST, THINNEST = 1000, 8  # voxels of brain, and slices, below which a stack is no volume to find a scanner in
 
 
@@ -27,11 +28,14 @@ class ScannerInversion(Method):
     2. Tissue maps p_k by the network, first not knowing the scanner, then `rounds` times with what 3. found.
     3. Gains g_k and shading B c by robust least squares in log intensity.
     4. Shrinkage by what untouched reference scans show. A scan that looks as they do is returned as it is.
-    5. A scan that looks as they do after histogram matching has one curve, and is returned matched.
-    6. Else x = y sum_k p_k / (g_k exp(B c)).
+    5. A scan that looks as they do after histogram matching, or far more like them than before it, has one curve, and
+       is returned matched.
+    6. Else x = y sum_k p_k / (g_k exp(B c)), and a share of the way from there to its histogram matched image.
 
-    most_noise, widest (voxels), unlikely (squared deviations per number): beyond what the network was trained on the
-    scan is returned as it is, and log and report say so.
+    percentile: of the brain, is 1. one_curve: "far more", squared distance after over before. matching: that share;
+    a histogram shows the scanner's curve and the subject's own anatomy, and cannot tell them apart. most_noise, widest
+    (voxels), unlikely (squared deviations per number): beyond what the network was trained on the scan is returned as
+    it is, and log and report say so.
     """
 
     def __init__(
@@ -39,12 +43,16 @@ class ScannerInversion(Method):
         *,
         tissue: TissueNet,
         reference: Reference,
+        percentile: float,
         rounds: int,
+        one_curve: float,
+        matching: float,
         most_noise: float,
         widest: float,
         unlikely: float,
     ) -> None:
         self.tissue, self.reference = tissue, reference
+        self.percentile, self.one_curve, self.matching = percentile, one_curve, matching
         self.rounds, self.most_noise, self.widest, self.unlikely = rounds, most_noise, widest, unlikely
 
     def harmonize(self, stack: Stack) -> Harmonized:
@@ -56,21 +64,23 @@ class ScannerInversion(Method):
 
     def _harmonized(self, stack: Stack, mask: Tensor) -> Harmonized:
         prior = self.tissue.prior
-        top = robust_maximum(stack.image[stack.mask])
+        top = max(robust_maximum(stack.image[:, 0], mask, self.percentile), DARKEST)
         found = self.estimate(stack.image[:, 0] / top, mask)
         report = ScannerReport.of(found, prior, stack)
         if report.untouched <= 1:
             return Harmonized(stack.image, report=report.decided(NOTHING).plain())
         matched = self.reference.match(stack)
         report = report.decided(INVERTED, prior.matched.distance(self.estimate(matched[:, 0], mask).evidence))
-        if report.matched <= 1:
+        if report.matched <= max(1, self.one_curve * report.untouched):
             return Harmonized(matched, report=replace(report, decision=MATCHED).plain())
         if self._outside(found, prior):
             log.warning("outside of what is known: %s", report)
             return Harmonized(stack.image, report=replace(report, decision=OUTSIDE).plain())
         gain = found.gain(prior.shrunk(found.fit.contrast)[0], mask)
         restored = torch.where(mask, gain * found.clear, 0).clamp(0, 1)
-        return Harmonized(restored[:, None], gain=(gain / top)[:, None], report=report.plain())
+        matched = self.reference.match(replace(stack, image=restored[:, None]))
+        final = torch.lerp(restored[:, None], matched, self.matching)
+        return Harmonized(final, gain=(gain / top)[:, None], report=report.plain())
 
     def estimate(self, image: Tensor, mask: Tensor) -> Estimate:
         return estimate(image, mask, self.tissue, self.tissue.prior, rounds=self.rounds)
@@ -79,8 +89,3 @@ class ScannerInversion(Method):
         seen = found.resolution
         strange = prior.likely(found.fit.contrast) > self.unlikely
         return strange or bool(seen.noise > self.most_noise or seen.width.max() > self.widest)
-
-
-def robust_maximum(values: Tensor) -> Tensor:
-    """The nearest value below the percentile."""
-    return values.kthvalue(max(1, int(PERCENTILE / 100 * len(values)))).values.clamp(min=1e-6)

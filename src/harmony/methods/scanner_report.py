@@ -21,7 +21,7 @@ class ScannerReport:
     shading: the largest factor less 1 within the brain. blur_..: FWHM along slices, rows, columns, in mm (in voxels
     where the stack's spacing is not known). noise: Rician sigma over the robust maximum. shrunk: the share of the
     fitted gains and shading that was taken for the subject's own. untouched, matched: squared distance of the scan, as
-    it is and matched, from untouched reference scans in units of their largest; nan where nobody looked.
+    it is and matched, from untouched reference scans: 1 is what nearly all of them stay below; nan where nobody looked.
     """
 
     decision: str

@@ -114,6 +114,18 @@ class TissueTask(lightning.LightningModule):
         slab: int | None = None,
     ) -> Tensor:
         """Cross-entropy over the voxels of the brain that have a tissue."""
+        with torch.no_grad(), torch.autocast(batch["image"].device.type, enabled=False):  # a scanner is exact
+            labels, mask, volume, constants = self.shown(batch, draw, blind=blind, turned=turned)
+        first = 0 if slab is None else int(torch.randint(max(len(mask) - slab, 0) + 1, (), generator=draw))
+        cut = slice(first, None if slab is None else first + slab)
+        logits = self.network(volume[None, :, cut], constants[None])[0]
+        inside = mask[cut] & (labels[cut] > 0)
+        return F.cross_entropy(logits[:, inside].T, labels[cut][inside].long() - 1)
+
+    def shown(
+        self, batch: Batch, draw: Generator, *, blind: float | None, turned: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(S, H, W) labels and mask of a corrupted volume, and what the network sees of it: `evidence_of`."""
         truth, mask, labels = (batch[name][:, 0] for name in ("image", "mask", "labels"))
         if turned:
             truth, mask, labels = (x.flip(1) for x in (truth, mask, labels))
@@ -122,18 +134,12 @@ class TissueTask(lightning.LightningModule):
         maps = one_hot(labels, self.network.tissues)
         drawn = self.corruption.draw(self.network.tissues, draw)
         known = bool(torch.rand((), generator=draw) >= (self.blind if blind is None else blind))
-        with torch.no_grad():
-            seen, resolution = self.corruption.replay(truth, mask, maps, drawn, self.spacing)
-            nearly = doubted(resolution, draw)
-            clear = deblur(seen, mask, nearly, self.network.spectrum).clamp(0, BRIGHT)
-            gains = self.fitted(clear, mask, maps, draw) if known else torch.zeros_like(maps)
-            expected = self.network.prior.expected
-            volume, constants = evidence_of(clear, seen, mask, gains, nearly, expected, known)
-        first = 0 if slab is None else int(torch.randint(max(len(truth) - slab, 0) + 1, (), generator=draw))
-        cut = slice(first, None if slab is None else first + slab)
-        logits = self.network(volume[None, :, cut], constants[None])[0]
-        inside = mask[cut] & (labels[cut] > 0)
-        return F.cross_entropy(logits[:, inside].T, labels[cut][inside].long() - 1)
+        seen, resolution = self.corruption.replay(truth, mask, maps, drawn, self.spacing)
+        nearly = doubted(resolution, draw)
+        clear = deblur(seen, mask, nearly, self.network.spectrum).clamp(0, BRIGHT)
+        gains = self.fitted(clear, mask, maps, draw) if known else torch.zeros_like(maps)
+        expected = self.network.prior.expected
+        return labels, mask, *evidence_of(clear, seen, mask, gains, nearly, expected, known)
 
     def fitted(self, clear: Tensor, mask: Tensor, maps: Tensor, draw: Generator) -> Tensor:
         """(K, S, H, W) log gains that explain the scan by the reference's mean tissues, off by `doubt`."""
