@@ -1,10 +1,10 @@
-# make demo | test | test-browser | picture | lint | bench | records | mutants | fuzz    each does its own set-up
+# make demo | test | test-browser | picture | lint | bench | gpu | records | mutants | fuzz    each does its own set-up
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-browser picture browser lint bench records mutants fuzz
+.PHONY: demo test test-browser picture browser lint bench gpu records mutants fuzz
 demo: $(READY)        ## the main job on the embedded data: about 6 minutes on two cores
 	$(BIN)/python -m harmony.train experiment=quickstart
 
@@ -35,6 +35,10 @@ lint: $(READY)
 bench: $(READY)       ## speed of the flows and of the adaptation against plain versions of the same networks
 	$(BIN)/python benchmarks/flow_speed.py
 	$(BIN)/python benchmarks/harmonizing_speed.py
+	$(BIN)/python benchmarks/scan_speed.py
+
+gpu: $(READY)         ## all that needs a CUDA card, into experiments/gpu; ten minutes a call, start it again until it is done
+	$(BIN)/python benchmarks/gpu.py --out experiments/gpu
 
 mutants: $(READY)     ## code broken on purpose (tests/mutants/table.yaml): a test must notice each; most of an hour on two cores
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants/run.py --jobs 2

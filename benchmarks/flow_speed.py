@@ -1,9 +1,10 @@
 """Times the spline flow against the same flow built from stock nflows parts, with the same weights.
 
-    python benchmarks/flow_speed.py [--small] [--out FILE]
+    python benchmarks/flow_speed.py [--small] [--batch N] [--compile] [--out FILE]
 
-Everything runs interleaved in one process and medians are printed; peak memory comes from one process per variant.
-Ratios above 1 mean faster than stock. The floor is what the conditioners' convolutions alone take.
+Everything runs interleaved in one process and medians are printed: of a CPU the time that the process had it, so that
+other jobs on the machine count little. Peak memory comes from one process per variant. Ratios above 1 mean faster than
+stock. The floor is what a task's convolutions alone take (see `floor`).
 """
 
 from __future__ import annotations
@@ -21,43 +22,57 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from floor import convolutions_of
 from stock_flow import stock_flow
 from torch import Tensor
 from torch.nn import functional as F
 
+from harmony.core.machine import keep_memory
 from harmony.flows import ImageDensity, spline_flow
-from harmony.flows.conditioner import Conditioner
 
 SPLINE = {"bins": 8, "tail_bound": 3.0, "min_bin_width": 1e-3, "min_bin_height": 1e-3, "min_derivative": 1e-3}
 PAPER = {**SPLINE, "levels": 4, "steps": 7, "hidden_channels": 96, "blocks": 3, "bits": 12, "seed": 0}
-SMALL = {**PAPER, "levels": 2, "steps": 2, "hidden_channels": 16, "blocks": 1}
+SMALL = {**PAPER, "levels": 2, "steps": 1, "hidden_channels": 16, "blocks": 1}
 VARIANTS = ("stock", "float32", "bfloat16")
 TASKS = ("encode", "decode", "train")
 
 
 def main() -> None:
     args = arguments(__doc__)
-    torch.set_num_threads(args.threads)
-    warnings.filterwarnings("ignore", message=".*triangular_solve")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    settings, (height, width) = (SMALL, (32, 48)) if args.small else (PAPER, (144, 176))
-    image = images(4, height, width).to(device)
+    prepare(args)
     if args.peak:
+        device, settings, image = _setting(args)
         variant, task = args.peak
         job(build(settings, image, passes=0)[variant], task, image)()
         print(peak_mib(device))
         return
+    report = measured(args)
+    report["peak_mib"] = {f"{t} {v}": peak(__file__, v, t, args) for t in ("encode", "train") for v in VARIANTS}
+    show(report)
+    if args.out is not None:
+        args.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def measured(args: argparse.Namespace) -> dict:
+    """Everything but the memory."""
+    device, settings, image = _setting(args)
     densities = build(settings, image, passes=3)
-    report = {
+    if args.compile:
+        for name in ("float32", "bfloat16"):
+            densities[name].transform.compile()
+    return {
         "machine": machine(device),
         "size": [*image.shape],
         "agreement": agreement(densities, image),
         "milliseconds": timings(densities, image, 1 if args.small else args.repeats),
-        "peak_mib": {f"{t} {v}": peak(__file__, v, t, args) for t in ("encode", "train") for v in VARIANTS},
     }
-    show(report)
-    if args.out is not None:
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _setting(args: argparse.Namespace) -> tuple[torch.device, dict, Tensor]:
+    warnings.filterwarnings("ignore", message=".*triangular_solve")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    settings, (height, width) = (SMALL, (32, 48)) if args.small else (PAPER, (144, 176))
+    return device, settings, images(args.batch, height, width).to(device)
 
 
 def images(count: int, height: int, width: int) -> Tensor:
@@ -112,49 +127,30 @@ def timings(densities: dict[str, ImageDensity], image: Tensor, repeats: int) -> 
     times: dict[str, float] = {}
     for task in TASKS:
         jobs = {f"{task} {name}": job(density, task, image) for name, density in densities.items()}
+        jobs |= {f"{task} convolutions of {name}": convolutions_of(jobs[f"{task} {name}"]) for name in densities}
         times |= interleaved(jobs, repeats, image.device)
-    floors = {f"convolutions {name}": f for name, f in convolutions(densities["float32"], image).items()}
-    return times | interleaved(floors, repeats, image.device)
+    return times
 
 
 def interleaved(jobs: dict[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, float]:
     """Median milliseconds. The jobs take turns, so a slow minute of the machine slows them all."""
     seen: dict[str, list[float]] = {name: [] for name in jobs}
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
     for turn in range(repeats + 1):
         for name, call in jobs.items():
-            start = time.perf_counter()
+            start = clock()
             call()
             if device.type == "cuda":
                 torch.cuda.synchronize()
             if turn > 0:  # the first turn warms up
-                seen[name].append(1e3 * (time.perf_counter() - start))
+                seen[name].append(1e3 * (clock() - start))
     return {name: round(median(values), 2) for name, values in seen.items()}
-
-
-def convolutions(density: ImageDensity, image: Tensor) -> dict[str, Callable[[], object]]:
-    """Every convolution of every conditioner, once, on inputs of the right size, and nothing else."""
-
-    def run(dtype: torch.dtype, layout: torch.memory_format) -> Callable[[], object]:
-        work = []
-        for k, level in enumerate(density.transform.levels, start=1):
-            for net in (m for m in level.modules() if isinstance(m, Conditioner)):
-                for conv in (m for m in net.modules() if isinstance(m, torch.nn.Conv2d)):
-                    shape = (len(image), conv.in_channels, image.shape[2] >> k, image.shape[3] >> k)
-                    weight = conv.weight.detach().to(dtype, memory_format=layout)
-                    work.append((shape, weight, conv.padding))
-        inputs = {s: torch.randn(s, device=image.device).to(dtype, memory_format=layout) for s, _, _ in work}
-        return torch.no_grad()(lambda: [F.conv2d(inputs[s], w, padding=p) for s, w, p in work])
-
-    return {
-        "float32": run(torch.float32, torch.contiguous_format),
-        "float32, channels last": run(torch.float32, torch.channels_last),
-        "bfloat16, channels last": run(torch.bfloat16, torch.channels_last),
-    }
 
 
 def peak(program: str, variant: str, task: str, args: argparse.Namespace) -> float:
     """MiB that one process prints which runs one variant of one task."""
     command = [sys.executable, program, "--peak", variant, task, "--threads", str(args.threads)]
+    command += ["--batch", str(args.batch)]
     done = subprocess.run([*command, *(["--small"] if args.small else [])], check=True, capture_output=True, text=True)
     return round(float(done.stdout), 1)
 
@@ -167,11 +163,17 @@ def show(report: dict) -> None:
             mine = times[f"{task} {name}"]
             mib = f"{memory[f'{task} {name}']:8.0f} MiB" if f"{task} {name}" in memory else ""
             print(f"{task:8}{name:26}{mine:10.1f} ms {times[f'{task} stock'] / mine:6.2f}x {mib}")
-    for name, value in times.items():
-        if name.startswith("convolutions"):
-            print(f"floor   {name.removeprefix('convolutions '):26}{value:10.1f} ms")
+    show_floors(times)
     for name, values in report["agreement"].items():
         print(f"{name:10}", "  ".join(f"{k} {v:.1e}" for k, v in values.items()))
+
+
+def show_floors(times: dict[str, float]) -> None:
+    for name, value in times.items():
+        task, _, variant = name.partition(" convolutions of ")
+        if variant:
+            share = times[f"{task} {variant}"] / value
+            print(f"{task:8}{variant:26} {share:.2f}x the {value:.1f} ms of its convolutions")
 
 
 def _training_step(density: ImageDensity, image: Tensor) -> Callable[[], object]:
@@ -206,14 +208,22 @@ def machine(device: torch.device) -> dict[str, str | int]:
     return {"device": name, "torch": torch.__version__, "threads": torch.get_num_threads()}
 
 
-def arguments(description: str) -> argparse.Namespace:
+def prepare(args: argparse.Namespace) -> None:
+    """As the program's entry points do."""
+    keep_memory()
+    torch.set_num_threads(args.threads)
+
+
+def arguments(description: str, words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="tiny networks, once: does it run?")
     parser.add_argument("--out", type=Path, help="write the numbers as JSON")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=4, help="slices a step")
+    parser.add_argument("--compile", action="store_true", help="our variants through torch.compile")
     parser.add_argument("--peak", nargs=2, metavar=("VARIANT", "TASK"), help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,25 @@
 """Times Harmonizing Flows against a plain eager version of the same networks, with the same weights.
 
-    python benchmarks/harmonizing_speed.py [--small] [--out FILE]
+    python benchmarks/harmonizing_speed.py [--small] [--batch N] [--compile] [--out FILE]
 
 train: a step of the flow (forward, backward, Adam). adapt: a step of test-time adaptation (harmonizer, frozen flow,
 backward, Adam). harmonize: the harmonizer's forward pass. Plain: contiguous layout, ELU of x and -x then concatenation,
 copies around the norms, everything kept for the backward pass. Runs are interleaved in one process and medians are
-printed; peak memory comes from one process per variant and job. The floor is what the flow's convolutions alone take.
+printed, of a CPU of the time that the process had it; peak memory comes from one process per variant and job. The
+floor is what the convolutions of a step alone take, those that it runs again among them (see `floor`).
 """
 
 from __future__ import annotations
 
+import argparse
 import functools
 import json
 from collections.abc import Callable
 from types import MethodType
 
 import torch
-from flow_speed import arguments, images, interleaved, machine, peak, peak_mib
+from floor import convolutions_of
+from flow_speed import arguments, images, interleaved, machine, peak, peak_mib, prepare, show_floors
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,19 +31,17 @@ from harmony.networks import CouplingUNet, Harmonizer
 from harmony.networks.blocks import ChannelNorm, ConcatELU
 
 FLOW = {"levels": 2, "couplings": 4, "logit_margin": 1e-5, "dequantization": "variational", "bits": 8, "seed": 0}
-PAPER = {"flow": {**FLOW, "widths": (16, 32, 48, 64)}, "harmonizer": (16, 32, 48, 64, 64), "size": (4, 224, 224)}
-SMALL = {"flow": {**FLOW, "widths": (4, 8)}, "harmonizer": (4, 8), "size": (2, 32, 32)}
+PAPER = {"flow": {**FLOW, "widths": (16, 32, 48, 64)}, "harmonizer": (16, 32, 48, 64, 64), "size": (224, 224)}
+SMALL = {"flow": {**FLOW, "levels": 1, "couplings": 1, "widths": (4, 8)}, "harmonizer": (4, 8), "size": (32, 32)}
 VARIANTS = ("plain", "float32", "bfloat16")
 JOBS = ("train", "adapt", "harmonize")
 
 
 def main() -> None:
     args = arguments(__doc__)
-    torch.set_num_threads(args.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    settings = SMALL if args.small else PAPER
-    image = images(*settings["size"]).to(device)
+    prepare(args)
     if args.peak:
+        device, settings, image = _setting(args)
         variant, name = args.peak
         work = job(name, *build(settings, variant), image)
         before = peak_mib(device)
@@ -48,22 +49,33 @@ def main() -> None:
         work()
         print(peak_mib(device) - before)
         return
-    built = {variant: build(settings, variant) for variant in VARIANTS}
-    report = {
-        "machine": machine(device),
-        "size": [*image.shape],
-        "bpd": {variant: round(built[variant][0].bits_per_dim(image).mean().item(), 5) for variant in VARIANTS},
-        "milliseconds": {},
-        "peak_mib": {f"{name} {v}": peak(__file__, v, name, args) for name in JOBS for v in VARIANTS},
-    }
-    for name in JOBS:
-        work = {f"{name} {variant}": job(name, *built[variant], image) for variant in VARIANTS}
-        report["milliseconds"] |= interleaved(work, 1 if args.small else args.repeats, device)
-    floors = {f"convolutions {name}": run for name, run in convolutions(built["float32"][0], image).items()}
-    report["milliseconds"] |= interleaved(floors, 1 if args.small else args.repeats, device)
+    report = measured(args)
+    report["peak_mib"] = {f"{name} {v}": peak(__file__, v, name, args) for name in JOBS for v in VARIANTS}
     show(report)
     if args.out is not None:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def measured(args: argparse.Namespace) -> dict:
+    """Everything but the memory."""
+    device, settings, image = _setting(args)
+    built = {variant: build(settings, variant) for variant in VARIANTS}
+    if args.compile:
+        for variant in ("float32", "bfloat16"):
+            built[variant][0].transform.compile()
+    times: dict[str, float] = {}
+    for name in JOBS:
+        work = {f"{name} {variant}": job(name, *built[variant], image) for variant in VARIANTS}
+        work |= {f"{name} convolutions of {v}": convolutions_of(work[f"{name} {v}"]) for v in VARIANTS}
+        times |= interleaved(work, 1 if args.small else args.repeats, device)
+    bpd = {variant: round(built[variant][0].bits_per_dim(image).mean().item(), 5) for variant in VARIANTS}
+    return {"machine": machine(device), "size": [*image.shape], "bpd": bpd, "milliseconds": times}
+
+
+def _setting(args: argparse.Namespace) -> tuple[torch.device, dict, Tensor]:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    settings = SMALL if args.small else PAPER
+    return device, settings, images(args.batch, *settings["size"]).to(device)
 
 
 def build(settings: dict, variant: str) -> tuple[ImageDensity, Harmonizer]:
@@ -123,7 +135,8 @@ def adaptation_step(flow: ImageDensity, harmonizer: Harmonizer, image: Tensor) -
     return lambda: method._step(optimizer, slices, noise)
 
 
-def _plain_elu(self: ConcatELU, x: Tensor) -> Tensor:
+def _plain_elu(self: ConcatELU, x: Tensor | tuple[Tensor, ...]) -> Tensor:
+    x = x if isinstance(x, Tensor) else torch.cat(x, dim=1)
     return torch.cat((F.elu(x), F.elu(-x)), dim=1)
 
 
@@ -134,31 +147,6 @@ def _plain_norm(self: ChannelNorm, x: Tensor) -> Tensor:
 PLAIN: dict[type, Callable] = {ConcatELU: _plain_elu, ChannelNorm: _plain_norm}
 
 
-@torch.no_grad()
-def convolutions(flow: ImageDensity, image: Tensor) -> dict[str, Callable[[], object]]:
-    """Every convolution of every conditioner once, forward, on inputs of the right size, and nothing else."""
-    seen: list[tuple[torch.Size, nn.Conv2d]] = []
-    hooks = [
-        module.register_forward_pre_hook(lambda m, args: seen.append((args[0].shape, m)))
-        for module in flow.modules()
-        if isinstance(module, nn.Conv2d)
-    ]
-    flow.bits_per_dim(image)
-    for hook in hooks:
-        hook.remove()
-
-    def run(dtype: torch.dtype, layout: torch.memory_format) -> Callable[[], object]:
-        inputs = {s: torch.randn(s, device=image.device).to(dtype, memory_format=layout) for s, _ in seen}
-        work = [(s, m.weight.detach().to(dtype, memory_format=layout), m.padding) for s, m in seen]
-        return torch.no_grad()(lambda: [F.conv2d(inputs[s], w, padding=p) for s, w, p in work])
-
-    return {
-        "float32": run(torch.float32, torch.contiguous_format),
-        "float32, channels last": run(torch.float32, torch.channels_last),
-        "bfloat16, channels last": run(torch.bfloat16, torch.channels_last),
-    }
-
-
 def show(report: dict) -> None:
     print("  ".join(f"{k}: {v}" for k, v in report["machine"].items()), " size:", report["size"])
     times, memory = report["milliseconds"], report["peak_mib"]
@@ -167,9 +155,7 @@ def show(report: dict) -> None:
             key, plain = f"{name} {variant}", f"{name} plain"
             faster, share = times[plain] / times[key], memory[key] / max(memory[plain], 1e-9)
             print(f"{name:10}{variant:10}{times[key]:10.1f} ms {faster:6.2f}x {memory[key]:8.0f} MiB {share:6.2f}")
-    for name, value in times.items():
-        if name.startswith("convolutions"):
-            print(f"floor     {name.removeprefix('convolutions '):26}{value:10.1f} ms")
+    show_floors(times)
     print("bpd", report["bpd"])
 
 

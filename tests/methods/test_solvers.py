@@ -231,3 +231,53 @@ def test_blindharmony_starts_from_the_reference_at_each_slices_own_place(density
     made = method.harmonize(stack).image
     torch.testing.assert_close(made[:, 0, :, 1], torch.tensor([0.1, 0.3, 0.9])[:, None].expand(3, 4))
     torch.testing.assert_close(made[:, 0, :, 0], torch.full((3, 4), 0.3))
+
+
+def test_slices_without_brain_are_solved_once_and_come_out_as_before(density):
+    mask = torch.ones(6, 1, 4, 4, dtype=torch.bool)
+    mask[[1, 2, 5]] = False
+    image = torch.where(mask, torch.rand(mask.shape, generator=torch.Generator().manual_seed(0)), 0)
+    stack = Stack(image, mask, torch.linspace(0, 1, 6))
+    reference = Reference(torch.rand(3, 1, 4, 4), torch.rand(3, 8), torch.ones(3))
+    distance = StructuralDistance(b1=0.2, relative=True, b2=1e-3, centered=False, percentile=30, floor=0.05)
+    solver, sizes = Alternating(iterations=3, alpha=0.1, keep_level=True), []
+
+    class Counting:
+        def solve(self, density, distance, start, mask):
+            sizes.append(len(start))
+            return solver.solve(density, distance, start, mask)
+
+    made = BlindHarmony(density=density, reference=reference, distance=distance, solver=Counting(), batch=3)
+    found = made.harmonize(stack)
+    assert sum(sizes) == 4
+    start = reference.start(stack.position)
+    all_solved = solver.solve(density, distance.to(image, mask), torch.where(start > 0, start, image), mask)
+    torch.testing.assert_close(found.image, all_solved.image, atol=1e-6, rtol=0)
+    for name, values in all_solved.traces().items():
+        torch.testing.assert_close(found.trace[name], values, atol=1e-5, rtol=1e-5)
+
+
+def test_out_of_memory_ends_in_smaller_batches_with_the_same_result(density):
+    image = torch.rand(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    stack = Stack(image, torch.ones_like(image, dtype=torch.bool), torch.linspace(0, 1, 5))
+    reference = Reference(torch.rand(3, 1, 4, 4), torch.rand(3, 8), torch.ones(3))
+    distance = StructuralDistance(b1=0.2, relative=True, b2=1e-3, centered=False, percentile=30, floor=0.05)
+    solver = Alternating(iterations=2, alpha=0.1, keep_level=True)
+
+    class OfASmallCard:
+        def __init__(self, room):
+            self.room = room
+
+        def solve(self, density, distance, start, mask):
+            if len(start) > self.room:
+                raise torch.OutOfMemoryError
+            return solver.solve(density, distance, start, mask)
+
+    def method(room):
+        return BlindHarmony(density=density, reference=reference, distance=distance, solver=OfASmallCard(room), batch=8)
+
+    whole, small = method(8).harmonize(stack), method(2).harmonize(stack)
+    torch.testing.assert_close(small.image, whole.image, atol=1e-6, rtol=0)
+    assert small.trace["distance"].shape == whole.trace["distance"].shape
+    with pytest.raises(torch.OutOfMemoryError):
+        method(0).harmonize(stack)

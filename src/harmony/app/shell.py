@@ -25,6 +25,7 @@ from harmony.app.log import close_logs
 from harmony.app.runs import Runs, rank
 from harmony.app.sweep import Job, folder_override, objective
 from harmony.core import ConfigError, HarmonyError, StorageError, interrupts
+from harmony.core.machine import keep_memory
 
 
 def entry_point(run: Callable[[DictConfig], Runs | None], config: str = "config") -> Callable[[], None]:
@@ -43,6 +44,7 @@ def entry_point(run: Callable[[DictConfig], Runs | None], config: str = "config"
 
     def guarded(cfg: DictConfig) -> float | None:
         _quiet()
+        keep_memory()
         interrupts.watch()
         job = Job.current() if config == "config" and not rank() else None
         environment = dict(os.environ)

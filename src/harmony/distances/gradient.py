@@ -9,7 +9,8 @@ from torch import Tensor
 
 def sobel(x: Tensor) -> Tensor:
     """3x3 Sobel derivatives: (B, 1, H, W) -> (B, 2, H, W), along H then along W; zero padding."""
-    along_w = x.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
+    step = torch.arange(-1, 2, dtype=x.dtype, device=x.device)  # made where x is: a list would have to be moved there
+    along_w = (2 - step.abs())[:, None] * step  # [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]
     return F.conv2d(x, torch.stack([along_w.T, along_w])[:, None], padding=1)
 
 

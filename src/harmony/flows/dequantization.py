@@ -42,5 +42,7 @@ def draw_noise(shape: tuple[int, ...], like: Tensor, generator: torch.Generator)
     """Uniform noise in [0, 1) of the dtype and on the device of `like`.
 
     Drawn in float32 on the CPU and moved, so that a CPU and a GPU, a float32 and a float64 model see the same field.
+    Pinned for a GPU: only then is the move queued, and the host does not wait for all that was queued before it.
     """
-    return torch.rand(shape, generator=generator, dtype=torch.float32).to(like)
+    noise = torch.rand(shape, generator=generator, dtype=torch.float32, pin_memory=like.is_cuda)
+    return noise.to(like, non_blocking=True)

@@ -38,7 +38,8 @@ class ActNorm(Transform):
     """y = exp(log_scale) x + shift per channel; the first training batch sets both so that y has mean 0, deviation 1.
 
     Kingma and Dhariwal, Glow, arXiv 1807.03039. The flag that the batch has been seen lives in the state dict. A flat
-    channel has no deviation to divide by: it is only centred.
+    channel has no deviation to divide by: it is only centred. The flag is read once and then remembered (and again
+    after weights were loaded): to look at it in every step would make the host wait for the device.
     """
 
     def __init__(self, channels: int) -> None:
@@ -46,10 +47,14 @@ class ActNorm(Transform):
         self.register_buffer("initialized", torch.tensor(False))
         self.log_scale = nn.Parameter(torch.zeros(channels))
         self.shift = nn.Parameter(torch.zeros(channels))
+        self._known = False
+        self.register_load_state_dict_post_hook(_forget)
 
     def forward(self, inputs: Tensor, context: None = None) -> tuple[Tensor, Tensor]:
-        if self.training and not self.initialized:
-            self._initialize(inputs)
+        if self.training and not self._known:
+            if not self.initialized:
+                self._initialize(inputs)
+            self._known = True
         outputs = inputs * self.log_scale.exp().view(1, -1, 1, 1) + self.shift.view(1, -1, 1, 1)
         return outputs, self._logabsdet(inputs)
 
@@ -69,6 +74,10 @@ class ActNorm(Transform):
         self.log_scale.copy_(-deviation.log())
         self.shift.copy_(-mean / deviation)
         self.initialized.fill_(True)
+
+
+def _forget(norm: nn.Module, _: object) -> None:
+    norm._known = False  # type: ignore[assignment]
 
 
 class InvertibleConv1x1(Transform):
@@ -99,7 +108,7 @@ class InvertibleConv1x1(Transform):
 
     def inverse(self, inputs: Tensor, context: None = None) -> tuple[Tensor, Tensor]:
         lower, upper, diagonal = self._factors()
-        eye = torch.eye(len(diagonal)).to(lower)
+        eye = torch.eye(len(diagonal), dtype=lower.dtype, device=lower.device)
         matrix = torch.linalg.solve_triangular(lower, eye, upper=False, unitriangular=True)
         matrix = torch.linalg.solve_triangular(upper, matrix, upper=True)[self._unpermute()]
         return _at_every_pixel(inputs - self.bias.view(1, -1, 1, 1), matrix, None), -_logabsdet(inputs, diagonal)
@@ -108,7 +117,8 @@ class InvertibleConv1x1(Transform):
         channels = len(self.bias)
         diagonal = F.softplus(self.unconstrained_upper_diag) + _LEAST_DIAGONAL
         zeros = self.bias.new_zeros(channels, channels)
-        lower = zeros.index_put(tuple(self._lower), self.lower_entries) + torch.eye(channels).to(zeros)
+        eye = torch.eye(channels, dtype=zeros.dtype, device=zeros.device)
+        lower = zeros.index_put(tuple(self._lower), self.lower_entries) + eye
         return lower, zeros.index_put(tuple(self._upper), self.upper_entries) + diagonal.diag(), diagonal
 
     def _unpermute(self) -> Tensor:

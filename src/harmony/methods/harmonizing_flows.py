@@ -128,7 +128,8 @@ class HarmonizingFlows(AdaptiveMethod):
         if watch:
             watch(0)
         while not (verdict := self.stop.decide(trajectory, self.reference_bpd)).stop:
-            for part in torch.randperm(len(slices.image), generator=generator).split(self.batch):
+            order = torch.randperm(len(slices.image), generator=generator).to(slices.image.device)
+            for part in order.split(self.batch):
                 self._step(optimizer, slices[part], generator)
                 interrupts.check()
             trajectory.append(self._evidence(slices))
@@ -165,7 +166,7 @@ class HarmonizingFlows(AdaptiveMethod):
         return Slices(image, mask, torch.cat([self.reference.match(stack) for stack in stacks]) if matched else image)
 
     def _parts(self, slices: Slices) -> tuple[Tensor, ...]:
-        return torch.arange(len(slices.image)).split(self.batch)
+        return torch.arange(len(slices.image), device=slices.image.device).split(self.batch)
 
     def _step(self, optimizer: Optimizer, slices: Slices, generator: torch.Generator) -> None:
         with torch.enable_grad():

@@ -20,21 +20,34 @@ def curve_log_jacobian(image: Tensor, output: Tensor, mask: Tensor) -> Tensor:
     For output = a x + b it is log2(a) times the brain's share of the image. With it the change of variables is whole:
     bpd(h(x)) - J is the bits per dimension of x itself under the model "h(x) is a reference image", which squeezing
     the contrast cannot lower. image, output, mask: (B, 1, H, W). Returns a scalar, differentiable in `output`.
+
+    Pixels outside the brain weigh 0 and are not left out: nothing in here waits for the device.
     """
-    x, y = image[mask], output[mask]
-    if len(x) == 0:
-        return output.sum() * 0
+    x, y, inside = image.flatten(), output.flatten(), mask.flatten()
+    weight, moment, total = _at_knots(x, y, inside)
+    seen = weight > 1e-3 * inside.sum() / KNOTS  # knots that hardly a pixel is near say nothing of a slope
+    share = torch.where(seen, weight, 1)
+    # The knots seen come first, in their order; what lies behind the last of them is never reached.
+    order = torch.argsort(seen.logical_not().to(torch.uint8), stable=True)
+    curve, at = (total / share)[order], (moment / share)[order]  # mean output at the mean input near each knot
+    between = torch.arange(1, KNOTS, device=x.device) < seen.sum()
+    run = torch.where(between, at.diff(), 1)
+    slope = torch.where(between, curve.diff() / run, 1).clamp(min=_FLATTEST)
+    last = torch.arange(2, KNOTS, device=x.device) >= seen.sum()
+    place = torch.bucketize(x, at[1:-1].masked_fill(last, torch.inf))
+    pixels = torch.zeros(KNOTS - 1, dtype=torch.long, device=x.device).index_add(0, place, inside.long())
+    return (pixels * slope.log2()).sum() / image.numel()
+
+
+def _at_knots(x: Tensor, y: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How many brain pixels are near each knot, and the sums of their x and of their y; (KNOTS,) each."""
     place = x.clamp(0, 1) * (KNOTS - 1)
     left = place.floor().clamp(max=KNOTS - 2).long()
-    share = place - left
-    weight = torch.zeros(KNOTS, dtype=x.dtype, device=x.device)
-    weight = weight.index_add(0, left, 1 - share).index_add(0, left + 1, share)
-    total = torch.zeros_like(weight).index_add(0, left, (1 - share) * y).index_add(0, left + 1, share * y)
-    moment = torch.zeros_like(weight).index_add(0, left, (1 - share) * x).index_add(0, left + 1, share * x)
-    seen = weight > 1e-3 * len(x) / KNOTS  # knots that hardly a pixel is near say nothing of a slope
-    curve, at = total[seen] / weight[seen], moment[seen] / weight[seen]  # mean output at the mean input near each knot
-    if len(curve) < 2:
-        return output.sum() * 0
-    slope = (curve.diff() / at.diff()).clamp(min=_FLATTEST)
-    between = torch.bucketize(x, at[1:-1].contiguous())
-    return slope[between].log2().sum() / image.numel()
+    right_share = (place - left) * inside
+    left_share = (1 - (place - left)) * inside
+
+    def collected(values: Tensor) -> Tensor:
+        none = torch.zeros(KNOTS, dtype=x.dtype, device=x.device)
+        return none.index_add(0, left, left_share * values).index_add(0, left + 1, right_share * values)
+
+    return collected(torch.ones_like(x)), collected(x), collected(y)

@@ -41,10 +41,11 @@ class Iterates:
 
     def record(self, **values: Tensor) -> None:
         for name, value in values.items():
-            self.trace.setdefault(name, []).append(value.detach().float().cpu())
+            self.trace.setdefault(name, []).append(value.detach().float())  # left where it is: nothing waits for it
 
     def traces(self) -> dict[str, Tensor]:
-        return {name: torch.stack(values) for name, values in self.trace.items()}
+        """name -> (iterations, B), on the CPU."""
+        return {name: torch.stack(values).cpu() for name, values in self.trace.items()}
 
 
 class Solver(ABC):

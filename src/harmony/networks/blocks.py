@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from harmony.networks.concat_elu import concat_elu
+
 
 class ConcatELU(nn.Module):
-    """`cat(elu(x), elu(-x))` on the channels: (B, C, H, W) -> (B, 2C, H, W).
+    """`cat(elu(x), elu(-x))` on the channels: (B, C, H, W) -> (B, 2C, H, W). Of several x: of their concatenation.
 
     Both signs keep a gradient (van den Oord et al. 2016, PixelCNN).
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        # In place on the fresh concatenation: autograd then keeps one tensor of 2C channels, and the convolution that
-        # follows keeps the same one, instead of x, -x and their concatenation.
-        return F.elu(torch.cat((x, -x), dim=1), inplace=True)
+    def forward(self, x: Tensor | tuple[Tensor, ...]) -> Tensor:
+        return concat_elu((x,) if isinstance(x, Tensor) else x)
 
 
 class ChannelNorm(nn.LayerNorm):

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from harmony.networks.blocks import ChannelNorm, elu_conv, halve, upsample_to
 
@@ -39,8 +40,9 @@ class CouplingUNet(nn.Module):
             skips.append(x)
             x = block(halve(x))
         for block, skip in zip(self.up, reversed(skips), strict=True):
-            x = block(torch.cat((upsample_to(x, skip), skip), dim=1))
-        return self.last(x)
+            x = block((upsample_to(x, skip), skip))
+        # A 1x1 convolution as the matrix product that it is: for so few channels torch takes its slow way otherwise.
+        return F.linear(x.permute(0, 2, 3, 1), self.last.weight.flatten(1), self.last.bias).permute(0, 3, 1, 2)
 
 
 def _block(in_channels: int, out_channels: int) -> nn.Sequential:

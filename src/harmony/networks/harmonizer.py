@@ -74,7 +74,7 @@ class Harmonizer(nn.Module):
             x = stage(halve(x))
         alpha = self.alpha_head(x.mean(dim=(-2, -1), keepdim=True))
         for stage, skip in zip(self.up, reversed(skips), strict=True):
-            x = stage(torch.cat((upsample_to(x, skip), skip), dim=1))
+            x = stage((upsample_to(x, skip), skip))
         return Affine(alpha, self.beta_head(x) / self.scale)
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ from torchmetrics import MeanMetric
 from harmony.core import group
 from harmony.core.batch import Batch, draws
 from harmony.flows import ImageDensity
-from harmony.tasks.guided import Guidance
+from harmony.tasks.guided import Guidance, of_clean
 from harmony.tasks.moves import moved
 from harmony.tasks.optimization import BuildOptimizer, falling, halving
 
@@ -62,7 +62,7 @@ class FlowTask(lightning.LightningModule):
         draw = draws(self.seed, self.global_step, group.rank())
         image, label = self.guided.training(batch["image"], batch["mask"], draw)
         bpd = self.density.bits_per_dim(image, draw)
-        self.log("flow/train_bpd", bpd[label > 0].mean(), prog_bar=True, sync_dist=True)
+        self.log("flow/train_bpd", of_clean(bpd, label), prog_bar=True, sync_dist=True)
         return self.guided.loss(bpd, label)
 
     def validation_step(self, batch: Batch, index: int) -> None:
