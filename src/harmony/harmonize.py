@@ -7,10 +7,10 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from harmony import __version__, app
@@ -21,13 +21,15 @@ from harmony.core.model_card import sha256
 from harmony.core.runs import fingerprint, without_words
 from harmony.data import BidsFolder, Derivatives, Nifti, brain_mask, read_nifti, single_scan
 from harmony.data.volumes.brain_extraction import AUTO, Tool, brain_mask_of, find_tool
-from harmony.data.volumes.derivatives import relative_name
+from harmony.data.volumes.derivatives import Result, relative_name
 from harmony.data.volumes.plausible import skull_stripped
 from harmony.data.volumes.shared_queue import helpers, in_turn
 from harmony.evaluation import mean_bits_per_dim
 from harmony.methods import AdaptiveMethod
+from harmony.methods.scanner_report import in_words, left_alone
 from harmony.reports import QualityEntry, before_after_figure, quality_page
 
+SETTINGS = ("Method", "MethodSettings", "Model", "Reference", "Intensity", "HarmonyVersion")  # of the sidecar
 HELPER = 0  # workers= of a process that another one started
 
 
@@ -36,8 +38,8 @@ def harmonize(cfg: DictConfig) -> None:
     applied = app.load_applied(cfg)
     scans, bad = find_scans(cfg, applied.card.contrast)
     tool = find_tool() if cfg.mask == AUTO else None
-    worker = Worker(cfg, applied, Derivatives(Path(cfg.output).expanduser()), tool)
-    worker.output.check(scans, cfg.method_name)
+    worker = Worker(cfg, applied, Derivatives(Path(cfg.output).expanduser(), cfg.method_name), tool)
+    worker.output.check(scans)
     worker.output.describe(version=__version__, source=Path(cfg.input).resolve())
     with helpers(*helping(cfg, len(scans))):
         for scan in in_turn(scans, worker.output.lock, "harmonizing"):
@@ -49,15 +51,13 @@ def harmonize(cfg: DictConfig) -> None:
                 bad.append(error)
             interrupts.check()
     if cfg.workers != HELPER:  # the process that started it says how it went
-        tell(worker, scans, bad)
+        tell(worker, bad)
 
 
-def tell(worker: Worker, scans: list[Scan], bad: list[DataError]) -> None:
-    """The quality page, and on screen how it went. Exits with code 1 where a scan was bad."""
-    entries = [entry(worker.output, scan) for scan in scans if worker.output.provenance(scan)]
-    named = [each.public for each in bad]
+def tell(worker: Worker, bad: list[DataError]) -> None:
+    """The quality page of all that is in the output, and on screen how it went. Exits with code 1 for a bad scan."""
     page = worker.output.root / "quality.html"
-    quality_page(page, entries, named, title=f"harmony: {worker.cfg.method_name}")
+    quality_page(page, [entry(result) for result in worker.output.results()], [each.public for each in bad])
     counts = f"{worker.made} scans harmonized, {worker.kept} were done, {len(bad)} bad"
     print(f"{counts}; peak memory {peak_memory_gb():.1f} GB")
     print(f"results in {worker.cfg.output}, quality page {page}")
@@ -105,21 +105,24 @@ class Worker:
             "RobustMaximum": volume.scale,
             "Seconds": round(time.perf_counter() - begin, 2),
         }
-        before_after_figure(self.output.figure(scan), volume.image, image[:, 0], title=scan.name)
+        before_after_figure(self.output.figure(scan), volume.image, image[:, 0])
         self.output.write(scan, data, native, provenance)
         self.made += 1
-        print(f"  {scan.name}: bpd {bpd['before']:.3f} -> {bpd['after']:.3f}, {provenance['Seconds']} s", flush=True)
+        alone = left_alone(made.report or {})
+        said = f"left alone, as {alone}" if alone else f"bpd {bpd['before']:.3f} -> {bpd['after']:.3f}"
+        print(f"  {scan.name}: {said}, {provenance['Seconds']} s", flush=True)
 
     def origin(self, scan: Scan, native: Nifti) -> dict[str, Any]:
         """What the sidecar says of scan, model and method."""
         root = Path(self.cfg.input).expanduser()
         return {
+            "Description": f"harmonized by {self.cfg.method_name} into the domain of {self.applied.name}",
             "Sources": [relative_name(scan.path, root)],
             "SkullStripped": skull_stripped(native, brain_mask(scan, native)),
             "BrainMask": scan.mask and relative_name(scan.mask, root),
             "Method": self.cfg.method_name,
             "MethodSettings": without_words(app.plain(self.cfg.method)),
-            "Model": self.applied.card.name,
+            "Model": self.applied.name,
             "Reference": self.applied.card.reference,
             "Intensity": "as the scan" if self.cfg.original_scale else "1 is the robust maximum of the scan",
             "HarmonyVersion": __version__,
@@ -180,13 +183,24 @@ def helping(cfg: DictConfig, scans: int) -> tuple[list[str], int]:
     """The command of the further processes that `workers` asks for, and how many there are to be."""
     if cfg.workers != HELPER and cfg.workers < 1:
         raise ConfigError(f"workers={cfg.workers}: at least 1")
-    words = [*HydraConfig.get().overrides.task, f"workers={HELPER}"]
+    typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)  # a `${...}` stays one
+    words = [*cast("list[str]", typed), f"workers={HELPER}"]
     return [sys.executable, "-m", "harmony.harmonize", *words], max(min(cfg.workers, scans) - 1, 0)
 
 
-def entry(output: Derivatives, scan: Scan) -> QualityEntry:
-    found = (output.provenance(scan) or {})["BitsPerDimension"]
-    return QualityEntry(scan.name, found["before"], found["after"], output.figure(scan))
+def entry(result: Result) -> QualityEntry:
+    """A result on the quality page."""
+    about = result.about
+    bpd, scanner = about["BitsPerDimension"], about.get("Scanner", {})
+    return QualityEntry(
+        result.name,
+        bpd["before"],
+        bpd["after"],
+        result.figure,
+        left_alone=left_alone(scanner),
+        facts=[("method", about["Method"]), *in_words(scanner), ("took", f"{about['Seconds']:g} s")],
+        settings={name: about[name] for name in SETTINGS},
+    )
 
 
 def peak_memory_gb() -> float:

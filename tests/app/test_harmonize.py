@@ -41,7 +41,7 @@ def run(folder, *words):
 
 
 def images(folder):
-    return sorted(folder.glob("sub-*/anat/*_desc-harmonized_T1w.nii.gz"))
+    return sorted(folder.glob("sub-*/anat/*_desc-*_T1w.nii.gz"))
 
 
 def voxels(path):

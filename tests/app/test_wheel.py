@@ -1,8 +1,9 @@
-"""The built wheel carries its configs and works from any folder."""
+"""The built wheel carries its configs and its model, and works from any folder."""
 
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +19,9 @@ def test_the_wheel_works_from_any_folder(tmp_path):
 
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT))
     (wheel,) = tmp_path.glob("*.whl")
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    for name in ("models/ixi-hh.harmony", "models/README.md", "reports/quality.html", "reports/page.html"):
+        assert f"harmony/{name}" in inside
     run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path / "site"), str(wheel))
     env = {"PYTHONPATH": str(tmp_path / "site"), "PYTHONSAFEPATH": "1"}
     where = run(sys.executable, "-c", "import harmony.app as a; print(a.__file__); print(a.conf_folder())", **env)

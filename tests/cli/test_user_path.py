@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import stat
+import subprocess
 import sys
 
 import nibabel
@@ -19,16 +20,17 @@ SMALL = [word.replace(" ", "") for word in SMALL]
 
 
 def results(folder):
-    return sorted(path.name for path in folder.glob("sub-*/**/*_desc-harmonized_*.nii.gz"))
+    return sorted(path.name for path in folder.glob("sub-*/**/*_desc-*_T1w.nii.gz"))
 
 
-@pytest.fixture
-def packed(flow, tmp_path):
+@pytest.fixture(scope="session")
+def packed(flow, tmp_path_factory):
     """The model as it is passed on: one file."""
-    code, out, err = command("models", "pack", flow, "über scanner.harmony", "--licence", "CC0", cwd=tmp_path)
+    folder = tmp_path_factory.mktemp("packed")
+    code, out, err = command("models", "pack", flow, "über scanner.harmony", "--licence", "CC0", cwd=folder)
     assert code == 0, err
     assert "licence: CC0" in out
-    return tmp_path / "über scanner.harmony"
+    return folder / "über scanner.harmony"
 
 
 def test_check_reads_a_folder_as_people_type_it(bids, tmp_path):
@@ -49,19 +51,39 @@ def test_a_scan_a_second_run_and_a_folder(packed, bids, tmp_path):
     assert code == 0, err
     assert "1 scans harmonized, 0 were done" in out
     (name,) = results(tmp_path / "out, put")
-    assert name == "sub-scan2_desc-harmonized_T1w.nii.gz"
+    assert name == "sub-scan2_desc-histogrammatching_T1w.nii.gz"
     about = sidecar(next((tmp_path / "out, put").glob("sub-*/anat/*.json")))
-    assert (about["Method"], about["Model"]) == ("histogram_matching", "flow-1a2b3c4d")
+    assert (about["Method"], about["Model"]) == ("histogram_matching", "über-scanner")
     code, out, _ = command(*words, cwd=tmp_path)
     assert "0 scans harmonized, 1 were done" in out
+    number = "method.cutoff=${data.preprocess.spacing}"  # of the model: there are no data of ours
+    code, _, err = command(*words[:-1], "ssimh", number, cwd=tmp_path)
+    assert code == 0, err
+    about = sidecar(next((tmp_path / "out, put").glob("sub-*/anat/*_desc-ssimh_T1w.json")))
+    assert about["MethodSettings"]["cutoff"] == PREPROCESS["spacing"]
+    code, out, _ = command(*words[:-1], "none", cwd=tmp_path)  # beside the other's result, on one page
+    assert "1 scans harmonized" in out
+    page = (tmp_path / "out, put" / "quality.html").read_text()
+    assert all(f'id="sub-scan2_desc-{label}_T1w"' in page for label in ("none", "histogrammatching"))
 
     words = ["bids", bids, "der", "participant", "--participant-label", "03", "--session-label", "B", "--model", packed]
     code, out, err = command(*words, "--method", "none", cwd=tmp_path)
     assert code == 0, err
-    assert results(tmp_path / "der") == ["sub-03_ses-B_desc-harmonized_T1w.nii.gz"]
+    assert results(tmp_path / "der") == ["sub-03_ses-B_desc-none_T1w.nii.gz"]
     code, _, err = command(*words[:5], "07", *words[-2:], cwd=tmp_path)
     assert code == 2
     assert "no scan of sub-07; there are sub-01, sub-02, sub-03" in err
+
+
+def test_the_model_of_the_package_is_used_when_none_is_given(tmp_path):
+    save_scan(tmp_path / "scan.nii.gz")
+    for method in ("histogram_matching", "scanner_inversion"):
+        code, _, err = command("harmonize", "scan.nii.gz", "out", "--method", method, cwd=tmp_path)
+        assert code == 0, err
+        about = sidecar(next((tmp_path / "out").glob(f"sub-*/anat/*_desc-{method.replace('_', '')}_T1w.json")))
+        assert about["Model"] == "ixi-hh"
+    assert "decision" in about["Scanner"]
+    assert "<dt>decision</dt>" in (tmp_path / "out" / "quality.html").read_text()
 
 
 def test_mistakes_are_one_line_and_exit_code_2(packed, flow, bids, tmp_path):
@@ -73,7 +95,7 @@ def test_mistakes_are_one_line_and_exit_code_2(packed, flow, bids, tmp_path):
     for words, said in [
         (["empty", *one[1:]], "no sub-*/[ses-*/]anat/*_T1w.nii[.gz]"),
         ([*one[:3], "not a model.harmony"], "not a packed model"),
-        ([*one[:2]], "no model is installed"),
+        ([*one[:3], "ixihh"], "did you mean ixi-hh?"),
         (["head_T1w.nii.gz", *one[1:]], "mask=auto"),
         (["sub-1_T2w.nii.gz", *one[1:]], "a T2w image, and the model knows T1w"),
         ([*one, "--mask", "auto", "seed=2"], "install SynthStrip"),
@@ -106,21 +128,20 @@ def test_stopped_and_started_again(packed, bids, tmp_path):
 
 
 def test_several_workers_make_the_same_files_as_one(packed, bids, tmp_path):
-    for folder, workers in (("one", 1), ("three", 3)):
+    for folder, workers in (("one", 1), ("two", 2)):
         words = ["harmonize", bids, folder, "--model", packed, "method=histogram_matching", f"workers={workers}"]
         code, out, err = command(*words, cwd=tmp_path)
         assert code == 0, err
         assert out.count("bpd") == 4  # each scan once
         assert out.count("quality page") == 1
-    assert results(tmp_path / "one") == results(tmp_path / "three")
-    for a, b in zip(*(sorted((tmp_path / name).glob("sub-*/**/*.nii.gz")) for name in ("one", "three")), strict=True):
+    assert results(tmp_path / "one") == results(tmp_path / "two")
+    for a, b in zip(*(sorted((tmp_path / name).glob("sub-*/**/*.nii.gz")) for name in ("one", "two")), strict=True):
         np.testing.assert_array_equal(np.asarray(nibabel.load(a).dataobj), np.asarray(nibabel.load(b).dataobj))
 
 
-def test_a_whole_head_with_a_brain_finder(packed, tmp_path):
-    """A stand-in for SynthStrip: the brain is where the head is brightest."""
-    head = save_scan(tmp_path / "sub-9_T1w.nii.gz", scale=1.45)
-    program = tmp_path / "bin" / "mri_synthstrip"
+def synthstrip(folder):
+    """A stand-in for the program."""
+    program = folder / "bin" / "mri_synthstrip"
     program.parent.mkdir()
     program.write_text(
         f"#!{sys.executable}\nimport sys, nibabel, numpy as np\nimage = nibabel.load(sys.argv[2])\n"
@@ -128,14 +149,22 @@ def test_a_whole_head_with_a_brain_finder(packed, tmp_path):
         "nibabel.save(nibabel.Nifti1Image(brain, image.affine), sys.argv[4])\n"
     )
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    path = f"{program.parent}:{os.environ['PATH']}"
+    return program
+
+
+def test_a_whole_head_with_a_brain_finder(packed, tmp_path):
+    """A stand-in for SynthStrip: the brain is where the head is brightest."""
+    head = save_scan(tmp_path / "sub-9_T1w.nii.gz", scale=1.45)
+    path = f"{synthstrip(tmp_path).parent}:{os.environ['PATH']}"
     words = ["harmonize", head, "out", "--model", packed, "--mask", "auto", "method=histogram_matching"]
     code, out, err = command(*words, cwd=tmp_path, PATH=path)
     assert code == 0, err
     folder = tmp_path / "out" / "sub-9" / "anat"
-    assert sidecar(folder / "sub-9_desc-harmonized_T1w.json")["BrainExtraction"]["Tool"] == "mri_synthstrip"
+    assert sidecar(folder / "sub-9_desc-histogrammatching_T1w.json")["BrainExtraction"]["Tool"] == "mri_synthstrip"
     mask = np.asarray(nibabel.load(folder / "sub-9_desc-brain_mask.nii.gz").dataobj) > 0
-    before, after = (np.asarray(nibabel.load(p).dataobj) for p in (head, folder / "sub-9_desc-harmonized_T1w.nii.gz"))
+    before, after = (
+        np.asarray(nibabel.load(p).dataobj) for p in (head, folder / "sub-9_desc-histogrammatching_T1w.nii.gz")
+    )
     np.testing.assert_array_equal(before[~mask], after[~mask])
     assert not np.array_equal(before[mask], after[mask])
     code, out, err = command(*words, cwd=tmp_path, PATH=path)
@@ -145,7 +174,8 @@ def test_a_whole_head_with_a_brain_finder(packed, tmp_path):
 def test_models_are_listed_and_packed_with_what_a_method_needs(flow, tmp_path):
     where = {"HARMONY_RUNS": str(flow.parents[1])}
     code, out, _ = command("models", "--json", cwd=tmp_path, **where)
-    (found,) = json.loads(out)
+    installed, found = json.loads(out)
+    assert (installed["name"], installed["licence"]) == ("ixi-hh", "CC BY-SA 3.0")
     assert (found["name"], found["contrast"], found["voxel"]) == ("flow-1a2b3c4d", "T1w", "4 mm, axial slices")
     code, _, err = command("models", "pack", flow, "a.harmony", "--method", "harmonizing_flows", cwd=tmp_path)
     assert code == 2
@@ -173,12 +203,21 @@ def test_the_experiment_commands_take_a_name(tmp_path):
     assert code == 2
 
 
-@pytest.mark.skipif(not (shutil.which("bids-validator") or shutil.which("bids-validator-deno")), reason="no validator")
-def test_the_output_is_valid_bids(packed, bids, tmp_path):
-    import subprocess
+VALIDATOR = shutil.which("bids-validator-deno") or shutil.which("bids-validator")
 
-    code, _, err = command("harmonize", bids, "out", "--model", packed, "method=none", cwd=tmp_path)
-    assert code == 0, err
-    program = shutil.which("bids-validator-deno") or shutil.which("bids-validator")
-    done = subprocess.run([program, str(tmp_path / "out")], capture_output=True, text=True, check=False)
+
+@pytest.mark.skipif(VALIDATOR is None, reason="no BIDS validator: pip install bids-validator-deno")
+def test_the_output_is_valid_bids(packed, bids, tmp_path):
+    """Two runs, acquisitions, two methods, masks that were made, what is no BIDS of its own."""
+    for name in ("sub-01_run-1_T1w", "sub-01_run-2_T1w", "sub-01_acq-mprage_run-1_T1w"):
+        save_scan(bids / "sub-01" / "anat" / f"{name}.nii.gz", len(name))
+    (bids / "sub-01" / "anat" / "sub-01_T1w.nii.gz").unlink()
+    path = f"{synthstrip(tmp_path).parent}:{os.environ['PATH']}"
+    for method in ("none", "histogram_matching"):
+        words = ["harmonize", bids, "out", "--model", packed, "--method", method, "--mask", "auto"]
+        code, _, err = command(*words, cwd=tmp_path, PATH=path)
+        assert code == 0, err
+    assert len(results(tmp_path / "out")) == 2 * 6
+    done = subprocess.run([VALIDATOR, str(tmp_path / "out")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "[ERROR]" not in done.stdout

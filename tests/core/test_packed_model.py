@@ -6,7 +6,6 @@ import os
 import warnings
 import zipfile
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,9 +15,11 @@ from safetensors.torch import save_file
 from harmony.core import CheckpointError
 from harmony.core.model_card import ModelCard, sha256
 from harmony.core.models import named_models, resolve_model
-from harmony.core.packed_model import pack, read_manifest, unpack
+from harmony.core.packed_model import About, pack, read_manifest, unpack
 
 GRID = {"spacing": 2.0, "axis": "axial", "size": [32, 32], "version": 1}
+ABOUT = About("scanner", "CC BY-SA 3.0", "IXI", ["harmony train x"])
+CORRUPTION = {"_target_": "x", "gain": 0.2}
 PEOPLE = {"subjects": 7, "scanners": ["Trio"], "sites": [], "ages": [20.0, 60.0]}
 
 
@@ -27,6 +28,7 @@ def run_folder(path, stage, **changes):
     save_file({"weight": torch.arange(4.0)}, path / "model.safetensors")
     save_file({"mean": torch.zeros(2)}, path / "reference.safetensors")
     config = {"data": {"root": "/home/somebody"}, "seed": 1, "tasks": {stage: {"network": {"_target_": "x"}}, "b": 1}}
+    config["tasks"][stage] |= {"module": {"corruption": CORRUPTION}} if stage == "harmonizer" else {}
     (path / "config.yaml").write_text(yaml.safe_dump(config))
     (path / "DONE").touch()
     score, weights = {f"{stage}/val": 3.0}, sha256(path / "model.safetensors")
@@ -46,7 +48,7 @@ def runs(tmp_path):
 @pytest.fixture
 def packed(runs, tmp_path):
     path = tmp_path / "x.harmony"
-    pack(path, runs, methods=["none", "harmonizer"], licence="CC BY-SA 3.0")
+    pack(path, runs, ABOUT, methods=["none", "harmonizer"])
     return path
 
 
@@ -79,13 +81,16 @@ def test_the_manifest_says_what_it_is_and_no_folder_of_anybody(packed):
     assert (about.contrast, about.voxel_mm, about.licence) == ("T1w", 2.0, "CC BY-SA 3.0")
     assert about.methods == ["harmonizer", "none"]
     assert about.training["ages"] == [20.0, 60.0]
+    assert about.training["score"] == {"flow/val": 3.0, "harmonizer/val": 3.0}
+    assert (about.name, about.scans, about.commands) == ("scanner", "IXI", ["harmony train x"])
+    assert about.ranges == {"harmonizer": {"gain": 0.2}}
     assert about.stages == ["flow", "harmonizer"]
     assert b"somebody" not in packed.read_bytes()
 
 
 def test_the_same_model_is_the_same_file(runs, packed, tmp_path):
     again = tmp_path / "again.harmony"
-    pack(again, runs, methods=["harmonizer", "none"], licence="CC BY-SA 3.0")
+    pack(again, runs, ABOUT, methods=["harmonizer", "none"])
     assert again.read_bytes() == packed.read_bytes()
 
 
@@ -93,14 +98,14 @@ def test_the_same_model_is_the_same_file(runs, packed, tmp_path):
 def test_networks_of_other_scans_are_not_packed_together(runs, tmp_path, change):
     other = run_folder(tmp_path / "other", "harmonizer", **change)
     with pytest.raises(CheckpointError, match="other scans"):
-        pack(tmp_path / "x.harmony", runs | {"harmonizer": other}, methods=[], licence="")
+        pack(tmp_path / "x.harmony", runs | {"harmonizer": other}, ABOUT, methods=[])
     assert not (tmp_path / "x.harmony").exists()
 
 
 def test_an_unfinished_run_is_not_packed(tmp_path):
     (tmp_path / "run").mkdir()
     with pytest.raises(CheckpointError, match="not a finished training"):
-        pack(tmp_path / "x.harmony", {"flow": tmp_path / "run"}, methods=[], licence="")
+        pack(tmp_path / "x.harmony", {"flow": tmp_path / "run"}, ABOUT, methods=[])
 
 
 def test_every_flipped_byte_of_a_member_is_noticed(packed, tmp_path):
@@ -205,6 +210,7 @@ def test_a_model_is_found_by_path_by_name_or_alone(runs, packed, tmp_path, monke
     assert set(named_models(where["runs"], package)) == {"scanner", "flow-1"}
     alone, named = (resolve_model(given, package=package, **where) for given in (None, "scanner"))
     assert alone == named
+    assert alone.name == "scanner"
     assert set(alone.stages) == {"harmonizer"}
     with pytest.raises(CheckpointError, match="did you mean scanner"):
         resolve_model("scaner", package=package, **where)
@@ -213,8 +219,15 @@ def test_a_model_is_found_by_path_by_name_or_alone(runs, packed, tmp_path, monke
         resolve_model(None, package=package, **where)
 
 
-def test_the_package_keeps_its_models_small():
-    package = named_models(runs=Path("nowhere"))
-    for path in package.values():
-        assert path.stat().st_size <= 10_000_000
-        assert read_manifest(path).licence != "not stated"
+def test_the_package_brings_a_model_that_says_where_it_is_from(tmp_path):
+    (path,) = named_models(runs=tmp_path).values()
+    assert path.stat().st_size <= 10_000_000
+    about = read_manifest(path)
+    assert about.name == path.stem == "ixi-hh"
+    assert (about.licence, about.contrast, about.voxel_mm) == ("CC BY-SA 3.0", "T1w", 2.0)
+    assert "IXI" in about.scans
+    assert about.commands
+    assert {"noise", "blur", "gain", "shading"} <= set(about.ranges["tissue"])
+    assert {"histogram_matching", "scanner_inversion"} <= set(about.methods)
+    folders = resolve_model(None, runs=tmp_path, cache=tmp_path)  # every digest is checked
+    assert set(folders.stages) == {"tissue"}

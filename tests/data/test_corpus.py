@@ -120,7 +120,7 @@ def through_harmonize(root: Path, settings: dict[str, str]) -> None:
     card = ModelCard("flow", "0", preprocess().settings(), {}, {}, "")
     cfg = OmegaConf.create({"skip_done": True, "original_scale": True, "method_name": "none", "method": {}})
     cfg.update({"input": str(root), "only_plausible": False})
-    output = Derivatives(root / "out")
+    output = Derivatives(root / "out", "none")
     applied = Applied(Unharmonized(), density=None, preprocess=preprocess(), card=card, weights="")
     worker = Worker(cfg, applied, output, tool=None)
     for scan in BidsFolder(root, **settings).scans():

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from harmony import app
 from harmony.core import Harmonized, Row, Stack, write_rows
 from harmony.core.runs import RunFolder
-from harmony.reports import keep
+from harmony.reports import QualityEntry, before_after_figure, keep, quality_page
 
 METHODS = ["none", "histogram_matching", "blindharmony", "harmonizing_flows"]
 SUBJECTS = ["sub-1", "sub-2", "sub-3"]
@@ -45,6 +45,29 @@ def run_folder(root, seed=1, *overrides, name=None, rows=None):
     trained = {"score": 2.819, "monitor": "flow/val_bpd", "parameters": 569540, "seconds": 1110.4}
     run.finish({"models": {"flow": "flow-1"}, "trained": {"flow": trained}, "skipped": ["sub-broken"]})
     return run.path
+
+
+def quality_folder(root):
+    """The quality page of three scans: one that became less likely, one left alone, one better."""
+    _, truth, outcomes = images(1)
+    facts = [
+        ("decision", "outside of what is known"),
+        ("gains", "csf 0.96 ± 0.02, grey 1.08 ± 0.03, white 0.89 ± 0.01"),
+    ]
+    changes = {"better_T1w": -0.1, "worse_T1w": 0.05, "alone_T1w": 0.0}
+    for name in changes:
+        (root / "figures").mkdir(exist_ok=True)
+        before_after_figure(root / "figures" / f"{name}.png", truth.image[:, 0], outcomes["none"].image[:, 0])
+    entries = [
+        QualityEntry(
+            name, 3.0, 3.0 + change, root / "figures" / f"{name}.png",
+            left_alone="nothing was needed" if name == "alone_T1w" else None, facts=facts,
+            settings={"Method": "x" * 9, "Model": "ixi-hh", "MethodSettings": {"rounds": 1}},
+        )
+        for name, change in changes.items()
+    ]  # fmt: skip
+    quality_page(root / "quality.html", entries, ["[sub-9] broken <b>"])
+    return root / "quality.html"
 
 
 def made_up_rows(seed):

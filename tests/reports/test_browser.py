@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from folders import run_folder
+from folders import quality_folder, run_folder
 from playwright.sync_api import sync_playwright
 
 from harmony.reports import report_page
@@ -49,6 +49,16 @@ def opened(browser, path, request):
     assert bad == []
 
 
+@pytest.fixture
+def quality(browser, tmp_path, request):
+    page = browser.new_page(viewport=SIZES[request.param])
+    bad = watch(page)
+    page.goto(quality_folder(tmp_path).as_uri())
+    yield page
+    page.close()
+    assert bad == []
+
+
 def watch(page):
     bad = []
     page.on("console", lambda message: bad.append(message.text))
@@ -64,7 +74,7 @@ EVERYWHERE = pytest.mark.parametrize(
 
 @pytest.mark.parametrize("opened", [("laptop", "light"), ("phone", "dark")], indirect=True, ids="-".join)
 def test_every_view_opens_and_none_is_wider_than_the_screen(opened, tmp_path):
-    for kind in ("metric", "domain"):
+    for kind in ("group", "metric-3", "domain"):  # the last group is open after the first turn
         buttons = opened.locator(f"[data-show={kind}]")
         assert buttons.count() > 1
         for k in range(buttons.count()):
@@ -80,6 +90,41 @@ def test_every_view_opens_and_none_is_wider_than_the_screen(opened, tmp_path):
     assert opened.evaluate(broken) == 0
     opened.screenshot(path=tmp_path / "page.png", full_page=True)
     assert (tmp_path / "page.png").stat().st_size > 20_000
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_no_words_of_a_chart_lie_over_others(size, browser, tmp_path):
+    """Two configurations, which makes the names of the methods long."""
+    for steps in (1, 2):
+        run_folder(tmp_path, 1, f"method.blindharmony.solver.iterations={steps}", name=f"seed1-0000000{steps}")
+    report_page([tmp_path / "made_up"], tmp_path / "report.html")
+    opened = browser.new_page(viewport=SIZES[size])
+    opened.goto((tmp_path / "report.html").as_uri())
+    opened.evaluate("for (const part of document.querySelectorAll('[data-kind]')) part.hidden = false")
+    assert opened.locator("svg text:visible").count() > 50
+    assert opened.evaluate(COLLISIONS) == []
+    opened.close()
+
+
+COLLISIONS = """() => [...document.querySelectorAll("svg")].flatMap(svg => {
+  const words = [...svg.querySelectorAll("text")].map(text => [text.textContent, text.getBoundingClientRect()]);
+  const over = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 2 && b.top < a.bottom - 2;
+  return words.flatMap(([one, a], k) =>
+    words.slice(k + 1).filter(([, b]) => a.width && over(a, b)).map(([two]) => [one, two]));
+})"""
+
+
+@pytest.mark.parametrize("opened", [("phone", "light")], indirect=True, ids="-".join)
+def test_everything_can_be_read_without_a_mouse(opened):
+    """No words in `title=`; a cell's and a chart's numbers open by key and by touch."""
+    assert opened.locator("[title]").count() == 0
+    cell = opened.locator(".cell:visible").first
+    cell.locator("summary").focus()
+    opened.keyboard.press("Enter")
+    assert "n = 3" in cell.inner_text()
+    numbers = opened.locator("figure details:visible").first
+    numbers.locator("summary").click()
+    assert "sub-1" in numbers.inner_text()
 
 
 @EVERYWHERE
@@ -122,6 +167,19 @@ def test_the_images_can_be_clicked_through(opened):
     assert viewer.locator("input").input_value() == "100"
     viewer.locator(".stage").first.click()
     assert viewer.locator("input").input_value() == "0"
+
+
+@pytest.mark.parametrize("quality", SIZES, indirect=True)
+def test_the_quality_page_leads_to_every_scan_and_is_no_wider_than_the_screen(quality):
+    names = [link.inner_text() for link in quality.locator(".overview a").all()]
+    assert names == ["worse_T1w", "alone_T1w", "better_T1w"]
+    for link in quality.locator(".overview a").all():
+        link.click()
+        assert quality.locator(f"h3[id='{link.inner_text()}']").is_visible()
+    for details in quality.locator("details").all():
+        details.locator("summary").click()
+    assert quality.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert quality.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
 
 
 @pytest.mark.skipif("HARMONY_PAGE" not in os.environ, reason="HARMONY_PAGE names no page")

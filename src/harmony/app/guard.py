@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from harmony.app.ranges import refuse_out_of_range
 from harmony.core import REFERENCE, ConfigError
@@ -51,12 +52,22 @@ def foreign_targets(cfg: Any, allowed: re.Pattern[str], where: str = "") -> Iter
         target = cfg.get("_target_")
         if target is not None and not allowed.fullmatch(str(target)):
             yield f"{where or 'config'}._target_={target}"
-        for key in cfg:
-            if not (isinstance(cfg, DictConfig) and OmegaConf.is_missing(cfg, key)):
-                yield from foreign_targets(cfg[key], allowed, f"{where}.{key!s}".lstrip("."))
+        for key, value in _values(cfg, list(cfg)):
+            yield from foreign_targets(value, allowed, f"{where}.{key!s}".lstrip("."))
     elif isinstance(cfg, ListConfig | list):
-        for item in cfg:
-            yield from foreign_targets(item, allowed, where)
+        for _, value in _values(cfg, range(len(cfg))):
+            yield from foreign_targets(value, allowed, where)
+
+
+def _values(cfg: Any, keys: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """What can be looked at now. A number of the model (`${data.preprocess.percentile}` of a method that harmonizes)
+    comes when the model is read, and `build` looks at it then."""
+    for key in keys:
+        try:
+            if not (isinstance(cfg, DictConfig | ListConfig) and OmegaConf.is_missing(cfg, key)):
+                yield key, cfg[key]
+        except InterpolationResolutionError:
+            continue
 
 
 def refuse_impossible(cfg: DictConfig) -> None:

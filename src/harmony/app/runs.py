@@ -56,9 +56,10 @@ class Models:
 class Applied:
     """A method with all that applying it to somebody's scans takes.
 
-    weights: changes with any learned file that a result may depend on.
+    name: of the model, as people ask for it. weights: changes with any learned file that a result may depend on.
     """
 
+    name: str
     method: Method
     density: ImageDensity
     preprocess: Preprocess
@@ -181,6 +182,8 @@ def load_applied(cfg: DictConfig) -> Applied:
     said = {stage: Path(path).expanduser() for stage, path in cfg.models.items() if path is not None}
     folders, run = {**model.stages, **said}, model.flow
     card = ModelCard.load(run)
+    OmegaConf.set_struct(cfg, False)
+    cfg.data = {"preprocess": card.preprocess}  # a method's `${data.preprocess.percentile}` is the model's, not ours
     networks = {"flow": load_run(run, "flow")}
     name = cfg.method_name
     chosen = OmegaConf.create({"methods": [name], "method": {name: plain(cfg.method)}})
@@ -195,6 +198,7 @@ def load_applied(cfg: DictConfig) -> Applied:
         raise CheckpointError(f"{run}: made with another version of the preprocessing -> train it again")
     files = [run / "reference.safetensors", *(folder / "model.safetensors" for folder in folders.values())]
     return Applied(
+        name=model.name,
         method=build_methods(chosen, networks, reference, card.score["flow/val_bpd"])[name],
         density=cast("ImageDensity", networks["flow"]),
         preprocess=preprocess,

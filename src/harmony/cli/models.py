@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -62,12 +64,22 @@ def _packed(path: Path) -> dict[str, Any]:
             "contrast": about["contrast"],
             "voxel": f"{about['voxel_mm']:g} mm, {about['axis']} slices",
             "trained on": _people(training),
+            "scans": about["scans"],
+            **{f"{stage} trained against": _ranges(found) for stage, found in about["ranges"].items()},
             "methods": about["methods"],
             "licence": about["licence"],
+            "made with": about["commands"],
             "size": f"{path.stat().st_size / 1e6:.1f} MB",
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         }
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         return {"name": path.stem, "where": str(path), "problem": f"not a packed model ({error})"}
+
+
+def _ranges(corruption: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {value}" for name, value in corruption.items() if name not in ("percentile", "probability")
+    )
 
 
 def _trained(folder: Path) -> dict[str, Any]:
@@ -105,20 +117,26 @@ def _pack(words: list[str]) -> int:
         metavar="NAME=RUN",
         help="the run folder of a stage, where there are several",
     )
+    parser.add_argument("--name", help="what people will ask for it by (default: OUT's name)")
     parser.add_argument(
         "--licence", default=NOT_SAID, help="what people may do with it: of the training scans, of yours"
+    )
+    parser.add_argument("--scans", default="", help="where the training scans are from, as their licence wants it said")
+    parser.add_argument(
+        "--made-with", action="append", default=[], metavar="COMMAND", help="how it was trained; may be said again"
     )
     said = parser.parse_args(words)
     for method in said.method:
         check_choice("method", method)
     from harmony.core import HarmonyError
-    from harmony.core.packed_model import SUFFIX, pack
+    from harmony.core.packed_model import SUFFIX, About, pack
 
     run = Path(said.run).expanduser()
     out = Path(said.out or f"{run.resolve().name}{SUFFIX}").expanduser()
     try:
         stages = {ALWAYS: run} | _further(_needed(said.method), run, _said_stages(said.stage))
-        manifest = pack(out, stages, methods=able(stages), licence=said.licence)
+        about = About(said.name or re.sub(r"[^\w.-]+", "-", out.stem), said.licence, said.scans, said.made_with)
+        manifest = pack(out, stages, about, methods=able(stages))
     except HarmonyError as error:
         raise UsageError(str(error)) from error
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {', '.join(manifest.stages)}")

@@ -22,6 +22,7 @@ class Scan:
     mask, labels, lesions: files on the grid of `path`; None where there is none (the brain is then where the image is
         above 0).
     contrast: T1w, T2w, FLAIR or PDw.
+    variant: what else of a BIDS name tells the scans of a session apart: `acq-mprage_run-2`.
     split: the part that the data set itself assigns the scan to ("train", "val", "test"); None where it says nothing.
     """
 
@@ -37,10 +38,11 @@ class Scan:
     split: str | None = None
     lesions: Path | None = None
     contrast: str = T1W
+    variant: str | None = None
 
     @property
     def name(self) -> str:
-        return f"{self.subject}_{self.session}" if self.session else self.subject
+        return "_".join(part for part in (self.subject, self.session, self.variant) if part)
 
 
 class Source(Protocol):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harmony.core.errors import CheckpointError
-from harmony.core.packed_model import SUFFIX, unpack
+from harmony.core.packed_model import SUFFIX, read_manifest, unpack
 
 PACKAGE = Path(__file__).parents[1] / "models"  # what is installed with harmony
 TRAIN = "train one (harmony train), or give one: model=FILE.harmony or model=runs/models/flow-..."
@@ -18,6 +18,7 @@ TRAIN = "train one (harmony train), or give one: model=FILE.harmony or model=run
 class ModelFolders:
     """The run folder of a flow, and of the further stages (stage -> folder) that came with it."""
 
+    name: str
     flow: Path
     stages: Mapping[str, Path] = field(default_factory=dict)
 
@@ -32,9 +33,11 @@ def resolve_model(given: str | None, *, runs: Path, cache: Path, package: Path =
     """
     path = _chosen(package) if given is None else _found(given, runs, package)
     if path.is_dir():
-        return ModelFolders(path)
+        return ModelFolders(path.resolve().name, path)
     stages = unpack(path, cache / "models")
-    return ModelFolders(stages["flow"], {stage: folder for stage, folder in stages.items() if stage != "flow"})
+    return ModelFolders(
+        read_manifest(path).name, stages["flow"], {stage: folder for stage, folder in stages.items() if stage != "flow"}
+    )
 
 
 def named_models(runs: Path, package: Path = PACKAGE) -> dict[str, Path]:

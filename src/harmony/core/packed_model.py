@@ -43,8 +43,9 @@ class Manifest:
     """What is in a packed model.
 
     voxel_mm: side of a voxel of the model's grid. training: subjects, scanners, sites and (where known) ages of the
-    reference scans, and the flow's score on held-out ones. methods: those that find all their networks here.
-    files: member -> SHA-256.
+    reference scans, and the scores on held-out ones. scans: where those are from, as their licence wants it said.
+    ranges: stage -> the random scanners that its network was trained against, where it was. commands: how it was made.
+    methods: those that find all their networks here. files: member -> SHA-256.
     """
 
     format: int
@@ -55,6 +56,9 @@ class Manifest:
     axis: str
     training: dict[str, Any]
     licence: str
+    scans: str
+    ranges: dict[str, Any]
+    commands: list[str]
     methods: list[str]
     files: dict[str, str]
 
@@ -63,7 +67,17 @@ class Manifest:
         return list(dict.fromkeys(member.split("/")[0] for member in self.files))
 
 
-def pack(out: Path, stages: Mapping[str, Path], *, methods: Sequence[str], licence: str) -> Manifest:
+@dataclass(frozen=True)
+class About:
+    """What only people know of a model: its name, whose scans it learned from, and so on, see `Manifest`."""
+
+    name: str
+    licence: str
+    scans: str = ""
+    commands: Sequence[str] = ()
+
+
+def pack(out: Path, stages: Mapping[str, Path], about: About, *, methods: Sequence[str]) -> Manifest:
     """Write the run folders of `stages` (stage -> folder, `flow` among them) into one file. The same folders give the
     same bytes. Raises CheckpointError for an unfinished run, or one that belongs to another flow's scans."""
     cards = {stage: ModelCard.load(folder) for stage, folder in stages.items()}
@@ -81,21 +95,35 @@ def pack(out: Path, stages: Mapping[str, Path], *, methods: Sequence[str], licen
     }
     manifest = Manifest(
         format=FORMAT,
-        name=flow.name,
+        name=about.name,
         harmony=__version__,
         contrast=flow.contrast,
         voxel_mm=flow.preprocess["spacing"],
         axis=flow.preprocess["axis"],
-        training=flow.reference | {"score": flow.score},
-        licence=licence,
+        training=_training(cards),
+        licence=about.licence,
+        scans=about.scans,
+        ranges={stage: found for stage in stages if (found := _corruption(members[f"{stage}/{CONFIG}"], stage))},
+        commands=list(about.commands),
         methods=sorted(methods),
         files={name: hashlib.sha256(data).hexdigest() for name, data in members.items()},
     )
-    about = json.dumps(asdict(manifest), indent=2).encode()
+    text = json.dumps(asdict(manifest), indent=2).encode()
     with atomic_path(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in {MANIFEST: about, **members}.items():
+        for name, data in {MANIFEST: text, **members}.items():
             archive.writestr(zipfile.ZipInfo(name), data)  # dated 1980: the same content, the same bytes
     return manifest
+
+
+def _training(cards: Mapping[str, ModelCard]) -> dict[str, Any]:
+    """Of all stages: an older card may lack what a newer one of the same scans has."""
+    known = {key: value for card in cards.values() for key, value in card.reference.items()}
+    return known | {"score": {key: value for card in cards.values() for key, value in card.score.items()}}
+
+
+def _corruption(config: bytes, stage: str) -> dict[str, Any]:
+    module = yaml.safe_load(config)["tasks"][stage].get("module") or {}
+    return {key: value for key, value in (module.get("corruption") or {}).items() if not key.startswith("_")}
 
 
 def _people(card: ModelCard) -> list[Any]:

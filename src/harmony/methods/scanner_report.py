@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from math import isnan, nan
+from typing import Any
 
 from harmony.core import Stack
 from harmony.core.scanner import Contrast, Estimate, Prior, brain_box
@@ -11,6 +13,8 @@ from harmony.data.volumes.transforms import FWHM_PER_SIGMA
 
 NOTHING, MATCHED, INVERTED = "nothing needed", "one curve: histogram matching", "inverted"
 OUTSIDE = "outside of what is known"
+TISSUES = ("csf", "grey", "white")
+DISTANCES = {"untouched": "as it is", "matched": "after histogram matching"}
 
 
 @dataclass(frozen=True)
@@ -64,9 +68,39 @@ class ScannerReport:
     def decided(self, decision: str, matched: float = nan) -> ScannerReport:
         return replace(self, decision=decision, matched=round(matched, 4))
 
+    def __str__(self) -> str:
+        return "; ".join(" ".join(each) for each in in_words(self.plain())[1:])
+
     def plain(self) -> dict[str, float | str]:
         """For a sidecar or a table; without what nobody looked at."""
         return {name: value for name, value in asdict(self).items() if isinstance(value, str) or not isnan(value)}
+
+
+def left_alone(report: Mapping[str, Any]) -> str | None:
+    """Why the scan was returned as it is; None where it was not, or where a method reports no scanner."""
+    reasons = {NOTHING: "nothing was needed", OUTSIDE: "it is outside of what the model knows"}
+    return reasons.get(report.get("decision", ""))
+
+
+def in_words(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A report as it stands in a sidecar, for people: name and value."""
+    if not report:
+        return []
+    said = [("decision", report["decision"])]
+    if "noise" not in report:  # too little of a brain to find a scanner in
+        return said
+    gains = (f"{name} {report[f'gain_{name}']:.2f} ± {report[f'doubt_{name}']:.2f}" for name in TISSUES)
+    blur = " × ".join(f"{report[f'blur_{axis}']:.1f}" for axis in ("slices", "rows", "columns"))
+    distances = [f"{report[name]:.2f} {words}" for name, words in DISTANCES.items() if name in report]
+    return [
+        *said,
+        ("gains", ", ".join(gains)),
+        ("shading", f"up to {report['shading']:.0%}"),
+        ("blur", f"{blur} mm FWHM along slices, rows, columns"),
+        ("noise", f"{report['noise']:.1%} of the robust maximum"),
+        ("shrunk", f"by {report['shrunk']:.0%}: as much of the fit was taken for the subject's own"),
+        ("distance from untouched scans", f"{', '.join(distances)} (1: the farthest of them)"),
+    ]
 
 
 def largest_shading(contrast: Contrast, stack: Stack) -> float:

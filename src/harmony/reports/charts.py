@@ -6,6 +6,7 @@ Every chart is WIDTH units wide and says on hover what a mark is. A series' colo
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from harmony.analysis import Interval
 
 WIDTH = 340
+LINE = 13  # from one line of words to the next
 LEFT, RIGHT = 40, 10  # margins of charts with a vertical axis
 
 
@@ -73,13 +75,15 @@ def bars(rows: Sequence[Bar], digits: int, *, high: float) -> Markup:
     low = min(0.0, *(row.interval.low if row.interval.known else row.interval.mean for row in rows))
     x = Scale(low, max(high, low + 1e-9), 0, WIDTH)
     parts = []
-    for k, row in enumerate(rows):
-        y, cell = 34 * k, row.interval
-        words = f"{cell.mean:.{digits}f} [{cell.span(digits)}]"
+    said = [f"{row.interval.mean:.{digits}f} [{row.interval.span(digits)}]" for row in rows]
+    heads = [_head(row.name, words) for row, words in zip(rows, said, strict=True)]
+    under = LINE * (max(map(len, heads)) - 1)
+    tall = 34 + under
+    for k, (row, head) in enumerate(zip(rows, heads, strict=True)):
+        y, cell = tall * k + under, row.interval
         start, end = sorted((x(0), x(cell.mean)))
         parts += [
-            Markup('<text x="0" y="{}">{}</text>').format(y + 11, row.name),
-            Markup('<text class="end" x="{}" y="{}">{}</text>').format(WIDTH, y + 11, words),
+            *_written(head, y + 11),
             Markup('<rect class="{} fill" x="{}" y="{}" width="{:.2f}" height="11" rx="2"/>').format(
                 row.style, start, y + 16, end - start
             ),
@@ -90,18 +94,22 @@ def bars(rows: Sequence[Bar], digits: int, *, high: float) -> Markup:
                     x(cell.low), x(cell.high), y + 18, y + 25, y + 21.5
                 )
             )
-    return _svg(parts, 34 * len(rows), "mean and 95 % interval")
+    return _svg(parts, tall * len(rows), "mean and 95 % interval")
 
 
 def pairs(rows: Sequence[Pair], higher_is_better: bool, digits: int) -> Markup:
-    """A line per subject from its value without (left) to with (right) the method; four methods side by side."""
+    """A line per subject from its value without (left) to with (right) the method; as many methods side by side as have
+    room for the longest word of their names, at most four."""
     everything = [value for row in rows for both in row.subjects.values() for value in both]
     low, high = min(everything), max(everything)
     room = 0.05 * (high - low)
-    columns, parts = 4, []
-    width = (WIDTH - LEFT - RIGHT) / min(columns, len(rows))
-    names = [row.name.split() if width < 90 else [row.name] for row in rows]
-    tall = 140 + 13 * min(2, max(map(len, names)))
+    longest = max(_width(word) for row in rows for word in row.name.split())
+    inside = WIDTH - LEFT - RIGHT
+    columns = min(len(rows), next((n for n in (4, 3, 2) if longest + 6 <= inside / n), 1))
+    parts, width = [], inside / columns
+    names = [_wrapped(row.name, width - 6) for row in rows]
+    most = max(map(len, names))
+    tall = 140 + LINE * most
     for k, row in enumerate(rows):
         top, left = tall * (k // columns), LEFT + width * (k % columns)
         y = Scale(low - room, high + room, top + 118, top + 6)
@@ -120,11 +128,10 @@ def pairs(rows: Sequence[Pair], higher_is_better: bool, digits: int) -> Markup:
                 ).format(style, subject, before, after, round(a, 2), y(before), round(b, 2), digits, y(after))
             )
         middle = round(left + width / 2, 2)
-        words = names[k][:2]
-        for line, word in enumerate([*words, f"{up} of {len(row.subjects)} better"]):
-            kind = "middle" if line < len(words) else "middle small"
+        for line, words in enumerate([*names[k], f"{up} of {len(row.subjects)}"]):
+            kind = "middle" if line < len(names[k]) else "middle small"
             parts.append(
-                Markup('<text class="{}" x="{}" y="{}">{}</text>').format(kind, middle, top + 132 + 13 * line, word)
+                Markup('<text class="{}" x="{}" y="{}">{}</text>').format(kind, middle, top + 132 + LINE * line, words)
             )
     return _svg(parts, tall * -(-len(rows) // columns), "each line a subject, without and with the method")
 
@@ -137,13 +144,13 @@ def histograms(rows: Sequence[Sample], digits: int, *, bins: int = 24) -> Markup
     counts = [np.histogram(row.values, bins, (x.low, x.high))[0] for row in rows]
     tallest = max(int(each.max()) for each in counts)
     wide = WIDTH / bins
+    means = [float(np.mean(row.values)) for row in rows]
+    heads = [_head(row.name, f"mean {mean:.{digits}f}") for row, mean in zip(rows, means, strict=True)]
+    under = LINE * (max(map(len, heads)) - 1)
     parts = []
-    for k, (row, count) in enumerate(zip(rows, counts, strict=True)):
-        floor, mean = 48 * k + 42, float(np.mean(row.values))
-        parts += [
-            Markup('<text x="0" y="{}">{}</text>').format(floor - 31, row.name),
-            Markup('<text class="end" x="{}" y="{}">mean {:.{}f}</text>').format(WIDTH, floor - 31, mean, digits),
-        ]
+    for k, (row, count, mean) in enumerate(zip(rows, counts, means, strict=True)):
+        floor = (48 + under) * k + 42 + under
+        parts += _written(heads[k], floor - 31)
         for place in np.flatnonzero(count):
             height = round(26 * count[place] / tallest, 2)
             parts.append(
@@ -153,7 +160,7 @@ def histograms(rows: Sequence[Sample], digits: int, *, bins: int = 24) -> Markup
             )
         parts.append(Markup('<path class="axis" d="M0 {0}H{1}"/>').format(floor, WIDTH))
         parts.append(Markup('<path class="whisker" d="M{0} {1}V{2}"/>').format(x(mean), floor - 28, floor + 3))
-    bottom = 48 * len(rows)
+    bottom = (48 + under) * len(rows)
     parts += _x_ticks(x, bottom + 12)
     return _svg(parts, bottom + 16, "counts of subjects")
 
@@ -183,6 +190,33 @@ def lines(rows: Sequence[Series], *, x_label: str, from_zero: bool = False) -> M
                 )
             )
     return _svg(parts, 182, x_label)
+
+
+def _width(words: str) -> float:
+    """About what a text takes at 11 px, in units of the drawing: no browser is here to ask."""
+    return 6.4 * len(words)
+
+
+def _wrapped(name: str, width: float) -> list[str]:
+    return textwrap.wrap(name, max(1, int(width / _width("x"))), break_on_hyphens=False) or [""]
+
+
+def _head(name: str, words: str) -> list[tuple[str, str]]:
+    """Lines of what stands on the left and on the right: the name, and where there is room for them the words."""
+    lines = [(line, "") for line in _wrapped(name, WIDTH)]
+    if _width(lines[-1][0]) + _width(words) > WIDTH - 12:
+        lines.append(("", ""))
+    return [*lines[:-1], (lines[-1][0], words)]
+
+
+def _written(head: Sequence[tuple[str, str]], last: float) -> list[Markup]:
+    """The lines of a head, the last one at y = `last`."""
+    parts = []
+    for line, (left, right) in enumerate(reversed(head)):
+        at = last - LINE * line
+        parts += [Markup('<text x="0" y="{}">{}</text>').format(at, left)] * bool(left)
+        parts += [Markup('<text class="end" x="{}" y="{}">{}</text>').format(WIDTH, at, right)] * bool(right)
+    return parts
 
 
 def _svg(parts: Sequence[Markup], height: float, label: str) -> Markup:

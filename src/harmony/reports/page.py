@@ -14,7 +14,7 @@ from harmony.reports import charts
 from harmony.reports.citations import cite
 from harmony.reports.kept import SCALE
 from harmony.reports.pictures import domain_section
-from harmony.reports.scores import metric_section
+from harmony.reports.scores import groups, metric_section
 from harmony.reports.view import View
 from harmony.reports.words import methods_text
 
@@ -35,7 +35,7 @@ def content(view: View, found: Found) -> dict[str, Any]:
     paragraphs, references = cite(methods_text(view.comparison))
     return {
         "title": view.title(),
-        "metrics": [metric_section(view, name) for name in view.comparison.metrics],
+        "groups": groups([metric_section(view, name) for name in view.comparison.metrics]),
         "domains": [domain_section(view, name) for name in view.comparison.domains],
         "legend": charts.legend(
             [("truth", "truth"), *((view.name(entry), view.style(entry)) for entry in view.comparison.entries)]

@@ -1,83 +1,127 @@
-"""A page to look through what was done to each scan: one self-contained HTML file."""
+"""A page to look through what was done to each scan: one HTML file, the scans that most want looking at first."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from jinja2 import Environment, PackageLoader
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from harmony.core.files import write_atomic
-from harmony.reports.figures import save, upright
+from harmony.core.files import atomic_path, write_atomic
+from harmony.reports.figures import upright
 
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<style>
-{% include "style.css" %}
-
-body { max-width: 60rem; }
-img { width: 100%; background: #fff; }
-</style>
-<h1>{{ title }}</h1>
-<p>{{ scans | length }} scans harmonized{% if bad %}, {{ bad | length }} not{% endif %}.
-bpd: bits per dimension under the reference flow; smaller is likelier on the reference scanner.</p>
-{% if bad %}<h2>Not harmonized</h2>
-<ul>{% for line in bad %}<li class="worse">{{ line }}</li>{% endfor %}</ul>{% endif %}
-{% for scan in scans %}
-<h2 id="{{ scan.name }}">{{ scan.name }}</h2>
-<p>bpd {{ "%.3f" | format(scan.before) }} before, {{ "%.3f" | format(scan.after) }} after
-{% if scan.after > scan.before %}<span class="worse">less likely than the scan itself: look at it</span>{% endif %}
-</p>
-{% if scan.picture %}<img alt="{{ scan.name }}, before and after"
-src="data:image/png;base64,{{ scan.picture }}">{% endif %}
-{% endfor %}
-</html>
-"""
+SCALE = 0.3  # of the change, either way
+INSIDE = 50  # pictures that are in the page itself, 0.3 MB each; those of further scans are read from beside it
 
 
 @dataclass(frozen=True)
 class QualityEntry:
-    """One scan: bits per dimension before and after, and its picture (a PNG file)."""
+    """One result. before, after: bits per dimension. figure: a PNG file. left_alone: why the scan was given back as it
+    was, None where it was not. facts: what else there is to say, name and value. settings: what it was made with."""
 
     name: str
     before: float
     after: float
     figure: Path
+    left_alone: str | None = None
+    facts: Sequence[tuple[str, str]] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def change(self) -> float:
+        return self.after - self.before
+
+    @property
+    def worse(self) -> bool:
+        return self.change > 0
 
 
-def before_after_figure(path: Path, before: Tensor, after: Tensor, *, title: str) -> None:
-    """Three slices (a quarter, half, three quarters of the way): before, after, and the change on a scale of +-0.3.
+def before_after_figure(path: Path, before: Tensor, after: Tensor) -> None:
+    """Three slices (a quarter, half, three quarters of the way): before, after, and the change on a scale of +-SCALE.
 
-    before, after: (S, H, W) in [0, 1].
+    before, after: (S, H, W) in [0, 1]. Small and its words large: on a phone three pictures share its width.
     """
     picks = [len(before) * k // 4 for k in (1, 2, 3)]
-    figure = Figure(figsize=(9, 3 * len(picks)), layout="constrained")
-    for axes, k in zip(figure.subplots(len(picks), 3, squeeze=False), picks, strict=True):
+    figure = Figure(figsize=(4.8, 1.75 * len(picks)), layout="constrained")
+    rows = figure.subplots(len(picks), 3, squeeze=False)
+    for axes, k in zip(rows, picks, strict=True):
         axes[0].imshow(upright(before[k]), cmap="gray", vmin=0, vmax=1)
         axes[1].imshow(upright(after[k]), cmap="gray", vmin=0, vmax=1)
-        axes[2].imshow(upright(after[k] - before[k]), cmap="RdBu_r", vmin=-0.3, vmax=0.3)
-        for axis, name in zip(axes, ("before", "after", "change"), strict=True):
-            axis.set_title(f"{name}, slice {k}", fontsize=9)
+        axes[2].imshow(upright(after[k] - before[k]), cmap="RdBu_r", vmin=-SCALE, vmax=SCALE)
+        axes[0].text(2, 2, f"slice {k}", fontsize=9, color="white", va="top")
+        for axis in axes:
             axis.axis("off")
-    figure.suptitle(title, fontsize=10)
-    save(figure, path)
+    for axis, name in zip(rows[0], ("before", "after", "change"), strict=True):
+        axis.set_title(name, fontsize=11)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=180, format="png")
 
 
-def quality_page(path: Path, entries: Sequence[QualityEntry], bad: Sequence[str], *, title: str) -> None:
+def quality_page(path: Path, entries: Sequence[QualityEntry], bad: Sequence[str]) -> None:
     """Write the page; `bad` are the messages of scans that could not be harmonized."""
-    scans = [
-        {
-            "name": entry.name,
-            "before": entry.before,
-            "after": entry.after,
-            "picture": base64.b64encode(entry.figure.read_bytes()).decode() if entry.figure.exists() else None,
-        }
-        for entry in entries
-    ]
-    page = Environment(loader=PackageLoader("harmony", "reports"), autoescape=True).from_string(PAGE)
-    write_atomic(path, page.render(title=title, scans=scans, bad=bad))
+    ordered = sorted(entries, key=lambda entry: (not entry.worse, entry.left_alone is None, -entry.change, entry.name))
+    pictures = [picture(entry.figure, path.parent, inside=k < INSIDE) for k, entry in enumerate(ordered)]
+    environment = Environment(
+        loader=PackageLoader("harmony", "reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    page = environment.get_template("quality.html").render(
+        title=f"harmony: {counted(len(entries), 'harmonized scan')}",
+        summary=summary(entries, len(bad)),
+        scans=[
+            {
+                **{name: getattr(entry, name) for name in ("name", "before", "after", "change", "worse")},
+                **{"left_alone": entry.left_alone, "facts": entry.facts, "picture": each},
+            }
+            for entry, each in zip(ordered, pictures, strict=True)
+        ],
+        bad=bad,
+        scale=f"{SCALE:.0%}",
+        settings=alike(ordered),
+    )
+    write_atomic(path, page)
+
+
+def summary(entries: Sequence[QualityEntry], bad: int) -> str:
+    """What became of how many, in sentences."""
+    worse = sum(entry.worse for entry in entries)
+    alone = [entry.left_alone for entry in entries if entry.left_alone]
+    said = [f"This folder holds {counted(len(entries), 'result')}."]
+    if worse:
+        said.append(f"{counted(worse, 'scan')} became less likely on the reference scanner than before.")
+    else:
+        said.append("No scan became less likely on the reference scanner than before.")
+    if alone:
+        reasons = dict.fromkeys(alone)
+        said += [f"{counted(alone.count(reason), 'scan')} left alone, as {reason}." for reason in reasons]
+    if bad:
+        said.append(f"{counted(bad, 'scan')} could not be harmonized.")
+    return " ".join(said)
+
+
+def counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def alike(entries: Sequence[QualityEntry]) -> list[tuple[list[str], Mapping[str, Any]]]:
+    """The different settings, each with the scans that were made with them."""
+    groups: dict[str, tuple[list[str], Mapping[str, Any]]] = {}
+    for entry in entries:
+        names, _ = groups.setdefault(json.dumps(entry.settings, sort_keys=True), ([], entry.settings))
+        names.append(entry.name)
+    return list(groups.values())
+
+
+def picture(figure: Path, page: Path, *, inside: bool) -> str | None:
+    """The address of a picture: its bytes, or the file as it lies below the page's folder."""
+    if not figure.exists():
+        return None
+    if not inside:
+        return figure.relative_to(page).as_posix()
+    return f"data:image/png;base64,{base64.b64encode(figure.read_bytes()).decode()}"

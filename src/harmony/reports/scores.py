@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -12,6 +13,27 @@ from harmony.core.vocabulary import MIDDLE, describe, direction
 from harmony.reports import charts
 from harmony.reports.citations import uncited
 from harmony.reports.view import View
+
+# What a metric says something of -> the first words of the metrics; the first group is open when the page is.
+GROUPS = {
+    "image": ("psnr", "ssim"),
+    "labels": ("dice", "iou", "hd95", "volume", "missed", "invented", "absent", "lesion"),
+    "age": ("age",),
+    "site": ("site",),
+    "scanner found": ("scanner",),
+    "likelihood, cost and checks": (),  # and whatever has no group
+}
+
+
+def groups(sections: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The sections of a page by what they say something of, without empty groups."""
+    rest = list(GROUPS)[-1]
+    of = {
+        each["name"]: next((g for g, first in GROUPS.items() if each["name"].split("_")[0] in first), rest)
+        for each in sections
+    }
+    grouped = [{"name": group, "metrics": [each for each in sections if of[each["name"]] == group]} for group in GROUPS]
+    return [group for group in grouped if group["metrics"]]
 
 
 def metric_section(view: View, name: str) -> dict[str, Any]:
@@ -31,7 +53,7 @@ def metric_section(view: View, name: str) -> dict[str, Any]:
         "harm": of_harm(name) if name in MARGINS else "",
         "tests": [line for domain in domains for line in _test_lines(view, domain, name)],
         "bars": [(domain, _bars(view, domain, name, high)) for domain in domains],
-        "pairs": [(domain, chart) for domain in domains if (chart := _pairs(view, domain, name))],
+        "pairs": [(domain, *both) for domain in domains if (both := _pairs(view, domain, name))],
     }
 
 
@@ -64,7 +86,7 @@ def _row(view: View, domain: str, metric: str) -> list[dict[str, Any] | None]:
                 "mean": f"{interval.mean:.{digits}f}",
                 "range": interval.span(digits, between=" – "),
                 "spread": None if cell.spread is None else f"±{cell.spread:.{digits + 1}f}",
-                "hover": f"n={interval.subjects}" + (f"; by seed {seeds}" if cell.spread is not None else ""),
+                "more": [f"n = {interval.subjects}", *([f"seeds {seeds}"] if cell.spread is not None else [])],
                 "best": entry in best,
                 "sure": _verdict(test, metric),
             }
@@ -110,13 +132,24 @@ def _bars(view: View, domain: str, metric: str, high: float) -> Markup:
     return charts.bars(rows, describe(metric).digits, high=high) if rows else Markup("")
 
 
-def _pairs(view: View, domain: str, metric: str) -> Markup | None:
+def _pairs(view: View, domain: str, metric: str) -> tuple[Markup, dict[str, Any]] | None:
+    """The chart, and its numbers as a table: a row a subject, a column a method."""
     words = describe(metric)
     changes = {entry: view.comparison.change(entry, domain, metric) for entry in view.comparison.entries}
     rows = [charts.Pair(view.name(entry), view.style(entry), both) for entry, both in changes.items() if both]
     if words.better is None or not rows:
         return None
-    return charts.pairs(rows, words.better == "higher", words.digits)
+    subjects = sorted({subject for row in rows for subject in row.subjects})
+    both = [[row.subjects.get(subject) for row in rows] for subject in subjects]
+    values = [
+        [
+            next(f"{each[0]:.{words.digits}f}" for each in line if each),
+            *(f"{each[1]:.{words.digits}f}" if each else "–" for each in line),
+        ]
+        for line in both
+    ]
+    table = {"methods": [row.name for row in rows], "rows": list(zip(subjects, values, strict=True))}
+    return charts.pairs(rows, words.better == "higher", words.digits), table
 
 
 def p_value(p: float) -> str:

@@ -43,7 +43,7 @@ def root(tmp_path):
 
 def test_finds_scans_with_and_without_sessions(root):
     scans = BidsFolder(root, labels="derivatives/seg/{subject}/anat/{subject}_*{session}*dseg.nii.gz").scans()
-    assert [scan.name for scan in scans] == ["sub-A1", "sub-B2_ses-1", "sub-B2_ses-2", "sub-C3"]
+    assert [scan.name for scan in scans] == ["sub-A1", "sub-B2_ses-1_acq-mprage_run-1", "sub-B2_ses-2", "sub-C3"]
     assert [scan.labels and scan.labels.name for scan in scans] == [
         "sub-A1_dseg.nii.gz",
         "sub-B2_ses-1_dseg.nii.gz",
@@ -91,9 +91,19 @@ def test_a_folder_that_is_not_there_names_the_setting(tmp_path):
             BidsFolder(root).scans()
 
 
-def test_two_images_of_one_session_are_refused(root):
-    touch(root, "sub-A1/anat/sub-A1_run-2_T1w.nii.gz")
-    with pytest.raises(DataError, match=r"more than one T1w image of sub-A1.*data.root="):
+def test_two_runs_are_two_scans_of_one_person_each_with_its_own_mask(root):
+    runs = [f"derivatives/m/sub-A1/anat/sub-A1{run}_space-orig_desc-brain_mask.nii.gz" for run in ("", "_run-2")]
+    touch(root, "sub-A1/anat/sub-A1_run-2_T1w.nii.gz", *runs)
+    labels = "derivatives/m/{subject}/anat/*_mask.nii.gz"
+    first, second = BidsFolder(root, labels=labels).scans()[:2]
+    assert (first.name, second.name) == ("sub-A1", "sub-A1_run-2")
+    assert first.subject == second.subject == "sub-A1"
+    assert [str(each.labels.relative_to(root)) for each in (first, second)] == runs
+
+
+def test_one_image_in_two_files_is_refused(root):
+    touch(root, "sub-A1/anat/sub-A1_T1w.nii")
+    with pytest.raises(DataError, match=r"T1w image of sub-A1 is there twice.*data.root="):
         BidsFolder(root).scans()
 
 
@@ -174,11 +184,11 @@ def test_hidden_files_are_no_scans_and_no_masks(root):
 
 
 def test_bad_names_are_left_out_where_bad_scans_may_be(root, caplog):
-    touch(root, "sub-C3/anat/sub-D4_T1w.nii.gz", "sub-A1/anat/sub-A1_run-2_T1w.nii.gz")
+    touch(root, "sub-C3/anat/sub-D4_T1w.nii.gz", "sub-A1/anat/sub-A1_T1w.nii")
     folder = BidsFolder(root, skip_bad=True)
-    assert [scan.name for scan in folder.scans()] == ["sub-B2_ses-1", "sub-B2_ses-2", "sub-C3"]
+    assert [scan.name for scan in folder.scans()] == ["sub-B2_ses-1_acq-mprage_run-1", "sub-B2_ses-2", "sub-C3"]
     assert "sub-D4" in caplog.text
-    assert "more than one T1w image of sub-A1" in caplog.text
+    assert "T1w image of sub-A1 is there twice" in caplog.text
     assert len(folder.listing().bad) == 2
     with pytest.raises(DataError):
         BidsFolder(root, skip_bad=True, mask="nowhere/{subject}.nii").scans()

@@ -28,7 +28,7 @@ def test_a_reader_takes_the_images_of_one_contrast(root, contrast, names):
     assert [scan.name for scan in scans] == names
     assert {scan.contrast for scan in scans} == {contrast}
     assert one_contrast(scans) == contrast
-    assert Derivatives(root / "out").image(scans[0]).name == f"{scans[0].name}_desc-harmonized_{contrast}.nii.gz"
+    assert Derivatives(root / "out", "none").image(scans[0]).name == f"{scans[0].name}_desc-none_{contrast}.nii.gz"
 
 
 def test_where_there_is_none_the_others_are_named(root):

@@ -11,13 +11,15 @@ from pathlib import Path
 
 from harmony.core import ConfigError, DataError, Scan
 from harmony.core.contrasts import contrast_of, known_contrast
-from harmony.data.sources.folders import checked_root, companion, path_or_none, visible
+from harmony.data.sources.folders import Named, checked_root, companion, path_or_none, visible
 from harmony.data.sources.tables import BIDS_SEXES, Record, people_table
 
 log = logging.getLogger(__name__)
 TABLE = "participants.tsv"
 HINT = "or delete it: ages and sexes are then unknown"
-NAME = re.compile(r"(?P<subject>sub-[A-Za-z0-9]+)(_(?P<session>ses-[A-Za-z0-9]+))?(_[a-z]+-[A-Za-z0-9]+)*")
+NAME = re.compile(
+    r"(?P<subject>sub-[A-Za-z0-9]+)(_(?P<session>ses-[A-Za-z0-9]+))?(_(?P<variant>[a-z]+-[A-Za-z0-9]+(_[a-z]+-[A-Za-z0-9]+)*))?"
+)
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,12 @@ class Listing:
 
 
 class BidsFolder:
-    """Scans of one contrast of a BIDS folder: `sub-*/[ses-*/]anat/*_T1w.nii[.gz]`, one per subject and session.
+    """Scans of one contrast of a BIDS folder: `sub-*/[ses-*/]anat/*_T1w.nii[.gz]`. Runs and acquisitions of a
+    session (`run-`, `acq-` and other entities) are scans of their own.
 
     labels, mask, lesions: where a scan's label map, brain mask and lesion mask are, relative to the root, with
     `{subject}` (and `{session}`) and glob wildcards, e.g. `derivatives/dlmuse/{subject}/anat/*_dseg.nii.gz`; None where
-    there are none.
+    there are none. Of several that match, the one with the scan's own entities is taken.
     suffix: the BIDS suffix of the images, which is their contrast: T1w, T2w, FLAIR or PDw.
     skip_bad: leave out, and name, scans with a bad name, row or mask; by default the first of them is an error.
     """
@@ -93,8 +96,8 @@ class BidsFolder:
     def _twice(self, group: list[Scan]) -> DataError:
         first, second = (scan.path for scan in group[:2])
         return DataError(
-            f"more than one {self.suffix} image of {group[0].name}: {first.name} and {second.name}",
-            cure="keep one per subject and session below data.root=",
+            f"the {self.suffix} image of {group[0].name} is there twice: {first.name} and {second.name}",
+            cure="keep one of the two below data.root=",
             path=second,
             subject=group[0].subject,
         )
@@ -111,18 +114,20 @@ class BidsFolder:
             cure = f"name it sub-X[_ses-Y]_{self.suffix}.nii.gz below sub-X[/ses-Y]/anat of data.root="
             raise DataError("not a BIDS file name", cure=cure, path=path)
         subject, session = match["subject"], match["session"]
+        named = Named(subject, session, match["variant"])
         who = people.get(subject)
         return Scan(
             path=path,
             subject=subject,
             session=session,
+            variant=named.variant,
             site=who.text("site") if who else None,
             scanner=who.text("scanner") if who else None,
             age=who.age("age") if who else None,
             sex=who.sex("sex", codes=BIDS_SEXES) if who else None,
-            mask=companion(root, self.mask, subject, session, "mask", needed=True),
-            labels=companion(root, self.labels, subject, session, "labels", needed=False),
-            lesions=companion(root, self.lesions, subject, session, "lesions", needed=False),
+            mask=companion(root, self.mask, named, "mask", needed=True),
+            labels=companion(root, self.labels, named, "labels", needed=False),
+            lesions=companion(root, self.lesions, named, "lesions", needed=False),
             contrast=self.suffix,
         )
 

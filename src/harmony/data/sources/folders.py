@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from harmony.core import DataError, Scan
 
 NIFTI = (".nii.gz", ".nii")
+DERIVED = {"desc", "label", "space", "res", "den", "seg", "atlas"}  # entities of derivatives alone
 
 
 def checked_root(root: Path | None, what: str) -> Path:
@@ -40,26 +42,40 @@ def image_in(folder: Path, stem: str, *, endings: tuple[str, ...] = NIFTI, subje
     return found[0] if found else None
 
 
-def companion(
-    root: Path, pattern: str | None, subject: str, session: str | None, what: str, *, needed: bool
-) -> Path | None:
+@dataclass(frozen=True)
+class Named:
+    """What a BIDS name says: `sub-X`, `ses-Y`, and the other entities as they stand there (`acq-a_run-2`)."""
+
+    subject: str
+    session: str | None = None
+    variant: str | None = None
+
+    @property
+    def entities(self) -> set[str]:
+        return {word for part in (self.subject, self.session, self.variant) if part for word in part.split("_")}
+
+
+def companion(root: Path, pattern: str | None, scan: Named, what: str, *, needed: bool) -> Path | None:
     """The one file that belongs to a scan; None where there is none and it is not needed.
 
-    pattern: relative to the root, with `{subject}`, `{session}` and glob wildcards. what: "mask" or "labels".
+    pattern: relative to the root, with `{subject}`, `{session}` and glob wildcards; where several match, the one with
+    the entities of the scan's own name is meant. what: "mask" or "labels".
     """
     if pattern is None:
         return None
     try:
-        found = visible(root.glob(_filled(pattern, subject, session or "")))
+        found = visible(root.glob(_filled(pattern, scan.subject, scan.session or "")))
     except (ValueError, NotImplementedError, IndexError) as error:
         cure = f"data.{what}= is relative to data.root=, with {{subject}}, {{session}} and wildcards"
         raise DataError(f"{pattern!r} is no pattern of files ({error})", cure=cure, path=root) from error
     if len(found) > 1:
+        found = [path for path in found if _entities(path) == scan.entities] or found
+    if len(found) > 1:
         cure = f"make data.{what}= more specific ({{subject}} and {{session}} are filled in)"
-        raise DataError(f"{len(found)} files match {pattern!r}", cure=cure, path=found[0], subject=subject)
+        raise DataError(f"{len(found)} files match {pattern!r}", cure=cure, path=found[0], subject=scan.subject)
     if not found and needed:
         cure = f"add the file, correct data.{what}=, or set data.{what}=null"
-        raise DataError(f"no {what} matches {pattern!r}", cure=cure, path=root, subject=subject)
+        raise DataError(f"no {what} matches {pattern!r}", cure=cure, path=root, subject=scan.subject)
     return found[0] if found else None
 
 
@@ -82,6 +98,12 @@ def natural(path: Path) -> list[tuple[int, str]]:
 def visible(paths: Iterable[Path]) -> list[Path]:
     """In order, without hidden files: macOS leaves a `._NAME` beside a NAME that it copied to a disk of others."""
     return sorted(path for path in paths if not path.name.startswith("."))
+
+
+def _entities(path: Path) -> set[str]:
+    """Of a derivative's name, those that its source has too."""
+    words = {word for word in path.name.split("_")[:-1] if "-" in word}
+    return {word for word in words if word.partition("-")[0] not in DERIVED}
 
 
 def _filled(pattern: str, subject: str, session: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harmony.core import DataError, Scan
-from harmony.data.sources.folders import checked_root, companion, one_each, path_or_none
+from harmony.data.sources.folders import Named, checked_root, companion, one_each, path_or_none
 from harmony.data.sources.tables import CODED_SEXES, Record, read_table
 
 log = logging.getLogger(__name__)
@@ -67,8 +67,8 @@ class Ixi:
             scanner=SCANNERS[match["site"]],
             age=_age(who),
             sex=who.sex(SEX, codes=CODED_SEXES) if who else None,
-            mask=companion(root, self.mask, subject, None, "mask", needed=True),
-            labels=companion(root, self.labels, subject, None, "labels", needed=False),
+            mask=companion(root, self.mask, Named(subject), "mask", needed=True),
+            labels=companion(root, self.labels, Named(subject), "labels", needed=False),
         )
 
     def _people(self, root: Path) -> dict[str, Record]:

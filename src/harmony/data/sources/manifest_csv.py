@@ -61,7 +61,8 @@ def _scan(folder: Path, record: Record) -> Scan:
         age=record.age("age"),
         sex=record.sex("sex"),
         split=record.text("split"),
-        **files,
+        mask=files["mask"],
+        labels=files["labels"],
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harmony.core import DataError, Scan
-from harmony.data.sources.folders import NIFTI, checked_root, companion, natural, path_or_none, visible
+from harmony.data.sources.folders import NIFTI, Named, checked_root, companion, natural, path_or_none, visible
 from harmony.data.sources.tables import CODED_SEXES, SEXES, Record, by_key, people_table, read_table
 
 log = logging.getLogger(__name__)
@@ -107,8 +107,8 @@ class Oasis3:
             scanner=each.scanner or (visit.text(*MODEL) if visit else None),
             age=_age(each, visit, who, only=only),
             sex=who.sex("gender", "sex", "m/f", codes=SEXES | CODED_SEXES) if who else None,
-            mask=companion(root, self.mask, subject, session, "mask", needed=True),
-            labels=companion(root, self.labels, subject, session, "labels", needed=False),
+            mask=companion(root, self.mask, Named(subject, session), "mask", needed=True),
+            labels=companion(root, self.labels, Named(subject, session), "labels", needed=False),
         )
 
     def _tables(self, root: Path) -> tuple[dict[str, Record], dict[str, Record]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,41 +18,74 @@ from harmony.core.files import remove_leftovers, write_atomic
 from harmony.data.volumes.nifti import Nifti, write_nifti
 
 DESCRIPTION = "dataset_description.json"
+FIGURES = "figures"
+IGNORED = f"{FIGURES}\n*.html\n"  # what BIDS has no names for
+README = """# Harmonized scans
+
+Made by harmony from the data set that dataset_description.json names: each image is its source, on the source's own
+grid, mapped into the domain of a reference scanner. `desc-` says by which method, the `.json` beside it by which model.
+quality.html shows every scan before and after; `desc-brain_mask` is a brain mask that was made on the way.
+"""
 DIGEST = "ImageDigest"  # of the sidecar: SHA-256 of the image that it belongs to
 ENTITY = re.compile(r"[a-z]+-[A-Za-z0-9+]+")
 SUFFIX = re.compile(r"[A-Za-z0-9]+")
 
 
 @dataclass(frozen=True)
-class Derivatives:
-    """A BIDS derivatives folder: `sub-X[/ses-Y]/anat/sub-X[_ses-Y][_acq-Z...]_desc-harmonized_T1w.nii.gz`, each with a
-    `.json`. The name keeps the entities and the suffix of the source's; only another `desc-` gives way.
+class Result:
+    """A finished scan: the name of its files, its sidecar, its picture."""
 
-    A folder holds the results of one method: another method, or another image of the same name, is refused (`check`).
+    name: str
+    about: dict[str, Any]
+    figure: Path
+
+
+@dataclass(frozen=True)
+class Derivatives:
+    """A BIDS derivatives folder: `sub-X[/ses-Y]/anat/sub-X[_ses-Y][_acq-Z...]_desc-METHOD_T1w.nii.gz`, with `.json`s.
+    The name keeps the entities and the suffix of the source's; only another `desc-` gives way to the method's.
+
+    Another image of the same name is refused (`check`).
     """
 
     root: Path
+    method: str
 
     def image(self, scan: Scan) -> Path:
-        return self.root / scan.subject / (scan.session or "") / "anat" / f"{_stem(scan)}.nii.gz"
+        return self.root / scan.subject / (scan.session or "") / "anat" / f"{self.stem(scan)}.nii.gz"
 
     def sidecar(self, scan: Scan) -> Path:
-        return self.image(scan).with_name(f"{_stem(scan)}.json")
+        return self.image(scan).with_name(f"{self.stem(scan)}.json")
 
     def mask(self, scan: Scan) -> Path:
         """Where a brain mask lies that was made for the scan."""
-        return self.image(scan).with_name(f"{_stem(scan).partition('_desc-')[0]}_desc-brain_mask.nii.gz")
+        return self.image(scan).with_name(f"{_entities(scan)[0]}_desc-brain_mask.nii.gz")
 
     def lock(self, scan: Scan) -> Path:
         """Held by the process that works on the scan."""
-        return self.root / ".locks" / f"{_stem(scan)}.lock"
+        return self.root / ".locks" / f"{self.stem(scan)}.lock"
 
     def figure(self, scan: Scan) -> Path:
-        return self.root / "figures" / f"{_stem(scan).replace('_desc-harmonized', '')}.png"
+        return self.root / FIGURES / f"{self.stem(scan)}.png"
 
-    def check(self, scans: Iterable[Scan], method: str) -> None:
+    def stem(self, scan: Scan) -> str:
+        """The name of a scan's result, without ending. A label of BIDS has letters and digits only."""
+        entities, suffix = _entities(scan)
+        return f"{entities}_desc-{label(self.method)}_{suffix}"
+
+    def results(self) -> Iterator[Result]:
+        """Everything that is finished below this folder, of every method, in the order of names."""
+        for sidecar in sorted(self.root.glob("sub-*/**/anat/*_desc-*.json")):
+            try:
+                about = read_sealed(sidecar)
+            except (OSError, DamagedError):
+                continue
+            if "Method" in about and sidecar.with_suffix(".nii.gz").exists():  # a mask has no method
+                yield Result(sidecar.stem, about, self.root / FIGURES / f"{sidecar.stem}.png")
+
+    def check(self, scans: Iterable[Scan]) -> None:
         """Raises DataError where writing the results of `scans` would destroy something: another data set, the result
-        of another scan of the same call, of another method, or of another image. Nothing is written."""
+        of another scan of the same call, or of another image. Nothing is written."""
         self._check_folder()
         first: dict[str, Scan] = {}
         for scan in scans:
@@ -60,7 +93,7 @@ class Derivatives:
             if twin is not scan:
                 problem = f"would be written over the result of {twin.path}: both become {self.image(scan).name}"
                 raise _taken(scan, problem, "give each its own output=")
-            self._check_former(scan, method)
+            self._check_former(scan)
 
     def describe(self, *, version: str, source: Path) -> None:
         """dataset_description.json, as BIDS wants it of derivatives. Raises DataError in another data set's folder."""
@@ -73,16 +106,12 @@ class Derivatives:
             "SourceDatasets": [{"URL": source.name}],
         }
         write_atomic(self.root / DESCRIPTION, json.dumps(about, indent=2) + "\n")
+        write_atomic(self.root / ".bidsignore", IGNORED)
+        write_atomic(self.root / "README.md", README)
 
     def provenance(self, scan: Scan) -> dict[str, Any] | None:
         """The sidecar of a finished scan; None where image or sidecar is missing, or not what was written."""
-        try:
-            about = read_sealed(self.sidecar(scan))
-            if about.get(DIGEST, (whole := sha256(self.image(scan)))) != whole:
-                return None
-        except (OSError, DamagedError):
-            return None
-        return about
+        return _provenance(self.sidecar(scan), self.image(scan))
 
     def write(self, scan: Scan, data: np.ndarray, native: Nifti, provenance: Mapping[str, Any]) -> None:
         """The image first, the sidecar last: a scan counts as done when its sidecar is there."""
@@ -107,16 +136,19 @@ class Derivatives:
                 path=self.root,
             )
 
-    def _check_former(self, scan: Scan, method: str) -> None:
-        """What is there already must be of the same method and the same image; it is then replaced, or left alone."""
+    def _check_former(self, scan: Scan) -> None:
+        """What is there already must be of the same image; it is then replaced, or left alone."""
         done = self.provenance(scan)
         if done is None or not scan.path.is_file():
             return
-        name, cure = self.image(scan).name, "give another output=, or delete it first"
-        if done.get("Method") != method:
-            raise _taken(scan, f"{name} is there already, from method={done.get('Method')}", cure)
         if done.get("MadeFrom", {}).get("image") != sha256(scan.path):
-            raise _taken(scan, f"{name} is there already, from another image of the same name", cure)
+            problem = f"{self.image(scan).name} is there already, from another image of the same name"
+            raise _taken(scan, problem, "give another output=, or delete it first")
+
+
+def label(method: str) -> str:
+    """A method's name as a label of BIDS: histogram_matching -> histogrammatching."""
+    return re.sub(r"[^A-Za-z0-9]", "", method)
 
 
 def relative_name(path: Path, root: Path) -> str:
@@ -130,16 +162,28 @@ def single_scan(path: Path, mask: Path | None, *, otherwise: str = T1W) -> Scan:
     stem, contrast = _bare(path), contrast_of(path) or otherwise
     found = re.match(r"(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?", stem)
     subject = found[1] if found else "sub-" + (re.sub(r"[^A-Za-z0-9]", "", stem) or "scan")
-    return Scan(path, subject, session=found[2] if found else None, mask=mask, contrast=contrast)
+    words = stem.removeprefix(found[0]).split("_") if found else []
+    variant = "_".join(word for word in words if ENTITY.fullmatch(word)) or None
+    return Scan(path, subject, found[2] if found else None, mask=mask, contrast=contrast, variant=variant)
 
 
-def _stem(scan: Scan) -> str:
-    """The name of a scan's result, without ending."""
+def _entities(scan: Scan) -> tuple[str, str]:
+    """The entities and the suffix of a result's name, without `desc-`."""
     words = _bare(scan.path).split("_")
     suffix = words.pop() if SUFFIX.fullmatch(words[-1]) and len(words) > 1 else scan.contrast
     if words[0] != scan.subject or not all(ENTITY.fullmatch(word) for word in words):
         words, suffix = [scan.name], scan.contrast
-    return "_".join([*(word for word in words if not word.startswith("desc-")), "desc-harmonized", suffix])
+    return "_".join(word for word in words if not word.startswith("desc-")), suffix
+
+
+def _provenance(sidecar: Path, image: Path) -> dict[str, Any] | None:
+    try:
+        about = read_sealed(sidecar)
+        if about.get(DIGEST, (whole := sha256(image))) != whole:
+            return None
+    except (OSError, DamagedError):
+        return None
+    return about
 
 
 def _bare(path: Path) -> str:
