@@ -79,6 +79,17 @@ def test_blur_and_noise_are_read_from_texture():
     assert still.noise == 0
 
 
+def test_what_no_gaussian_blur_explains_is_a_misfit():
+    """Slices of the same resolution: a Gaussian blur, and k-space cut off (Gibbs)."""
+    reading = reading_of([texture(anatomy(seed), ball()) for seed in range(12)], 1.1)
+    image = anatomy(50)
+    kept = torch.fft.fftfreq(SIZE[2]).abs() < 0.2
+    ringing = torch.where(ball(), torch.fft.ifft(torch.fft.fft(image) * kept).real, 0)
+    blurred = gaussian_inside(image, ball(), torch.tensor([0.0, 0.0, 0.9]))
+    untouched, blur, cut = (reading.read(texture(each, ball())).misfit for each in (image, blurred, ringing))
+    assert cut > 2 * max(blur, untouched)
+
+
 def test_texture_does_not_know_the_units_of_a_scan():
     image = anatomy(1)
     whole, half = (texture(factor * image, ball()) for factor in (1.0, 0.5))

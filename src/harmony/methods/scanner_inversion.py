@@ -34,8 +34,8 @@ class ScannerInversion(Method):
 
     percentile: of the brain, is 1. one_curve: "far more", squared distance after over before. matching: that share;
     a histogram shows the scanner's curve and the subject's own anatomy, and cannot tell them apart. most_noise, widest
-    (voxels), unlikely (squared deviations per number): beyond what the network was trained on the scan is returned as
-    it is, and log and report say so.
+    (voxels), unlikely (squared deviations per number), misfit (`scanner.Read`): beyond these the scan is returned as it
+    is, and log and report say so.
     """
 
     def __init__(
@@ -50,10 +50,12 @@ class ScannerInversion(Method):
         most_noise: float,
         widest: float,
         unlikely: float,
+        misfit: float,
     ) -> None:
         self.tissue, self.reference = tissue, reference
         self.percentile, self.one_curve, self.matching = percentile, one_curve, matching
-        self.rounds, self.most_noise, self.widest, self.unlikely = rounds, most_noise, widest, unlikely
+        self.rounds, self.most_noise, self.widest = rounds, most_noise, widest
+        self.unlikely, self.misfit = unlikely, misfit
 
     def harmonize(self, stack: Stack) -> Harmonized:
         mask = stack.mask[:, 0]
@@ -87,5 +89,5 @@ class ScannerInversion(Method):
 
     def _outside(self, found: Estimate, prior: Prior) -> bool:
         seen = found.resolution
-        strange = prior.likely(found.fit.contrast) > self.unlikely
+        strange = found.read.misfit > self.misfit or prior.likely(found.fit.contrast) > self.unlikely
         return strange or bool(seen.noise > self.most_noise or seen.width.max() > self.widest)

@@ -14,6 +14,7 @@ from torch import Tensor
 from harmony.core.scanner.contrast import Contrast, TissueIntensity
 from harmony.core.scanner.resolution import Resolution, Texture, cell_frequencies
 
+COARSE = 0.35  # cycles per voxel: below it detail stands above any noise floor, and a wrong model of the blur shows
 LEAST = 0.14  # cycles per voxel: coarser detail is anatomy and contrast more than it is blur or noise
 CONTRAST, TILT = (
     0.2,
@@ -26,11 +27,13 @@ MOST = 4.0  # squared width
 
 class Read(NamedTuple):
     """As read, also where there is none. width: () of the mean squared widths, negative for a scan sharper than the
-    reference; widths: (3,); noise: ()."""
+    reference; widths: (3,); noise: (). misfit: root mean square of what they leave unexplained, in deviations of
+    reference scans: ringing and thick slices are no Gaussian blur."""
 
     width: Tensor
     widths: Tensor
     noise: Tensor
+    misfit: float
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,12 @@ class Reading:
         quiet = float(np.clip(power.min() - 0.3, -13.9, -0.1))
         bounds = [-3, -3, -0.3, -0.3, -0.3, -14], [3, 3, MOST, MOST, MOST, 0]
         fits = [least_squares(residual, [0, 0, s, s, s, quiet], bounds=bounds, loss="soft_l1") for s in STARTS]
-        best = torch.from_numpy(min(fits, key=lambda fit: fit.cost).x).to(texture.power)
+        least = min(fits, key=lambda fit: fit.cost)
+        best = torch.from_numpy(least.x).to(texture.power)
         squared = torch.cat((best[2:5].mean()[None], best[2:5]))
         widths = squared.sign() * squared.abs().sqrt()
-        return Read(widths[0], widths[1:], (best[5] / 2).exp() * texture.level)
+        seen = residual(least.x)[: fine.sum()][size[fine] < COARSE] * math.sqrt(fine.sum()) / 10
+        return Read(widths[0], widths[1:], (best[5] / 2).exp() * texture.level, float(np.sqrt((seen**2).mean())))
 
 
 @dataclass(frozen=True)
