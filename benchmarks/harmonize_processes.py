@@ -1,6 +1,6 @@
 """Several processes on one output: no scan twice, none lost, the same files as one process; and how long it takes.
 
-    python benchmarks/harmonize_processes.py /path/to/ixi-hh results.csv
+    python benchmarks/harmonize_processes.py /path/to/ixi-hh processes.csv
 
 Harmonizes the first 20 scans of a BIDS folder with the model of the package and `histogram_matching`, by 1, 2 and 4
 processes that are started at once, as the elements of a SLURM array are; then by two, of which one is killed while it

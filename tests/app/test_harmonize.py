@@ -161,7 +161,6 @@ def test_mistakes_are_one_clear_error(tmp_path, model, scans):
         ([f"input={scans}", "output=o", f"model={tmp_path}"], "model_card.json"),
         ([f"input={scans}", "output=o", f"model={tampered}"], "not the weights"),
         ([f"input={scans}", "output=o", f"model={model}", "method=nothing"], "nothing"),
-        ([f"input={scans}", "output=o"], "model"),
     ]:
         code, output = run(tmp_path, *words)
         assert code != 0

@@ -121,7 +121,7 @@ def through_harmonize(root: Path, settings: dict[str, str]) -> None:
     cfg = OmegaConf.create({"skip_done": True, "original_scale": True, "method_name": "none", "method": {}})
     cfg.update({"input": str(root), "only_plausible": False})
     output = Derivatives(root / "out", "none")
-    applied = Applied(Unharmonized(), density=None, preprocess=preprocess(), card=card, weights="")
+    applied = Applied("flow", Unharmonized(), density=None, preprocess=preprocess(), card=card, weights="")
     worker = Worker(cfg, applied, output, tool=None)
     for scan in BidsFolder(root, **settings).scans():
         try:
