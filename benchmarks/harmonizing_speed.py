@@ -114,9 +114,9 @@ def job(name: str, flow: ImageDensity, harmonizer: Harmonizer, image: Tensor) ->
     return adaptation_step(flow, harmonizer, image)
 
 
-def adaptation_step(flow: ImageDensity, harmonizer: Harmonizer, image: Tensor) -> Callable[[], object]:
-    """The step that the method itself makes, on one batch."""
-    method = HarmonizingFlows(
+def method(flow: ImageDensity, harmonizer: Harmonizer, passes: int, batch: int) -> HarmonizingFlows:
+    """The published adaptation of these two, that stops after so many passes."""
+    return HarmonizingFlows(
         density=flow,
         harmonizer=harmonizer,
         reference=Reference(torch.zeros(2, 1, 1, 1), torch.zeros(2, 2), torch.ones(2)),
@@ -124,15 +124,20 @@ def adaptation_step(flow: ImageDensity, harmonizer: Harmonizer, image: Tensor) -
         optimizer=functools.partial(torch.optim.Adam, lr=4e-6),
         units="grey_levels",
         trainable="all",
-        stop=Budget(passes=1),
+        stop=Budget(passes=passes),
         jacobian=0.0,
         guard=False,
-        batch=len(image),
+        batch=batch,
         seed=0,
     )
-    slices = method._slices([Stack(image, image > 0, torch.zeros(len(image), device=image.device))])
-    optimizer, noise = method._optimizer(), torch.Generator().manual_seed(0)
-    return lambda: method._step(optimizer, slices, noise)
+
+
+def adaptation_step(flow: ImageDensity, harmonizer: Harmonizer, image: Tensor) -> Callable[[], object]:
+    """The step that the method itself makes, on one batch."""
+    adapting = method(flow, harmonizer, passes=1, batch=len(image))
+    slices = adapting._slices([Stack(image, image > 0, torch.zeros(len(image), device=image.device))])
+    optimizer, noise = adapting._optimizer(), torch.Generator().manual_seed(0)
+    return lambda: adapting._step(optimizer, slices, noise)
 
 
 def _plain_elu(self: ConcatELU, x: Tensor | tuple[Tensor, ...]) -> Tensor:

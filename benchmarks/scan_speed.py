@@ -24,7 +24,7 @@ from harmony.core import Stack
 from harmony.core.reference import Reference
 from harmony.distances import StructuralDistance
 from harmony.flows import ImageDensity
-from harmony.methods import Alternating, BlindHarmony, Budget, HarmonizingFlows
+from harmony.methods import Alternating, BlindHarmony
 
 # Those of 2 mm scans: conf/flow/splines_small.yaml; the networks of conf/experiment/harmonizing_flows_abide.yaml.
 SPLINES = {**flow_speed.PAPER, "levels": 3, "steps": 4, "hidden_channels": 48, "blocks": 1, "bits": 8}
@@ -98,21 +98,7 @@ def adaptation(small: bool, stack: Stack) -> dict[str, Callable[[], Tensor]]:
     settings = harmonizing_speed.SMALL if small else COUPLINGS
 
     def run(variant: str) -> Tensor:
-        flow, harmonizer = harmonizing_speed.build(settings, variant)
-        method = HarmonizingFlows(
-            density=flow,
-            harmonizer=harmonizer,
-            reference=Reference(torch.zeros(2, 1, 1, 1), torch.zeros(2, 2), torch.ones(2)),
-            reference_bpd=0.0,
-            optimizer=functools.partial(torch.optim.Adam, lr=4e-6),
-            units="grey_levels",
-            trainable="all",
-            stop=Budget(passes=PASSES),
-            jacobian=0.0,
-            guard=False,
-            batch=16,
-            seed=0,
-        )
+        method = harmonizing_speed.method(*harmonizing_speed.build(settings, variant), PASSES, batch=16)
         method.adapt([stack])
         return method.harmonize(stack).image
 

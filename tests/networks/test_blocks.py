@@ -2,7 +2,6 @@ import math
 
 import torch
 
-from harmony.networks import concat_elu
 from harmony.networks.blocks import ChannelNorm, ConcatELU, halve, upsample_to
 
 
@@ -36,23 +35,6 @@ def test_odd_maps_shrink_upwards_and_come_back() -> None:
     assert back[0, 0, 4, 0] == 7  # corners are aligned
 
 
-def test_in_pieces_concat_elu_is_what_it_was(monkeypatch) -> None:
-    """Forward and backward, of two parts and of a last piece that is not full, on a gradient that lies otherwise."""
-    noise = torch.Generator().manual_seed(0)
-    parts = [
-        torch.randn(2, channels, 5, 7, generator=noise).contiguous(memory_format=torch.channels_last)
-        for channels in (3, 5)
-    ]
-    weight = torch.randn(2, 16, 5, 7, generator=noise)
-    found = []
-    for worth_it in (0, 1 << 30):
-        monkeypatch.setattr(concat_elu, "_WORTH_IT", worth_it)
-        monkeypatch.setattr(concat_elu, "_PIECE", 64)
-        given = [x.clone(memory_format=torch.preserve_format).requires_grad_() for x in parts]
-        out = ConcatELU()(tuple(given))
-        assert ("ConcatELU" in type(out.grad_fn).__name__) == (worth_it == 0)
-        found.append([out, *torch.autograd.grad((out * weight).sum(), given)])
-    old = torch.nn.functional.elu(torch.cat((*parts, *(-x for x in parts)), dim=1))
-    torch.testing.assert_close(found[0][0], old, atol=1e-7, rtol=0)
-    for ours, plain in zip(*found, strict=True):
-        torch.testing.assert_close(ours, plain, atol=2e-7, rtol=0)
+def test_concat_elu_of_parts_is_that_of_their_concatenation() -> None:
+    parts = torch.randn(2, 3, 5, 7), torch.randn(2, 4, 5, 7)
+    assert torch.equal(ConcatELU()(parts), ConcatELU()(torch.cat(parts, dim=1)))

@@ -36,3 +36,10 @@ def test_every_pixel_is_seen_where_sizes_are_odd() -> None:
     stirred().double()(x).sum().backward()
     assert x.grad is not None
     assert (x.grad != 0).all()
+
+
+def test_last_layer_is_its_convolution() -> None:
+    net, kept = stirred(), []
+    net.up[-1].register_forward_hook(lambda *args: kept.append(args[-1]))
+    out = net(torch.randn(2, 1, 9, 7))
+    torch.testing.assert_close(out, net.last(kept[-1]), atol=1e-6, rtol=0)

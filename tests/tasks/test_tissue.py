@@ -56,6 +56,18 @@ def batch(seed=0):
     return {"image": one.image[:, None], "mask": one.mask[:, None], "labels": one.labels[:, None]}
 
 
+def test_scanners_stay_exact_in_mixed_precision(monkeypatch):
+    made = task()
+    learn_reference(made.network, [volume(0)], clusters=False)
+    exact, seen = made.shown(batch(), torch.Generator().manual_seed(7), blind=0.0, turned=False), []
+    shown = made.shown
+    monkeypatch.setattr(made, "shown", lambda *args, **words: seen.append(shown(*args, **words)) or seen[-1])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        made.loss(batch(), torch.Generator().manual_seed(7), blind=0.0)
+    for ours, expected in zip(seen[0], exact, strict=True):
+        assert torch.equal(ours, expected)
+
+
 @pytest.mark.parametrize("clusters", [False, True])
 def test_mean_intensities_of_the_tissues_are_learned(clusters):
     made = task(clusters=clusters)

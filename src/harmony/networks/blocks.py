@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from harmony.networks.concat_elu import concat_elu
 
 
 class ConcatELU(nn.Module):
@@ -15,7 +14,10 @@ class ConcatELU(nn.Module):
     """
 
     def forward(self, x: Tensor | tuple[Tensor, ...]) -> Tensor:
-        return concat_elu((x,) if isinstance(x, Tensor) else x)
+        parts = (x,) if isinstance(x, Tensor) else x
+        # In place on the fresh concatenation: autograd then keeps one tensor of 2C channels, and the convolution that
+        # follows keeps the same one, instead of x, -x and their concatenation.
+        return F.elu(torch.cat((*parts, *(-part for part in parts)), dim=1), inplace=True)
 
 
 class ChannelNorm(nn.LayerNorm):

@@ -16,10 +16,8 @@ from harmony.core.scanner.resolution import Resolution, Texture, cell_frequencie
 
 COARSE = 0.35  # cycles per voxel: below it detail stands above any noise floor, and a wrong model of the blur shows
 LEAST = 0.14  # cycles per voxel: coarser detail is anatomy and contrast more than it is blur or noise
-CONTRAST, TILT = (
-    0.2,
-    0.6,
-)  # deviations of the log power that contrast adds to all scales, and more to coarse than to fine
+CONTRAST, TILT = 0.2, 0.6  # deviations of the log power that contrast adds to all scales, and more to coarse than fine
+INDEPENDENT = 100  # so many cells of the power do they all count as: neighbours know the same
 DOUBT = 0.05  # of the log power of a cell, beside what it varies from brain to brain
 STARTS = (0.02, 0.6)  # squared widths, voxels: the fit has a second minimum in which blur is called contrast
 MOST = 4.0  # squared width
@@ -64,12 +62,15 @@ class Reading:
         frequency = cell_frequencies().double().numpy()
         size = np.sqrt((frequency**2).sum(0))
         tilt, fine = 1 - size / size.max(), size > LEAST
-        scale = 10 / math.sqrt(fine.sum()) / np.sqrt(self.deviation.double().cpu().numpy() ** 2 + DOUBT**2)
+        doubt = np.sqrt(self.deviation.double().cpu().numpy() ** 2 + DOUBT**2)
+        weight = math.sqrt(INDEPENDENT / fine.sum())
+
+        def unexplained(x: np.ndarray) -> np.ndarray:
+            blurred = mean + x[0] + x[1] * tilt - 4 * math.pi**2 * x[2:5] @ frequency**2
+            return (power - np.logaddexp(blurred, x[5])) / doubt
 
         def residual(x: np.ndarray) -> np.ndarray:
-            blurred = mean + x[0] + x[1] * tilt - 4 * math.pi**2 * x[2:5] @ frequency**2
-            off = scale * (power - np.logaddexp(blurred, x[5]))
-            return np.concatenate([off[fine], [x[0] / CONTRAST, x[1] / TILT]])
+            return np.concatenate([weight * unexplained(x)[fine], [x[0] / CONTRAST, x[1] / TILT]])
 
         quiet = float(np.clip(power.min() - 0.3, -13.9, -0.1))
         bounds = [-3, -3, -0.3, -0.3, -0.3, -14], [3, 3, MOST, MOST, MOST, 0]
@@ -78,8 +79,8 @@ class Reading:
         best = torch.from_numpy(least.x).to(texture.power)
         squared = torch.cat((best[2:5].mean()[None], best[2:5]))
         widths = squared.sign() * squared.abs().sqrt()
-        seen = residual(least.x)[: fine.sum()][size[fine] < COARSE] * math.sqrt(fine.sum()) / 10
-        return Read(widths[0], widths[1:], (best[5] / 2).exp() * texture.level, float(np.sqrt((seen**2).mean())))
+        misfit = float(np.sqrt(np.mean(unexplained(least.x)[fine & (size < COARSE)] ** 2)))
+        return Read(widths[0], widths[1:], (best[5] / 2).exp() * texture.level, misfit)
 
 
 @dataclass(frozen=True)
