@@ -1,7 +1,7 @@
 """Files, or nothing at all, into volumes and batches; and volumes back into files."""
 
 from harmony.data.module import SliceDataModule
-from harmony.data.progress import watched
+from harmony.data.progress import watched, within
 from harmony.data.simulation.corruption import (
     BroadCorruption,
     Corruption,
@@ -64,5 +64,6 @@ __all__ = [
     "read_nifti",
     "single_scan",
     "watched",
+    "within",
     "write_nifti",
 ]

@@ -18,7 +18,7 @@ from harmony.core import Harmonized, Row, Stack, Volume, interrupts, read_rows, 
 from harmony.core.digests import intact, intact_document, seal, write_sealed
 from harmony.core.files import atomic_path
 from harmony.core.machine import device
-from harmony.data import watched
+from harmony.data import watched, within
 from harmony.evaluation.cases import Case, EvaluationSettings, ScoredSlices
 from harmony.evaluation.domains import QueryDomain
 from harmony.evaluation.panel import Answers, Panel
@@ -214,7 +214,12 @@ def likeness(image: Tensor, truth: Stack, slices: ScoredSlices) -> Iterator[tupl
 @torch.no_grad()
 def mean_bits_per_dim(density: ImageDensity, image: Tensor) -> float:
     """(S, 1, H, W) on any device -> mean over the slices."""
-    return float(torch.cat([density.bits_per_dim(part.to(device())) for part in image.split(BATCH)]).mean())
+    found = []
+    with within("bits per dimension", len(image)) as told:
+        for part in image.split(BATCH):
+            found.append(density.bits_per_dim(part.to(device())))
+            told(len(part))
+    return float(torch.cat(found).mean())
 
 
 def means(rows: list[Row]) -> str:

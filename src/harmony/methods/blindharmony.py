@@ -9,6 +9,7 @@ from torch import Tensor
 
 from harmony.core import Harmonized, Stack
 from harmony.core.reference import Reference
+from harmony.data import within
 from harmony.distances import StructuralDistance
 from harmony.flows import ImageDensity
 from harmony.methods.base import Method
@@ -39,17 +40,19 @@ class BlindHarmony(Method):
         different, row = _alike(stack)
         solved: list[Iterates] = []
         done = 0
-        while done < len(different):
-            part = different[done : done + self.batch]
-            try:
-                solved.append(self._solve(stack.image[part], stack.mask[part], stack.position[part]))
-            except torch.OutOfMemoryError:
-                if self.batch == 1:
-                    raise
-                self.batch //= 2
-                log.warning("out of memory: from here on %d slices at a time", self.batch)
-                continue
-            done += len(part)
+        with within("slices", len(different)) as told:
+            while done < len(different):
+                part = different[done : done + self.batch]
+                try:
+                    solved.append(self._solve(stack.image[part], stack.mask[part], stack.position[part]))
+                except torch.OutOfMemoryError:
+                    if self.batch == 1:
+                        raise
+                    self.batch //= 2
+                    log.warning("out of memory: from here on %d slices at a time", self.batch)
+                    continue
+                done += len(part)
+                told(len(part))
         traces = [result.traces() for result in solved]
         trace = {name: torch.cat([t[name] for t in traces], dim=1)[:, row.cpu()] for name in traces[0]}
         return Harmonized(torch.cat([result.image for result in solved])[row], trace)

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from harmony.core import Harmonized, Stack, interrupts
 from harmony.core.reference import Reference
+from harmony.data import within
 from harmony.flows import ImageDensity
 from harmony.methods.base import Method
 from harmony.methods.jacobian import curve_log_jacobian
@@ -129,9 +130,11 @@ class HarmonizingFlows(AdaptiveMethod):
             watch(0)
         while not (verdict := self.stop.decide(trajectory, self.reference_bpd)).stop:
             order = torch.randperm(len(slices.image), generator=generator).to(slices.image.device)
-            for part in order.split(self.batch):
-                self._step(optimizer, slices[part], generator)
-                interrupts.check()
+            with within(f"pass {len(trajectory)}", len(order)) as told:
+                for part in order.split(self.batch):
+                    self._step(optimizer, slices[part], generator)
+                    told(len(part))
+                    interrupts.check()
             trajectory.append(self._evidence(slices))
             states.append(self._state())
             if watch:
