@@ -89,16 +89,22 @@ def kill(
     straight: str,
     seconds: float,
 ) -> dict[str, Any]:
-    """One kill, and what came of it."""
-    folder = prepared(command, root, trained)
-    if moment == "writing":
-        write = random.randint(1, 12)
-        child = command.start(folder, signal_in_the_kth_write(signum, write))
-        code, when = signal_later(child, signal.SIGKILL, 60 + 20 * seconds), f"write {write}"
+    """One kill, and what came of it. Where the command had ended before, once more, and sooner."""
+    for sooner in (1.0, 0.5, 0.25):
+        folder = prepared(command, root, trained)
+        if moment == "writing":
+            write = random.randint(1, max(1, round(12 * sooner)))
+            child = command.start(folder, signal_in_the_kth_write(signum, write))
+            code, when = signal_later(child, signal.SIGKILL, 60 + 20 * seconds), f"write {write}"
+        else:
+            after = sooner * seconds * (random.uniform(0, 0.2) if moment == "start" else random.uniform(0.2, 0.8))
+            child = command.start(folder)
+            code, when = signal_later(child, signum, after), f"{after:.1f} s"
+        if code != 0:
+            break
+        shutil.rmtree(folder)
     else:
-        after = random.uniform(0, 0.2) if moment == "start" else random.uniform(0.1, 0.6)
-        child = command.start(folder)
-        code, when = signal_later(child, signum, after * seconds), f"{after * seconds:.1f} s"
+        folder = prepared(command, root, trained)
     again = command.run(folder)
     said = (folder / "output.txt").read_text(errors="replace")
     found = {

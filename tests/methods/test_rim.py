@@ -10,6 +10,7 @@ import torch
 
 from harmony import app
 from harmony.core import Stack
+from harmony.core.models import resolve_model
 from harmony.core.reference import Reference
 from harmony.data import BidsFolder
 from harmony.metrics import psnr
@@ -78,6 +79,37 @@ def test_the_rim_is_not_further_from_the_truth_than_the_middle_got(scans, name):
     ]
     print(f"{name}: costs {cost[0]:.1f} dB at the rim, {cost[1]:.1f} in the middle")
     assert cost[0] <= max(cost[1], 0) + 3
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The method that is installed with harmony; it estimates from a whole volume."""
+    model = resolve_model(None, runs=Path("none"), cache=tmp_path_factory.mktemp("model"))
+    networks = {"flow": app.load_run(model.flow, "flow"), "tissue": app.load_run(model.of("tissue"), "tissue")}
+    reference = Reference.load(model.flow / "reference.safetensors")
+    return app.build_methods(battery.config("scanner_inversion"), networks, reference, 3.0)["scanner_inversion"]
+
+
+@pytest.mark.parametrize("kind", ["mix", "coil"])
+def test_scanner_inversion_spares_the_rim(installed, kind):
+    cfg = battery.config("none")
+    truth = app.build(cfg.data.preprocess)(BidsFolder(REAL).scans()[0])
+    query = app.scanner(cfg, kind)(truth)
+    first, *_, last = truth.select(24, 2).tolist()
+    middle = torch.zeros(len(truth.image), dtype=torch.bool)
+    middle[first : last + 1] = True
+    stack = query.stack(torch.arange(len(middle)))
+    made = installed.harmonize(stack)
+    assert made.report["decision"] == "inverted"
+    rim, inner = change(made.image, stack, ~middle), change(made.image, stack, middle)
+    print(f"scanner_inversion, {kind}: rim {rim:.1f}, middle {inner:.1f}, ratio {rim / inner:.2f}")
+    assert rim <= max(MORE, said().get("scanner_inversion", 0)) * inner + 0.5
+    for which in (~middle, middle):
+        before, after = (
+            psnr(x[which, None], truth.image[which, None], truth.mask[which, None])
+            for x in (query.image, made.image[:, 0])
+        )
+        assert after > before
 
 
 def test_the_papers_fixed_step_destroys_the_rim_of_small_slices(scans):
