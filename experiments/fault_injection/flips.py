@@ -33,7 +33,7 @@ from harmony.core.checkpoints import resumable
 from harmony.core.curves import read_curves
 from harmony.core.model_card import ModelCard
 from harmony.core.models import resolve_model
-from harmony.core.packed_model import pack
+from harmony.core.packed_model import About, pack
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder
 from harmony.data import BidsFolder, Preprocess, VolumeCache, read_nifti
@@ -123,7 +123,7 @@ def finished(root: Path) -> Kinds:
     people = "".join(f"sub-{k:04d}\t{30 + k}\tF\n" for k in range(3))
     (scans / "participants.tsv").write_text(f"participant_id\tage\tsex\n{people}")
     packed, jobs = root / "model.harmony", next(run.glob("runs/sweeps/*"))
-    pack(packed, {"flow": flow}, methods=["histogram_matching"], licence="CC0")
+    pack(packed, {"flow": flow}, About("model", "CC0"), methods=["histogram_matching"])
 
     def unpacked() -> Any:
         return a_model(resolve_model(str(packed), runs=run, cache=root / "unpacked").flow)

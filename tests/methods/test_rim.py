@@ -20,6 +20,7 @@ REAL = Path(os.environ.get("HARMONY_REAL_DATA", ROOT / "../shared/data")) / "ixi
 # The methods that learn from reference statistics, or from a flow, alone. (A flow that is not trained: what is tested
 # is the step on real slices.)
 METHODS = [name for name in battery.config("none").method if app.models_wanted(battery.config(name)) == ["flow"]]
+LABELS = "derivatives/dlmuse/{subject}/anat/*_desc-tissue_dseg.nii.gz"
 MORE = 1.25  # times as much change at the rim as in the middle wants a word
 pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="real scans not found: set HARMONY_REAL_DATA")
 
@@ -28,8 +29,7 @@ pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="real scans not found:
 def scans():
     """The stack of a held-out scan and of the same under the mix of simulated scanners; whose slices are the middle."""
     cfg = battery.config("none")
-    labels = "derivatives/dlmuse/{subject}/anat/*_desc-tissue_dseg.nii.gz"
-    found = BidsFolder(REAL, labels=labels).scans()
+    found = BidsFolder(REAL, labels=LABELS).scans()
     preprocess = app.build(cfg.data.preprocess)
     reference = Reference.of(map(preprocess, found[1:7]), positions=48, quantiles=1024)
     truth = preprocess(found[0])
@@ -93,7 +93,7 @@ def installed(tmp_path_factory):
 @pytest.mark.parametrize("kind", ["mix", "coil"])
 def test_scanner_inversion_spares_the_rim(installed, kind):
     cfg = battery.config("none")
-    truth = app.build(cfg.data.preprocess)(BidsFolder(REAL).scans()[0])
+    truth = app.build(cfg.data.preprocess)(BidsFolder(REAL, labels=LABELS).scans()[0])
     query = app.scanner(cfg, kind)(truth)
     first, *_, last = truth.select(24, 2).tolist()
     middle = torch.zeros(len(truth.image), dtype=torch.bool)
