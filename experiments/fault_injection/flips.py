@@ -224,7 +224,7 @@ def of_the_scans(scans: Path, root: Path) -> Kinds:
 
 
 def of_outputs(out: Path, scans: Path) -> Kinds:
-    output, scan = Derivatives(out), BidsFolder(scans).scans()[0]
+    output, scan = Derivatives(out, "histogram_matching"), BidsFolder(scans).scans()[0]
     return {
         "harmonized image": (output.image(scan), lambda: output.provenance(scan), False),
         "sidecar": (output.sidecar(scan), lambda: output.provenance(scan), False),
