@@ -29,7 +29,7 @@ from harmony import app
 from harmony.analysis.runs import EvaluatedRun
 from harmony.app.sweep import read_records
 from harmony.core import HarmonyError, Scan
-from harmony.core.checkpoints import resumable
+from harmony.core.checkpoints import read_checkpoint, resumable
 from harmony.core.curves import read_curves
 from harmony.core.model_card import ModelCard
 from harmony.core.models import resolve_model
@@ -155,11 +155,11 @@ def of_a_model(flow: Path) -> Kinds:
 
 
 def checkpoints(folder: Path) -> Any:
-    """Which checkpoint a training would go on from, and its bytes. In a copy: damaged ones are removed."""
+    """What a training would go on from: all values of the last checkpoint. In a copy: damaged ones are removed."""
     with tempfile.TemporaryDirectory() as copy:
         shutil.copytree(folder, Path(copy) / "c")
         chosen = resumable(Path(copy) / "c" / "last.ckpt")
-        return None if chosen is None or chosen.name != "last.ckpt" else chosen.read_bytes()
+        return None if chosen is None or chosen.name != "last.ckpt" else read_checkpoint(chosen)
 
 
 def of_an_evaluation(run: Path) -> Kinds:
