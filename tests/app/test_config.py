@@ -5,11 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from configs import by_hydra, composed
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from harmony import app
+from harmony.cli import configs
 from harmony.core import REFERENCE, ConfigError
 from harmony.core.reference import Reference
 from harmony.data import STRUCTURES
@@ -18,16 +19,12 @@ from harmony.methods import AdaptiveMethod
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
-
-
-def config(*overrides):
-    with initialize_config_dir(app.conf_folder(), version_base="1.3"):
-        return compose("config", overrides=list(overrides))
+DATA = [name for name in configs.choices("data") if name != "preprocess"]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_composes_and_instantiates(name):
-    cfg = config(f"experiment={name}", "++data.root=/nowhere")
+    cfg = composed(f"experiment={name}", "++data.root=/nowhere")
     assert cfg.name == name
     app.refuse_foreign_targets(cfg)
     app.build(cfg.data.source)
@@ -43,9 +40,32 @@ def test_every_experiment_composes_and_instantiates(name):
     assert list(app.build_methods(cfg, networks, reference, 3.0)) == list(cfg.methods)
 
 
-@pytest.mark.parametrize("name", sorted(config().method))
+def dotted(node, prefix=""):
+    for name in node:
+        yield f"{prefix}{name}"
+        if not OmegaConf.is_missing(node, name) and isinstance(node._get_node(name), DictConfig) and node[name]:
+            yield from dotted(node[name], f"{prefix}{name}.")
+
+
+def test_the_command_knows_every_key_that_hydra_composes():
+    """It reads the YAMLs itself: help must not wait for Hydra."""
+    assert str(configs.conf_folder()) == app.conf_folder()
+    assert configs.FAMILIES == app.configs.FAMILIES
+    assert all(sorted(configs.choices(family)) == app.members(family) for family in configs.FAMILIES)
+    pages = {
+        "config": [*(f"experiment={name}" for name in EXPERIMENTS), *(f"data={name}" for name in DATA)],
+        "harmonize": [f"method={file.stem}" for file in (ROOT / "conf" / "method").glob("*.yaml")],
+    }
+    for page, words in pages.items():
+        known = configs.known_keys(page)
+        for word in words:
+            assert not set(dotted(composed(word, name=page))) - known, word
+    assert not set(dotted(composed(name="dashboard"))) - configs.known_keys("dashboard")
+
+
+@pytest.mark.parametrize("name", sorted(composed().method))
 def test_every_method_of_the_config_can_be_built(name):
-    cfg = config(f"methods=[{name}]")
+    cfg = composed(f"methods=[{name}]")
     reference = Reference(torch.zeros(3, 1, 8, 8), torch.rand(3, 8), torch.ones(3))
     networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)}
     assert list(app.build_methods(cfg, networks, reference, 3.0)) == [name]
@@ -59,20 +79,20 @@ def judges(cfg):
 
 def test_combat_needs_the_numbers_of_another_judge():
     with pytest.raises(ConfigError, match="add tissue or age"):
-        judges(config("evaluation.judges=[combat]"))
+        judges(composed("evaluation.judges=[combat]"))
     with pytest.raises(ConfigError, match="add none to methods"):
-        judges(config("evaluation.judges=[tissue,combat]", "methods=[nyul]"))
-    assert list(judges(config("evaluation.judges=[tissue,combat]")).rivals) == ["combat"]
+        judges(composed("evaluation.judges=[tissue,combat]", "methods=[nyul]"))
+    assert list(judges(composed("evaluation.judges=[tissue,combat]")).rivals) == ["combat"]
 
 
 def test_a_judge_that_adapts_sees_the_query():
     with pytest.raises(ConfigError, match=r"judge\.tent\.sees=query"):
-        judges(config("evaluation.judges=[tent]", "judge.tent.sees=harmonized"))
+        judges(composed("evaluation.judges=[tent]", "judge.tent.sees=harmonized"))
 
 
-@pytest.mark.parametrize("name", sorted(set(config().judge) - {"combat"}))
+@pytest.mark.parametrize("name", sorted(set(composed().judge) - {"combat"}))
 def test_every_judge_of_the_config_can_be_built(name):
-    cfg = config(f"evaluation.judges=[{name}]")
+    cfg = composed(f"evaluation.judges=[{name}]")
     built = judges(cfg)
     assert [*built.judges, *built.rivals] == [name]
     assert (name in built.rivals) == (cfg.judge[name].sees == "query")
@@ -82,24 +102,23 @@ def test_every_judge_of_the_config_can_be_built(name):
 @pytest.mark.parametrize(("family", "key"), [("task", "tasks"), ("method", "method"), ("judge", "judge")])
 def test_every_file_of_a_family_is_a_member_and_no_list_names_it(family, key):
     found = app.members(family)
-    assert set(found) <= set(config()[key])
+    assert set(found) <= set(composed()[key])
     for page in ("config.yaml", "harmonize.yaml"):
         assert f"{family}@" not in (ROOT / "conf" / page).read_text()
 
 
 def test_harmonize_may_be_given_a_model_of_every_stage():
-    with initialize_config_dir(app.conf_folder(), version_base="1.3"):
-        cfg = compose("harmonize", overrides=["input=a", "output=b", "model=c"])
+    cfg = composed("input=a", "output=b", "model=c", name="harmonize")
     assert {"flow", *cfg.models} == set(app.members("task"))
     assert set(cfg.models.values()) == {None}
 
 
 def test_what_a_config_says_of_its_member_is_neither_built_nor_a_part_of_what_a_run_is(tmp_path):
     small = ["data.source.subjects=10", "data.source.resolution=4", f"cache={tmp_path}", "evaluation.judges=[tissue]"]
-    bare = config(*small)
+    bare = composed(*small)
     said = ("++{0}.says='Something of it.'", "++{0}.cites=[someone2020]")
     places = ("method.blindharmony", "method.blindharmony.solver", "judge.tissue", "tasks.flow.module", "data.source")
-    cfg = config(*small, *(word.format(place) for place in places for word in said))
+    cfg = composed(*small, *(word.format(place) for place in places for word in said))
     networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)}
     reference = Reference(torch.zeros(3, 1, 8, 8), torch.rand(3, 8), torch.ones(3))
     assert app.build_methods(cfg, networks, reference, 3.0)["blindharmony"].solver.iterations == 10
@@ -112,9 +131,16 @@ def test_what_a_config_says_of_its_member_is_neither_built_nor_a_part_of_what_a_
 
 
 def test_old_models_are_found_again(tmp_path):
-    """What changes one of these names makes users train again; commit 0d40da8 gave them."""
+    """What changes one of these names makes users train again; commit 0d40da8 gave them, to the recipe of then."""
     data = SimpleNamespace(preprocess=SimpleNamespace(settings=lambda: PREPROCESS), split=dict)
-    cfg = config("experiment=quickstart", f"runs={tmp_path}")
+    then = {
+        "data": {"count": 24, "source": {"resolution": 2}, "preprocess": {"spacing": 2.0, "size": [80, 96]}},
+        "tasks": {
+            "harmonizer": {"module": {"halve_every": 60}, "max_steps": 120, "val_every": 40},
+            "segmenter": {"max_steps": 150, "val_every": 50},
+        },
+    }
+    cfg = OmegaConf.merge(composed("experiment=quickstart", f"runs={tmp_path}"), then)
     found = {stage: app.model_run(cfg, data, stage).path.name for stage in ("flow", "harmonizer", "segmenter")}
     assert found == {"flow": "flow-7aca29ff", "harmonizer": "harmonizer-a467c5fb", "segmenter": "segmenter-3322589d"}
 
@@ -126,13 +152,13 @@ PREPROCESS = {
 
 
 def test_the_structures_judge_asks_for_all_structures():
-    names = config().judge.structures.structures
+    names = composed().judge.structures.structures
     assert sorted(names.values()) == list(range(1, len(STRUCTURES)))
     assert all(set(name.split("_")) <= set(STRUCTURES[value].split()) for name, value in names.items())
 
 
 def test_blindharmony_presets_are_the_papers():
-    cfg = config("experiment=oasis_nsf")
+    cfg = composed("experiment=oasis_nsf")
     assert cfg.tasks.flow.module.max_steps == 10_000
     assert sum(p.numel() for p in app.build(cfg.flow).parameters()) == 14_486_534
     solver = app.build(cfg.method.blindharmony.solver)
@@ -143,7 +169,7 @@ def test_blindharmony_presets_are_the_papers():
 
 
 def test_a_group_of_query_scanners_stands_for_its_members():
-    cfg = config("data.query=[exp,held_out,exp]")
+    cfg = composed("data.query=[exp,held_out,exp]")
     app.refuse_impossible(cfg)
     app.expand_groups(cfg)
     assert list(cfg.data.query) == ["exp", *cfg.data.groups.held_out]
@@ -155,7 +181,7 @@ def test_a_group_of_query_scanners_stands_for_its_members():
 @pytest.mark.parametrize("override", ["sede=2", "tasks.flow.max_step=3", "experiment=quikstart", "data=nowhere"])
 def test_misspelt_keys_and_names_are_refused(override):
     with pytest.raises(HydraException):
-        config(override)
+        by_hydra(override)
 
 
 @pytest.mark.parametrize(
@@ -180,13 +206,13 @@ def test_a_config_can_not_run_arbitrary_code(target):
 )
 def test_what_cannot_work_is_refused_before_anything_is_done(override, words):
     with pytest.raises(ConfigError, match=words):
-        app.refuse_impossible(config(override))
+        app.refuse_impossible(composed(override))
 
 
 def test_what_a_judge_sees_is_refused_before_anything_is_done():
     for words in (["evaluation.judges=[tissue]", "judge.tissue.sees=nothing"], RIVAL_OF_A_METHOD):
         with pytest.raises(ConfigError, match=r"judge\.\w+(\.sees=nothing|: there is a method of this name)"):
-            app.refuse_impossible(config(*words))
+            app.refuse_impossible(composed(*words))
 
 
 RIVAL_OF_A_METHOD = ["evaluation.judges=[unet]", "methods=[none,unet]", "+judge.unet={sees: query}"]
@@ -194,7 +220,7 @@ RIVAL_OF_A_METHOD = ["evaluation.judges=[unet]", "methods=[none,unet]", "+judge.
 
 def test_a_query_scanner_enters_the_runs_of_the_tasks_that_train_on_it_and_no_others(tmp_path):
     def runs(*overrides):
-        cfg = config("data.source.subjects=10", "data.source.resolution=4", f"cache={tmp_path}", *overrides)
+        cfg = composed("data.source.subjects=10", "data.source.resolution=4", f"cache={tmp_path}", *overrides)
         data = app.build_data(cfg)
         return {stage: app.model_run(cfg, data, stage).path.name for stage in cfg.tasks}
 
@@ -204,7 +230,7 @@ def test_a_query_scanner_enters_the_runs_of_the_tasks_that_train_on_it_and_no_ot
 
 
 def test_an_override_of_a_method_reaches_it():
-    cfg = config("method.blindharmony_image.solver.iterations=3", "methods=[blindharmony_image]")
+    cfg = composed("method.blindharmony_image.solver.iterations=3", "methods=[blindharmony_image]")
     reference = Reference(torch.zeros(3, 1, 8, 8), torch.rand(3, 8), torch.ones(3))
     method = app.build_methods(cfg, {"flow": app.build(cfg.flow)}, reference, 3.0)["blindharmony_image"]
     assert method.solver.iterations == 3
@@ -213,7 +239,7 @@ def test_an_override_of_a_method_reaches_it():
 
 def test_a_chains_steps_get_their_networks_and_their_overrides():
     name = "hm_harmonizing_flows"
-    cfg = config(f"methods=[{name}]", f"method.{name}.steps.harmonizing_flows.batch=3")
+    cfg = composed(f"methods=[{name}]", f"method.{name}.steps.harmonizing_flows.batch=3")
     assert app.models_wanted(cfg) == ["flow", "harmonizer", "segmenter"]
     reference = Reference(torch.zeros(3, 1, 8, 8), torch.rand(3, 8), torch.ones(3))
     networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)}
@@ -225,9 +251,7 @@ def test_a_chains_steps_get_their_networks_and_their_overrides():
 
 
 def test_harmonize_takes_a_chain():
-    with initialize_config_dir(app.conf_folder(), version_base="1.3"):
-        words = ["method=n4_histogram_matching", "input=a", "output=b", "model=c"]
-        cfg = compose("harmonize", overrides=words)
+    cfg = composed("method=n4_histogram_matching", "input=a", "output=b", "model=c", name="harmonize")
     assert list(cfg.method.steps) == ["n4", "histogram_matching"]
     app.refuse_foreign_targets(cfg.method)
 

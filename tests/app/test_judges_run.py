@@ -8,7 +8,7 @@ import json
 
 import pytest
 from commands import TINY, untrained
-from hydra import compose, initialize_config_dir
+from configs import composed
 
 from harmony import app
 from harmony.core import ConfigError, DataError
@@ -30,8 +30,7 @@ SMALL = [
 
 
 def config(*overrides):
-    with initialize_config_dir(app.conf_folder(), version_base="1.3"):
-        return compose("config", overrides=[*SMALL, *overrides])
+    return composed(*SMALL, *overrides)
 
 
 @pytest.fixture(scope="module")

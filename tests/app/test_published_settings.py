@@ -1,15 +1,12 @@
 """The tables "what differs from the paper" say what the configuration holds."""
 
-import functools
 import re
 from pathlib import Path
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
+from configs import composed
 from omegaconf import OmegaConf
-
-from harmony import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("blindharmony", "harmonizing_flows")
@@ -21,10 +18,8 @@ SAID = [
 ]
 
 
-@functools.cache
 def config(experiment):
-    with initialize_config_dir(app.conf_folder(), version_base="1.3"):
-        return compose("config", overrides=[] if experiment == "config" else [f"experiment={experiment}"])
+    return composed(*([] if experiment == "config" else [f"experiment={experiment}"]))
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from configs import composed
 from programs import Program
 
 from harmony import app
@@ -105,8 +105,7 @@ def test_age_is_learned_on_dhcp(folder):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_commands_of_the_pages_compose(name):
-    with initialize_config_dir(app.conf_folder(), version_base="1.3"):
-        cfg = compose("config", overrides=COMMANDS[name])
+    cfg = composed(*COMMANDS[name])
     app.refuse_impossible(cfg)
     app.build(cfg.data.source)
     app.build(cfg.data.preprocess)

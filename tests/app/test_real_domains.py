@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from commands import TINY, untrained
-from hydra import compose, initialize_config_dir
+from configs import composed
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError
 
@@ -70,8 +70,7 @@ def folders(tmp_path_factory, parts):
 
 
 def config(cache, *overrides):
-    with initialize_config_dir(app.conf_folder(), version_base="1.3"):
-        return compose("config", overrides=[*SMALL, f"cache={cache}", *overrides])
+    return composed(*SMALL, f"cache={cache}", *overrides)
 
 
 def domains(cfg):
@@ -278,8 +277,7 @@ def test_a_missing_folder_and_a_domain_without_scans_are_one_clear_error(cache, 
     strangers = config(cache, *real(folders), "data.query=[away]", "data.real.away.paired=true")
     with pytest.raises(DataError, match=r"data\.real\.away: none of its 4 scans .*same ids"):
         domains(strangers)
-    with initialize_config_dir(app.conf_folder(), version_base="1.3"):
-        unsaid = compose("config", overrides=["experiment=ixi_open_ms", "data.root=/nowhere"])
+    unsaid = composed("experiment=ixi_open_ms", "data.root=/nowhere")
     with pytest.raises(ConfigError, match=r"must say data\.real\.open_ms\.source\.root="):
         app.refuse_impossible(unsaid)
     itself = config(cache, "+data.real.b={source: {}, paired: true}", "data.query=[b]")

@@ -1,17 +1,12 @@
 """The same command is the same sweep; where a training runs is no part of what it is."""
 
 import pytest
-from hydra import compose, initialize_config_dir
+from configs import composed
 
 from harmony import app
 from harmony.app.sweep import folder_override
 from harmony.core import ConfigError
 from harmony.dashboard import spec
-
-
-def config(*overrides, name="config"):
-    with initialize_config_dir(app.conf_folder(), version_base="1.3"):
-        return compose(name, overrides=list(overrides))
 
 
 def test_a_sweep_is_named_by_its_words():
@@ -31,7 +26,7 @@ def test_where_a_model_is_trained_does_not_change_which_model_it_is(tmp_path):
             return {}
 
     def name(*overrides):
-        return app.model_run(config(f"runs={tmp_path}", *overrides), Data(), "flow").path.name
+        return app.model_run(composed(f"runs={tmp_path}", *overrides), Data(), "flow").path.name
 
     group = ("trainer.devices=4", "trainer.strategy=ddp", "trainer.accelerator=gpu", "trainer.num_nodes=2")
     assert name(*group) == name()
@@ -40,11 +35,11 @@ def test_where_a_model_is_trained_does_not_change_which_model_it_is(tmp_path):
 
 
 def test_a_dashboard_names_only_what_runs_log():
-    panels = [panel for section in spec(config(name="dashboard")) for panel in section["panels"]]
+    panels = [panel for section in spec(composed(name="dashboard")) for panel in section["panels"]]
     assert panels[0]["metrics"] == [f"result/mean/{m}/psnr" for m in ("none", "histogram_matching", "blindharmony")]
     bad = "sections=[{name: x, panels: [{kind: line, title: y, metrics: [flow/loss]}]}]"
     with pytest.raises(ConfigError, match="no run logs flow/loss"):
-        spec(config(bad, name="dashboard"))
+        spec(composed(bad, name="dashboard"))
 
 
 def test_the_workspace_can_be_built_of_the_spec(monkeypatch):
@@ -54,7 +49,7 @@ def test_the_workspace_can_be_built_of_the_spec(monkeypatch):
     built = []
     monkeypatch.setattr(workspaces.Workspace, "save", lambda self: built.append(self) or self)
     monkeypatch.setattr(workspaces.Workspace, "url", property(lambda self: "address"))
-    cfg = config("entity=me", name="dashboard")
+    cfg = composed("entity=me", name="dashboard")
     assert save(cfg, spec(cfg)) == "address"
     assert [section.name for section in built[0].sections] == [section["name"] for section in cfg.sections]
     assert sum(len(section.panels) for section in built[0].sections) == 9

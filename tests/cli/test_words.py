@@ -2,14 +2,11 @@
 
 import subprocess
 import sys
-from itertools import chain
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from harmony import app
 from harmony.cli import configs
 from harmony.cli.bids import bids_words
 from harmony.cli.commands import COMMANDS
@@ -137,35 +134,6 @@ def test_bids_labels_are_text_and_the_rest_goes_through(tmp_path):
     assert "method=nyul" in made
     with pytest.raises(UsageError, match="group"):
         bids_words([str(tmp_path), "o", "group"])
-
-
-def dotted(node, prefix=""):
-    for name in node:
-        yield f"{prefix}{name}"
-        if not OmegaConf.is_missing(node, name) and isinstance(node._get_node(name), DictConfig) and node[name]:
-            yield from dotted(node[name], f"{prefix}{name}.")
-
-
-@pytest.fixture
-def conf():
-    with initialize_config_dir(str(configs.conf_folder().absolute()), version_base="1.3"):
-        yield
-
-
-def test_every_key_that_hydra_composes_is_known(conf):
-    assert str(configs.conf_folder()) == app.conf_folder()
-    assert configs.FAMILIES == app.configs.FAMILIES
-    assert all(sorted(configs.choices(family)) == app.members(family) for family in configs.FAMILIES)
-    composed = chain(
-        (("config", [f"experiment={name}"]) for name in configs.choices("experiment")),
-        (("config", [f"data={name}"]) for name in configs.choices("data") if name != "preprocess"),
-        (("harmonize", [f"method={file.stem}"]) for file in (configs.conf_folder() / "method").glob("*.yaml")),
-        [("dashboard", [])],
-    )
-    known = {config: configs.known_keys(config) for config in ("config", "harmonize", "dashboard")}
-    for config, overrides in composed:
-        missing = set(dotted(compose(config, overrides))) - known[config]
-        assert not missing, (config, overrides)
 
 
 def test_every_setting_has_an_explanation():

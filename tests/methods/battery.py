@@ -3,8 +3,8 @@
 import copy
 import functools
 
+import configs
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from harmony import app
@@ -26,8 +26,7 @@ def config(name, *overrides):
 
 @functools.cache
 def composed(overrides):
-    with initialize_config_dir(app.conf_folder(), version_base="1.3"):
-        cfg = compose("config", overrides=[*FLOW, *overrides])
+    cfg = configs.composed(*FLOW, *overrides)
     shrink(cfg.method)
     shrink(cfg.tasks)
     return cfg

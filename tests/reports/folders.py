@@ -3,10 +3,9 @@
 import json
 
 import torch
-from hydra import compose, initialize_config_dir
+from configs import composed
 from omegaconf import OmegaConf
 
-from harmony import app
 from harmony.core import Harmonized, Row, Stack, write_rows
 from harmony.core.runs import RunFolder
 from harmony.reports import QualityEntry, before_after_figure, keep, quality_page
@@ -17,8 +16,7 @@ DOMAINS = ["reference", "gamma_0.7"]
 
 
 def config(*overrides):
-    with initialize_config_dir(app.conf_folder(), version_base="1.3"):
-        return compose("config", overrides=["name=made_up", f"methods=[{','.join(METHODS)}]", *overrides])
+    return composed("name=made_up", f"methods=[{','.join(METHODS)}]", *overrides)
 
 
 def value(seed, method, domain, subject):
