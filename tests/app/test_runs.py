@@ -17,7 +17,7 @@ from wandb.proto import wandb_internal_pb2
 from harmony.core.vocabulary import is_known
 
 METHODS = ["none", "histogram_matching", "blindharmony"]
-LONG = ("tasks.flow.max_steps=60", "tasks.flow.val_every=5", "stages=[flow]")
+LONG = ("tasks.flow.max_steps=24", "tasks.flow.val_every=4", "stages=[flow]")
 
 
 def test_a_run_ends_with_results_summary_config_and_figures(finished):
@@ -162,7 +162,7 @@ def records(path):
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_a_stopped_training_goes_on_to_the_same_weights(folder, straight, signum, code):
-    found, output = folder.interrupt("step 10/60", signum, "train", *LONG)
+    found, output = folder.interrupt("step 8/24", signum, "train", *LONG)
     assert found == code, output
     flow = folder.one("runs/models/flow-*")
     assert (flow / "INTERRUPTED").exists() == (signum != signal.SIGKILL)
@@ -181,7 +181,7 @@ def test_a_preempted_job_of_a_scheduler_saves_goes_back_into_the_queue_and_on_to
     """submitit's own machine-local queue, with the signal that SLURM sends; on SLURM itself: docs/scaling.md."""
     process = folder.start("train", "-m", "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=30", *LONG)
     log = wait_for(lambda: next(folder.path.glob("runs/sweeps/*/.submitit/*/*_log.out"), None))
-    wait_for(lambda: "step 10/60" in log.read_text())
+    wait_for(lambda: "step 8/24" in log.read_text())
     queue = log.name.split("_")[0]
     (job,) = Path(f"/proc/{queue}/task/{queue}/children").read_text().split()
     os.kill(int(job), signal.SIGUSR2)

@@ -131,6 +131,16 @@ def test_a_file_too_short_for_a_gzip_stream_has_a_content_too(tmp_path):
         content_key(tmp_path)
 
 
+def test_a_run_that_begins_again_removes_what_a_killed_one_was_writing(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    half = run.path / "panels" / "mix" / ".tmp-query-0a1b2c3d.png"
+    half.parent.mkdir(parents=True)
+    for path in (half, half.with_name("query.png")):
+        path.write_bytes(b"half")
+    run.begin("name: x")
+    assert [path.name for path in half.parent.iterdir()] == ["query.png"]
+
+
 def test_a_run_folder_tells_its_state(tmp_path):
     run = RunFolder(tmp_path / "run")
     run.interrupt()

@@ -58,8 +58,10 @@ def write_changed(path: Path, text: str) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove the temporary files that killed processes left of `path`; those of a living one are locked, and stay."""
-    for leftover in path.parent.glob(f"{glob.escape(_prefix(path))}*"):
+    """Remove the temporary files that killed processes left of `path`, of a folder: of all below it; those of a living
+    one are locked, and stay."""
+    of_one = path.parent.glob(f"{glob.escape(_prefix(path))}*")
+    for leftover in path.rglob(f"{_TEMPORARY}*") if path.is_dir() else of_one:
         try:
             handle = os.open(leftover, os.O_RDWR)
         except OSError:  # another process was faster, or it is not ours to open

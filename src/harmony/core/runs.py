@@ -17,7 +17,7 @@ import torch
 
 from harmony.core.digests import damaged_contents, intact_document, read_sealed, write_contents, write_sealed
 from harmony.core.errors import DamagedError, DataError
-from harmony.core.files import write_atomic
+from harmony.core.files import remove_leftovers, write_atomic
 
 _PACKAGES = ("harmony-mri", "torch", "lightning", "nflows", "monai", "hydra-core", "numpy", "nibabel", "wandb")
 _SHORTEST_GZIP = 18  # bytes: header and trailer
@@ -70,7 +70,8 @@ class RunFolder:
         return (self.path / "DONE").exists()
 
     def begin(self, config: str) -> None:
-        """Write the resolved config (YAML) and the environment; clear a former interruption."""
+        """Write the resolved config (YAML) and the environment; clear a former interruption, and what it left."""
+        remove_leftovers(self.path)
         write_atomic(self.path / "config.yaml", config)
         write_atomic(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
         (self.path / "INTERRUPTED").unlink(missing_ok=True)

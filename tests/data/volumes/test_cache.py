@@ -146,7 +146,8 @@ def build(folder: Path, start, queue) -> None:
 
 def test_two_processes_writing_one_entry_at_once(tmp_path):
     expected = preprocess()(scan_of(tmp_path))
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")  # the libraries are imported once for both
+    context.set_forkserver_preload(["harmony.data"])
     start, queue = context.Barrier(2), context.Queue()
     workers = [context.Process(target=build, args=(tmp_path, start, queue)) for _ in range(2)]
     for worker in workers:
