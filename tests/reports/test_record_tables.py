@@ -92,6 +92,13 @@ def test_the_mean_leaves_the_reference_out_and_a_papers_row_stands_below_ours(re
     assert found["*hm, published*"] == ["*7.22*", "", ""]
 
 
+def test_a_papers_number_takes_no_bold_from_ours(record):
+    spec = "{rows: [method], columns: domain, show: [psnr], domains: [exp], bold: true, published: paper.yaml}"
+    found = {row[0]: row[1] for row in table(record, spec)[2:]}
+    assert found["hm"] == "**30.5**"
+    assert found["*unet, published*"] == "*65.6*"
+
+
 def test_a_family_is_told_without_its_numbers(record):
     found = dict(table(record, "{words: method}")[2:])
     assert found["`ssimh`"].startswith("the amplitudes of the spectrum below 1.2 cycles per image")

@@ -6,6 +6,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from harmony.core.vocabulary import RESULTS
 from harmony.reports import report_page
 from harmony.reports.citations import CITED, cite, references
 from harmony.reports.kept import ABOVE, BELOW, difference, keep, read_brain, read_histograms, read_panels, read_traces
+from harmony.reports.view import View
 from harmony.reports.words import SCANNERS, methods_text, words
 
 CONF = Path(app.conf_folder())
@@ -302,6 +304,22 @@ def test_a_reference_is_written_as_papers_write_it():
     )
     assert references()["dice1945"].endswith("Ecology 26(3):297-302, 1945.")
     assert references()["dimartino2014"].startswith("Di Martino A. et al. ")
+
+
+def test_a_run_that_was_stopped_is_named(tmp_path):
+    run_folder(tmp_path, 1)
+    stopped = run_folder(tmp_path, 2)
+    (stopped / "DONE").unlink()
+    report_page([tmp_path / "made_up"], tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text().count("was stopped before its end") == 1
+
+
+def test_no_two_methods_look_alike():
+    entries = [Entry("none", 0), *(Entry(f"method{k}", 0) for k in range(16))]
+    view = View(SimpleNamespace(entries=entries))
+    styles = [view.style(entry) for entry in entries]
+    assert len(set(styles)) == len(entries)
+    assert {style.split()[0] for style in styles} == {"query", *(f"c{k}" for k in range(7))}  # those of the style sheet
 
 
 def test_names_from_files_are_text_on_the_page(tmp_path):
