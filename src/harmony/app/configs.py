@@ -33,15 +33,41 @@ def store_families(folder: str | None = None) -> None:
     need beside the flow, a part of harmonize.yaml. Each entry of variants.yaml becomes a config of its group, as if it
     were a file of the group's folder.
     """
-    for group, listed in _variants(folder).items():
+    variants = _variants(folder)
+    for group, listed in variants.items():
         for name, node in listed.items():
             ConfigStore.instance().store(name, node, group=group)
-    defaults = [
-        {f"{family}@{key}.{name}": name} for family, key in FAMILIES.items() for name in members(family, folder)
-    ]
+    families: dict[str, Any] = {"defaults": []}
+    for family, key in FAMILIES.items():
+        files = {path.stem: _plain(path) for path in Path(folder or conf_folder(), family).glob("*.yaml")}
+        nodes = files | variants.get(family, {})
+        for name in sorted(nodes):
+            others, values = _member(family, nodes, name)
+            families["defaults"] += [{f"{group}@{key}.{name}.{at}": chosen} for (group, at), chosen in others.items()]
+            families.setdefault(key, {})[name] = values
+    families["defaults"].append("_self_")
     models = {stage: None for stage in members("task", folder) if stage != "flow"}
-    for name, node in {"families": {"defaults": defaults}, "model_folders": {"models": models}}.items():
+    for name, node in {"families": families, "model_folders": {"models": models}}.items():
         ConfigStore.instance().store(name, node)
+
+
+def _member(family: str, nodes: dict[str, dict[str, Any]], name: str) -> tuple[dict[tuple[str, str], str], Any]:
+    """The configs of groups that a member takes in, (group, place) -> name, and its own values, both with those of the
+    member that it builds on.
+
+    Hydra would find the same, of each member again and again: it would take more than half of the time of composing.
+    """
+    own = dict(nodes[name])
+    others: dict[tuple[str, str], str] = {}
+    values: Any = {}
+    for each in own.pop("defaults", ["_self_"]):
+        word, chosen = next(iter(each.items())) if isinstance(each, dict) else (each, None)
+        group, _, place = word.removeprefix("override ").removeprefix("/").partition("@")
+        if place:
+            others[(group if chosen else family), place] = chosen or group
+        elif word != "_self_":
+            others, values = _member(family, nodes, word)
+    return others, OmegaConf.to_container(OmegaConf.merge(values, own))
 
 
 def expand_groups(cfg: DictConfig) -> None:
@@ -52,10 +78,11 @@ def expand_groups(cfg: DictConfig) -> None:
 
 
 def _variants(folder: str | None) -> dict[str, dict[str, Any]]:
-    return cast(
-        "dict[str, dict[str, Any]]",
-        OmegaConf.to_container(OmegaConf.load(Path(folder or conf_folder(), "variants.yaml"))),
-    )
+    return _plain(Path(folder or conf_folder(), "variants.yaml"))
+
+
+def _plain(path: Path) -> dict[str, Any]:
+    return cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.load(path)))
 
 
 # ${without:${data.real},${data.sites}}: every query site but the reference's own.
