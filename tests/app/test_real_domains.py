@@ -301,6 +301,21 @@ def test_a_travelling_scan_is_put_where_the_other_one_lies(cfg):
     assert moved.scan is volume.scan
 
 
+def test_the_truth_is_scored_where_the_query_lies(cache, parts, tmp_path):
+    """The other scanner missed the lowest slices: its brain box begins later, and slice k is another slice."""
+    scan = parts["test"][0]
+    data, affine = travel(scan, tmp_path / "cut", scan.subject, 1.0)
+    data[..., : 3 + int(np.argmax(data.any((0, 1))))] = 0
+    save(tmp_path / "cut" / scan.subject / "anat" / f"{scan.subject}_T1w.nii.gz", data, affine)
+    node = f"{{source: {{_target_: harmony.data.BidsFolder, root: {tmp_path}/cut}}, paired: true}}"
+    (domain,) = domains(config(cache, f"+data.real.cut={node}", "data.query=[cut]"))
+    (case,) = domain.cases
+    assert len(case.scan.image) < len(app.build_data(config(cache)).volumes("test")[0].image)
+    both = case.scan.mask & case.truth.mask
+    assert both.sum() > 0.9 * case.scan.mask.sum()
+    assert (case.scan.image - case.truth.image)[both].abs().max() < 0.05
+
+
 def test_travelling_scans_must_lie_on_one_another(cfg, parts):
     data = app.build_data(cfg)
     one = data.volumes("test")[0]

@@ -4,7 +4,7 @@ import pytest
 from configs import composed
 
 from harmony import app
-from harmony.app.sweep import folder_override
+from harmony.app.sweep import folder_override, natural
 from harmony.core import ConfigError
 from harmony.dashboard import spec
 
@@ -53,3 +53,8 @@ def test_the_workspace_can_be_built_of_the_spec(monkeypatch):
     assert save(cfg, spec(cfg)) == "address"
     assert [section.name for section in built[0].sections] == [section["name"] for section in cfg.sections]
     assert sum(len(section.panels) for section in built[0].sections) == 9
+
+
+def test_jobs_stand_in_the_order_of_their_numbers():
+    words = ["seed=9", "lr=1e-3", "seed=10", "lr=0.01", "flow=b", "flow=a"]
+    assert sorted(words, key=natural) == ["flow=a", "flow=b", "lr=1e-3", "lr=0.01", "seed=9", "seed=10"]

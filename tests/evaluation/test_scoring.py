@@ -111,3 +111,9 @@ def test_the_slice_that_is_drawn_has_most_of_the_lesions_and_is_the_middle_one_w
     marked[3] = True
     marked[1, 0] = True
     assert plain.shown == 3
+
+
+def test_the_rim_is_what_lies_outside_of_all_middle_slices():
+    """Also between them: every second slice is a middle one."""
+    cut = SimpleNamespace(middle=torch.tensor([0, 0, 1, 0, 1, 0], dtype=torch.bool))
+    assert ScoredSlices.rim.fget(cut).tolist() == [True, True, False, False, False, True]

@@ -27,6 +27,17 @@ def test_bits_per_dim_of_the_identity(bits, value):
     )
 
 
+@pytest.mark.parametrize("bits", [8, 10])
+def test_bits_per_dim_of_an_encoding_are_those_at_the_centre_of_the_bins(bits):
+    levels = 2**bits
+    level = levels // 3
+    y = (level + 0.5) / levels - 0.5
+    expected = bits + (y**2 / 2 + 0.5 * math.log(2 * math.pi)) / math.log(2)
+    density = identity(bits)
+    found = density.encoded_bits_per_dim(density.encode(torch.full((1, 1, 4, 6), level / (levels - 1))))
+    torch.testing.assert_close(found, torch.tensor([expected]), atol=1e-5, rtol=0)
+
+
 def test_seed_and_generator_choose_the_noise():
     image = torch.rand(2, 1, 8, 8)
     a, b = (ImageDensity(IdentityTransform(), levels=1, bits=8, seed=s) for s in (0, 1))
