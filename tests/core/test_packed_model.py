@@ -179,6 +179,16 @@ def test_a_member_twice_is_refused(packed, tmp_path):
         unpack(rewritten(tmp_path / "b.harmony", content), tmp_path / "cache")
 
 
+@pytest.mark.parametrize(("at", "value"), [(6, 99), (8, 1)])
+def test_a_zip_of_a_later_version_or_an_encrypted_one_is_one_clear_error(packed, tmp_path, at, value):
+    """A byte of the first entry of the zip's directory: version needed, flags."""
+    data = bytearray(packed.read_bytes())
+    data[data.index(b"PK\x01\x02") + at] = value
+    packed.write_bytes(data)
+    with pytest.raises(CheckpointError, match="copy it again"):
+        unpack(packed, tmp_path / "cache")
+
+
 @pytest.mark.parametrize("cut", [0, 10, 1000])
 def test_half_a_file_and_no_zip_are_one_clear_error(packed, tmp_path, cut):
     packed.write_bytes(packed.read_bytes()[:cut])

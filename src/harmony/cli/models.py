@@ -72,7 +72,7 @@ def _packed(path: Path) -> dict[str, Any]:
             "size": f"{path.stat().st_size / 1e6:.1f} MB",
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         }
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         return {"name": path.stem, "where": str(path), "problem": f"not a packed model ({error})"}
 
 

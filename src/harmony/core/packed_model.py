@@ -148,11 +148,14 @@ def _contents(stage: str, folder: Path, card: ModelCard) -> dict[str, bytes]:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Raises CheckpointError where the file is no packed model, or has a member that none may have."""
+    """Raises CheckpointError where the file is no packed model, or has a member that none may have.
+
+    RuntimeError: what zipfile says of a file that calls itself encrypted, or of a later version.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             return _checked(archive, path)
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
+    except (OSError, zipfile.BadZipFile, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: not a packed model ({error}) -> copy it again") from error
 
 
@@ -203,7 +206,7 @@ def _extract(path: Path, manifest: Manifest, folder: Path) -> None:
         for name, digest in manifest.files.items():
             try:
                 data = archive.read(name)
-            except zipfile.BadZipFile as error:
+            except (zipfile.BadZipFile, RuntimeError) as error:
                 raise CheckpointError(f"{path}: {name} is damaged ({error}) -> copy it again") from error
             if hashlib.sha256(data).hexdigest() != digest:
                 raise CheckpointError(f"{path}: {name} is not what its manifest says -> copy it again")
