@@ -118,7 +118,7 @@ def test_harmonizing_needs_the_run_folder_only_and_uses_its_constants(tmp_path, 
 
 
 def test_kill_in_the_middle_and_start_again_finishes_the_job(tmp_path, model, scans):
-    words = [f"input={scans}", "output=out", f"model={model}", "method=blindharmony", "method.solver.iterations=40"]
+    words = [f"input={scans}", "output=out", f"model={model}", "method=blindharmony", "method.solver.iterations=15"]
     process = start(tmp_path, *words)
     for line in process.stdout:
         if "bpd" in line:

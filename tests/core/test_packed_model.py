@@ -141,18 +141,21 @@ def hostile(content):
         "hidden": claiming("flow/.profile"),
         "deep": claiming("flow/a/b.json"),
         "not named": content | {"flow/extra.json": b"{}"},
-        "named, not there": {key: value for key, value in content.items() if not key.endswith("config.yaml")},
+        "named, not there": {key: value for key, value in content.items() if not key.endswith("config.json")},
         "name of a folder elsewhere": claiming("flow/a.json", name="../../evil"),
         "hidden name": claiming("flow/a.json", name=".ssh"),
         "another format": claiming("flow/a.json", format=2),
-        "asks the environment": claiming("flow/other.yaml", b"a: ${oc.env:HOME}"),
+        "asks the environment": claiming("flow/config.json", b'{"a": "${oc.env:HOME}"}'),
+        "asks in disguise": claiming("flow/config.json", b'{"a": "\\u0024{oc.env:HOME}"}'),
+        "asks in YAML": claiming("flow/config.json", b"a: ${oc.env:HOME}"),
+        "YAML": claiming("flow/config.yaml", b"{}"),
         "no manifest": {key: value for key, value in content.items() if key != "manifest.json"},
         "manifest of another kind": content | {"manifest.json": b"[1]"},
         "manifest of no use": content | {"manifest.json": b"{}"},
     }
 
 
-KINDS = list(hostile({"manifest.json": b'{"files": {}}', "flow/config.yaml": b""}))
+KINDS = list(hostile({"manifest.json": b'{"files": {}}', "flow/config.json": b""}))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -174,7 +177,7 @@ def test_compressed_members_are_refused_before_they_are_read(packed, tmp_path):
 
 
 def test_a_member_twice_is_refused(packed, tmp_path):
-    content = [*members(packed).items(), ("flow/config.yaml", b"{}")]
+    content = [*members(packed).items(), ("flow/config.json", b"{}")]
     with pytest.raises(CheckpointError, match="not those of its manifest"):
         unpack(rewritten(tmp_path / "b.harmony", content), tmp_path / "cache")
 

@@ -2,10 +2,10 @@
 
 A packed model is a zip archive without compression of `manifest.json` and, per stage, the files of its run folder:
 
-    flow/model.safetensors  flow/reference.safetensors  flow/model_card.json  flow/config.yaml
+    flow/model.safetensors  flow/reference.safetensors  flow/model_card.json  flow/config.json
     harmonizer/model.safetensors  ...
 
-safetensors, JSON and YAML only: nothing in it can run. The manifest has the SHA-256 of every member.
+safetensors and JSON only: nothing in it can run. The manifest has the SHA-256 of every member.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ from harmony.core.model_card import WEIGHTS, ModelCard, sha256
 FORMAT = 1
 SUFFIX = ".harmony"
 MANIFEST = "manifest.json"
-MEMBER = re.compile(r"[a-z][a-z0-9_]*/[a-z][a-z0-9_]*\.(safetensors|json|yaml)")
+MEMBER = re.compile(r"[a-z][a-z0-9_]*/[a-z][a-z0-9_]*\.(safetensors|json)")
 TEXT_LIMIT = 1 << 20  # bytes of a manifest, a card, a config: they have a few thousand
 LIMIT = 4 << 30  # bytes of a packed model: the largest flow of conf/ has 0.06 GB
 REFERENCE, CONFIG = "reference.safetensors", "config.yaml"
+PACKED_CONFIG = "config.json"  # what JSON says, YAML says too: unpacked it is the run folder's config.yaml
 KEPT = ("name", "seed", "flow", "reference")  # of a run's config: no path of the machine it was trained on
 
 
@@ -103,7 +104,7 @@ def pack(out: Path, stages: Mapping[str, Path], about: About, *, methods: Sequen
         training=_training(cards),
         licence=about.licence,
         scans=about.scans,
-        ranges={stage: found for stage in stages if (found := _corruption(members[f"{stage}/{CONFIG}"], stage))},
+        ranges={stage: found for stage in stages if (found := _corruption(members[f"{stage}/{PACKED_CONFIG}"], stage))},
         commands=list(about.commands),
         methods=sorted(methods),
         files={name: hashlib.sha256(data).hexdigest() for name, data in members.items()},
@@ -122,7 +123,7 @@ def _training(cards: Mapping[str, ModelCard]) -> dict[str, Any]:
 
 
 def _corruption(config: bytes, stage: str) -> dict[str, Any]:
-    module = yaml.safe_load(config)["tasks"][stage].get("module") or {}
+    module = json.loads(config)["tasks"][stage].get("module") or {}
     return {key: value for key, value in (module.get("corruption") or {}).items() if not key.startswith("_")}
 
 
@@ -142,8 +143,9 @@ def _contents(stage: str, folder: Path, card: ModelCard) -> dict[str, bytes]:
             kept = {key: config[key] for key in KEPT if key in config} | {"tasks": {stage: config["tasks"][stage]}}
         except (OSError, KeyError, TypeError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise CheckpointError(f"{folder}: not the run folder of a trained {stage} ({error})") from error
-        (copy / CONFIG).write_text(yaml.safe_dump(kept), encoding="utf-8")
+        (copy / CONFIG).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
         card.save(copy)
+        (copy / CONFIG).rename(copy / PACKED_CONFIG)
         return {path.name: path.read_bytes() for path in sorted(copy.iterdir())}
 
 
@@ -210,15 +212,29 @@ def _extract(path: Path, manifest: Manifest, folder: Path) -> None:
                 raise CheckpointError(f"{path}: {name} is damaged ({error}) -> copy it again") from error
             if hashlib.sha256(data).hexdigest() != digest:
                 raise CheckpointError(f"{path}: {name} is not what its manifest says -> copy it again")
-            if name.endswith(".yaml") and b"${" in data:  # a packed config is resolved: it asks for nothing
+            if name.endswith(PACKED_CONFIG) and _asks(data):  # a packed config is resolved: it asks for nothing
                 raise CheckpointError(f"{path}: {name} refers to something outside of it -> get the model elsewhere")
-            target = folder / name
+            target = _unpacked(folder, name)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
 
 
+def _asks(config: bytes) -> bool:
+    """Whether a value refers to something, however it is written (`\\u0024{` too); what is no JSON may."""
+    try:
+        return "${" in json.dumps(json.loads(config), ensure_ascii=False)
+    except ValueError:
+        return True
+
+
 def _intact(folder: Path, manifest: Manifest) -> bool:
     try:
-        return all(sha256(folder / name) == digest for name, digest in manifest.files.items())
+        return all(sha256(_unpacked(folder, name)) == digest for name, digest in manifest.files.items())
     except OSError:
         return False
+
+
+def _unpacked(folder: Path, member: str) -> Path:
+    return folder / (
+        f"{member.removesuffix(PACKED_CONFIG)}{CONFIG}" if member.endswith(f"/{PACKED_CONFIG}") else member
+    )
