@@ -107,6 +107,17 @@ def test_a_name_stays_in_its_folder(composed, name):
 
 
 @pytest.mark.parametrize(
+    "key", ["data", "data.real", "data.source", "tasks", "tasks.flow", "method", "method.none", "trainer", "evaluation"]
+)
+@pytest.mark.parametrize("value", [5, None, "x", [1]])
+def test_one_value_in_place_of_many_is_one_clear_error(composed, key, value):
+    cfg = copy.deepcopy(composed)
+    OmegaConf.update(cfg, key, value, merge=False, force_add=True)
+    with pytest.raises(ConfigError, match=rf"^{key}=.*: one value in place of a group"):
+        refuse_strange(cfg, "config", [key])
+
+
+@pytest.mark.parametrize(
     ("before", "after", "allowed"),
     [
         (1, "abc", False), (1, True, False), (1.0, 2, True), (1, 0.5, True), (1, None, True), (1, "${a}", True),

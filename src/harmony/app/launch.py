@@ -50,6 +50,10 @@ _HYDRAS_OWN: dict[str, Any] = {
 _NOT_SWEPT = re.compile(
     r"[+~]*(hydra([./].*)?|runs|cache|data(\.cache|(\.source|\.real(\.\w+(\.source)?)?)(\.folder)?)?)"
 )
+_GROUPS = (  # each before what is in it
+    *("data", "data.source", "data.preprocess", "data.shares", "data.real", "data.scanners", "data.groups", "tasks"),
+    *("method", "judge", "flow", "reference", "evaluation", "trainer", "logger"),
+)
 _LOGGER = {"_target_", "_partial_", "project", "entity", "log_model"}  # others send the key of W&B to another server
 
 
@@ -60,6 +64,11 @@ def refuse_strange(cfg: DictConfig, page: str, said: Sequence[str]) -> None:
     own: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
         OmegaConf.load(Path(conf_folder(), f"{page}.yaml")), resolve=False
     )
+    for key in _GROUPS:
+        _refuse_flat(key, words)
+    for family in ("tasks", "judge", "data.scanners", *(["method"] if page == "config" else [])):
+        for name in _at(words, family) or {}:
+            _refuse_flat(f"{family}.{name}", words)
     hydra = words["hydra"]
     _refuse_params(_at(hydra, "sweeper.params") or {})
     for key, usual in _HYDRAS_OWN.items():
@@ -76,6 +85,14 @@ def refuse_strange(cfg: DictConfig, page: str, said: Sequence[str]) -> None:
     more = sorted(set(words.get("logger") or {}) - _LOGGER)
     if more:
         raise ConfigError(f"logger.{more[0]}: not a setting of the log; there are {', '.join(sorted(_LOGGER))}")
+
+
+def _refuse_flat(key: str, words: Mapping[str, Any]) -> None:
+    """Refuse one value in place of a group of settings, where there is such a group."""
+    group, _, name = key.rpartition(".")
+    holder = _at(words, group) if group else words
+    if isinstance(holder, Mapping) and name in holder and not isinstance(holder[name], Mapping):
+        raise ConfigError(f"{key}={holder[name]}: one value in place of a group of settings -> {key}.NAME=")
 
 
 def _refuse_hidden(started: Mapping[str, Any]) -> None:

@@ -209,3 +209,8 @@ def test_real_folders(real_data):
     assert all(scan.labels and scan.scanner and 18 < (scan.age or 50) < 100 for scan in scans)
     assert sum(scan.age is None for scan in scans) == 4
     assert len(BidsFolder(real_data / "open-ms").scans()) == 3
+
+
+def test_a_file_in_place_of_a_folder_is_no_scan(root):
+    touch(root, "sub-D4/anat", "sub-E5/ses-1/anat")
+    assert {scan.subject for scan in BidsFolder(root).scans()} == {"sub-A1", "sub-B2", "sub-C3"}

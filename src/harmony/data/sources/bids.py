@@ -103,7 +103,7 @@ class BidsFolder:
         )
 
     def _images(self, root: Path) -> list[Path]:
-        folders = [*root.glob("sub-*/anat"), *root.glob("sub-*/ses-*/anat")]
+        folders = filter(Path.is_dir, [*root.glob("sub-*/anat"), *root.glob("sub-*/ses-*/anat")])
         ends = (f"_{self.suffix}.nii", f"_{self.suffix}.nii.gz")
         return visible(path for folder in folders for path in folder.iterdir() if path.name.endswith(ends))
 
