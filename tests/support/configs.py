@@ -16,7 +16,7 @@ def composed(*overrides, name="config"):
     """As `by_hydra`, but that a key there is not is OmegaConf's error."""
     words = OverridesParser.create().parse_overrides(list(overrides))
     chosen = tuple(word.input_line for word in words if word.key_or_group in GROUPS or word.package or word.is_delete())
-    cfg = pickle.loads(_bytes(name, chosen))
+    cfg = pickle.loads(_bytes(name, chosen, app.conf_folder()))
     for word in words:
         if word.input_line not in chosen:
             OmegaConf.update(cfg, word.key_or_group, word.value(), force_add=word.is_add() or word.is_force_add())
@@ -24,7 +24,7 @@ def composed(*overrides, name="config"):
 
 
 @functools.cache
-def _bytes(name, chosen):
+def _bytes(name, chosen, _folder):
     return pickle.dumps(by_hydra(*chosen, name=name))
 
 
