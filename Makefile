@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .PHONY: demo test test-browser picture browser lint bench gpu records mutants fuzz
-demo: $(READY)        ## the main job on the embedded data: a quarter of an hour on two cores
+demo: $(READY)        ## the main job on the embedded data: 6 minutes on two cores
 	$(BIN)/python -m harmony.train experiment=quickstart
 
 test: $(READY) browser

@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from harmony import app, train
+from harmony import app, harmonize, train
 from harmony.app.launch import refuse_other_types, refuse_strange
 from harmony.core import ConfigError
 
@@ -104,6 +104,21 @@ def test_a_name_stays_in_its_folder(composed, name):
     cfg = merged(composed, {"data": {"real": {name: {"source": {}, "paired": False}}}})
     with pytest.raises(ConfigError, match=r"data\.real="):
         app.refuse_impossible(cfg)
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "said"),
+    [
+        (harmonize, [], "input= must be said"),
+        (train, ["name=${nothing}"], "name: Interpolation key 'nothing' not found"),
+    ],
+)
+def test_what_is_missing_is_named_in_one_line(module, words, said, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sys, "argv", [module.__name__, *words])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        module.main()
+    assert (stop.value.code, capsys.readouterr().err) == (2, f"error: {said}\n")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import hydra
 import torch
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from harmony.app import launch  # noqa: F401  nothing is composed without it
 from harmony.app.configs import conf_folder, expand_groups
@@ -111,8 +111,12 @@ def one_of_many(cfg: DictConfig, run: Callable[[DictConfig], Runs | None], job: 
 
 def _explain(error: Exception) -> str | None:
     """The one line for a mistake that the user can mend; None for a bug, which deserves its traceback."""
-    if isinstance(error, HarmonyError | OmegaConfBaseException):
+    if isinstance(error, HarmonyError):
         return str(error)
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key}= must be said"
+    if isinstance(error, OmegaConfBaseException):
+        return f"{error.full_key}: {str(error).splitlines()[0]}" if error.full_key else str(error)
     if isinstance(error, OSError) and error.errno and (error.filename or error.errno in (ENOSPC, EDQUOT, EIO, EROFS)):
         return str(StorageError(error.filename or "the disk", error.strerror or str(error)))
     if isinstance(error, InstantiationException) and isinstance(error.__cause__, HarmonyError | TypeError | ValueError):

@@ -235,6 +235,4 @@ def _intact(folder: Path, manifest: Manifest) -> bool:
 
 
 def _unpacked(folder: Path, member: str) -> Path:
-    return folder / (
-        f"{member.removesuffix(PACKED_CONFIG)}{CONFIG}" if member.endswith(f"/{PACKED_CONFIG}") else member
-    )
+    return folder / member.replace(f"/{PACKED_CONFIG}", f"/{CONFIG}")
