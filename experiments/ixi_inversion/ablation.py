@@ -119,9 +119,9 @@ def main(words: list[str]) -> None:
         )
     data = app.build_data(cfg)
     reference = Reference.of(data.volumes("train"), **app.plain(cfg.reference))
-    networks = {"tissue": app.load_network(cfg, data, "tissue")}
-    node = app.plain(cfg.method.scanner_inversion)
-    method = app.build_method(node, networks, {"reference": reference})
+    cfg.methods = ["scanner_inversion"]
+    networks = {stage: app.load_network(cfg, data, stage) for stage in ("flow", "tissue")}
+    method = app.build_methods(cfg, networks, reference, 0.0)["scanner_inversion"]
     try:
         judge = app.load_network(cfg, data, "segmenter")
     except CheckpointError:
