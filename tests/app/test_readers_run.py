@@ -75,7 +75,12 @@ def test_harmonizing_flows_runs_on_abide(folder):
     root = miniatures.abide_site(folder.path / "abide", subjects=8)
     few = ["flow.widths=[4,4]", "tasks.harmonizer.max_steps=2", "tasks.harmonizer.network.widths=[4,4,4]"]
     few += ["tasks.segmenter.max_steps=2", "tasks.segmenter.network.widths=[4,8]", "data.query=[exp]"]
-    few += ["method.harmonizing_flows.stop.passes=2", "tasks.harmonizer.batch_size=8", "tasks.segmenter.batch_size=8"]
+    few += [
+        "evaluation.subjects=1",
+        "method.harmonizing_flows.stop.passes=2",
+        "tasks.harmonizer.batch_size=8",
+        "tasks.segmenter.batch_size=8",
+    ]
     code, output = run(folder, "train", "experiment=abide_paper", f"data.root={root}", *few, flow="guided")
     assert code == 0, output
     run_folder = folder.one("runs/abide_paper/seed1-*")

@@ -24,7 +24,10 @@ def test_the_wheel_works_from_any_folder(tmp_path):
         assert f"harmony/{name}" in inside
     run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path / "site"), str(wheel))
     env = {"PYTHONPATH": str(tmp_path / "site"), "PYTHONSAFEPATH": "1"}
-    where = run(sys.executable, "-c", "import harmony.app as a; print(a.__file__); print(a.conf_folder())", **env)
-    assert all(line.startswith(str(tmp_path / "site")) for line in where.split())
-    config = run(sys.executable, "-m", "harmony.train", "experiment=quickstart", "--cfg", "job", **env)
-    assert "harmony.tasks.FlowTask" in config
+    code = (
+        "import harmony.app as a, harmony.train as t; print(a.__file__); print(a.conf_folder(), flush=True); t.main()"
+    )
+    file, conf, *config = run(sys.executable, "-c", code, "experiment=quickstart", "--cfg", "job", **env).splitlines()
+    assert file.startswith(str(tmp_path / "site"))
+    assert conf.startswith(str(tmp_path / "site"))
+    assert any("harmony.tasks.FlowTask" in line for line in config)

@@ -110,7 +110,7 @@ def test_mistakes_are_one_line_and_exit_code_2(packed, flow, bids, tmp_path):
 
 
 def test_stopped_and_started_again(packed, bids, tmp_path):
-    words = ["harmonize", bids, "out", "--model", packed, "method.solver.iterations=30", "--method", "blindharmony"]
+    words = ["harmonize", bids, "out", "--model", packed, "method.solver.iterations=8", "--method", "blindharmony"]
     process = start(*words, cwd=tmp_path)
     for line in process.stdout:
         if "bpd" in line:
