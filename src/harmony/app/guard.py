@@ -83,7 +83,7 @@ def refuse_impossible(cfg: DictConfig) -> None:
     for key, names in known.items():
         unknown = [name for name in OmegaConf.select(cfg, key) if name not in names]
         if unknown:
-            raise ConfigError(f"{key}={unknown}: unknown; there are {', '.join(names)}")
+            raise ConfigError(f"{key}={unknown}: unknown; there are {', '.join(sorted(names))}")
     _refuse_real(cfg)
     _refuse_judges(cfg)
     for stage, task in cfg.tasks.items():
