@@ -251,7 +251,7 @@ def test_the_source_is_the_references_with_its_own_settings_over_it(cache):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["data.query=[awway]"], r"data\.query=.*awway.*exp.*away"),
+        (["data.query=[awway]"], r"data\.query=.*awway.*away.*exp"),
         (["evaluation.adapt_on=val"], r"adapt_on=val.*data\.real\.away.*adapt_on=test"),
         (["+data.real.exp={source: {}, paired: true}"], r"data\.real\.exp.*of this name"),
         (["+data.real.reference={source: {}, paired: true}"], r"data\.real\.reference.*of this name"),
