@@ -40,6 +40,15 @@ def test_every_experiment_composes_and_instantiates(name):
     assert list(app.build_methods(cfg, networks, reference, 3.0)) == list(cfg.methods)
 
 
+def test_families_are_what_hydra_makes_of_their_files():
+    """They are put together by hand (`store_families`), for speed."""
+    members = [(family, name) for family in app.configs.FAMILIES for name in app.members(family)]
+    by_files = by_hydra(*(f"+{family}@files.{family}.{name}={name}" for family, name in members))
+    for family, name in members:
+        ours, hydras = by_files[app.configs.FAMILIES[family]][name], by_files.files[family][name]
+        assert OmegaConf.to_container(ours) == OmegaConf.to_container(hydras), (family, name)
+
+
 def dotted(node, prefix=""):
     for name in node:
         yield f"{prefix}{name}"

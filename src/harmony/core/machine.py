@@ -14,8 +14,8 @@ def device() -> torch.device:
 def keep_memory() -> None:
     """Let this process keep the memory that it frees, for the next tensor; on Linux, elsewhere nothing.
 
-    glibc hands every map of a layer back to the system and asks for it again, and the system fills it with zeros: an
-    eighth of a training step on a CPU.
+    glibc hands every map of a layer back to the system and asks for it again, and the system fills it with zeros, which
+    a training step on a CPU feels.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc alone
     if mallopt is not None:
