@@ -26,7 +26,7 @@ from harmony.distances import StructuralDistance
 from harmony.flows import ImageDensity
 from harmony.methods import Alternating, BlindHarmony
 
-# Those of 2 mm scans: conf/flow/splines_small.yaml; the networks of conf/experiment/harmonizing_flows_abide.yaml.
+# Those of 2 mm scans: conf/flow/spline.yaml; the networks of conf/experiment/harmonizing_flows_abide.yaml.
 SPLINES = {**flow_speed.PAPER, "levels": 3, "steps": 4, "hidden_channels": 48, "blocks": 1, "bits": 8}
 COUPLINGS = {
     "flow": {**harmonizing_speed.FLOW, "widths": (8, 16, 24, 32), "dequantization": "uniform"},
