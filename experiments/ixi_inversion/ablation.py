@@ -62,35 +62,33 @@ def steps(each: Case, method: ScannerInversion) -> dict[str, torch.Tensor]:
         return torch.where(mask, found.gain(contrast, mask) * found.clear, 0).clamp(0, 1)
 
     nothing = Resolution(torch.zeros(3), torch.zeros(()))
-    sharp = estimate(image, mask, network, prior, rounds=method.rounds, resolution=nothing)
-    blind = estimate(image, mask, network, prior, rounds=0)
-    found = estimate(image, mask, network, prior, rounds=method.rounds)
-    contrast = prior.shrunk(found.fit.contrast)[0]
+    sharp = estimate(image, mask, network, prior, resolution=nothing)
+    found = estimate(image, mask, network, prior)
+    contrast = prior.shrunk(found.fit.contrast).contrast
     inverted = applied(found, contrast)
     matched = method.reference.match(replace(stack, image=inverted[:, None]))[:, 0]
     made = {
         "none": each.query.image,
         "histogram_matching": method.reference.match(stack)[:, 0],
         "deblurred": found.clear * top,
-        "gains alone": applied(sharp, prior.shrunk(sharp.fit.contrast)[0]),
+        "gains alone": applied(sharp, prior.shrunk(sharp.fit.contrast).contrast),
         "deblurred, gains, not shrunk": applied(found, found.fit.contrast),
-        "deblurred, gains, maps not repeated": applied(blind, prior.shrunk(blind.fit.contrast)[0]),
         "deblurred, gains": inverted,
         **{f"deblurred, gains, {w:g} matched": torch.lerp(inverted, matched, w) for w in (*SHARES, 1.0)},
         "scanner_inversion": method.harmonize(stack).image[:, 0],
     }
     if each.truth.labels is not None:
         maps = one_hot(each.truth.labels, network.tissues)
-        known = estimate(image, mask, network, prior, rounds=1, resolution=each.true)
-        mapped = estimate(image, mask, network, prior, rounds=1, maps=maps)
-        both = estimate(image, mask, network, prior, rounds=1, resolution=each.true, maps=maps)
-        own = estimate(each.truth.image, mask, network, prior, rounds=1, resolution=nothing, maps=maps).fit.contrast
+        known = estimate(image, mask, network, prior, resolution=each.true)
+        mapped = estimate(image, mask, network, prior, maps=maps)
+        both = estimate(image, mask, network, prior, resolution=each.true, maps=maps)
+        own = estimate(each.truth.image, mask, network, prior, resolution=nothing, maps=maps).fit.contrast
         true = type(own).of(both.fit.contrast.theta - own.theta)
         made |= {
-            "true blur and noise": applied(known, prior.shrunk(known.fit.contrast)[0]),
-            "true maps": applied(mapped, prior.shrunk(mapped.fit.contrast)[0]),
+            "true blur and noise": applied(known, prior.shrunk(known.fit.contrast).contrast),
+            "true maps": applied(mapped, prior.shrunk(mapped.fit.contrast).contrast),
             "true gains": applied(found, true),
-            "true blur, noise and maps": applied(both, prior.shrunk(both.fit.contrast)[0]),
+            "true blur, noise and maps": applied(both, prior.shrunk(both.fit.contrast).contrast),
             "all true": applied(both, true),
         }
     return made

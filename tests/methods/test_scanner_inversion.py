@@ -38,8 +38,9 @@ class ByIntensity:
         expected.coefficients[:, 0] = LEVELS.log()
         self.prior = replace(neutral, expected=expected, own_covariance=1e-9 * torch.eye(22))
 
-    def __call__(self, volume, constants):
-        return -0.5 * (volume[:, 2:] / 0.07).square()
+    def __call__(self, volume):
+        distance = volume[:, :1].clamp(min=1e-3).log() - LEVELS.log().view(3, 1, 1, 1)
+        return -0.5 * (distance / 0.07).square()
 
 
 def phantom(seed=0, texture=0.01):
@@ -73,7 +74,6 @@ def method(**changes):
     volume = Volume(Scan("x.nii", "sub-1"), image, mask, None, torch.eye(4).numpy(), 1.0)
     settings = {
         "percentile": 99.5,
-        "rounds": 1,
         "one_curve": 0.33,
         "matching": 0.4,
         "most_noise": 0.2,
@@ -91,7 +91,7 @@ def calibrated():
     network = ByIntensity()
     phantoms = [phantom(seed)[:2] for seed in range(1, 13)]
     network.prior = replace(network.prior, reading=reading_of([texture(*each) for each in phantoms], 1.1))
-    found = [estimate(*each, network, network.prior, rounds=1) for each in phantoms]
+    found = [estimate(*each, network, network.prior) for each in phantoms]
     own = torch.stack([each.fit.contrast.theta for each in found]).mean(0)
     network.prior = replace(network.prior, raw=untouched(found, 1.5), own=own)
     return network
@@ -101,7 +101,7 @@ def test_a_scanner_that_the_model_can_express_is_undone_with_true_maps():
     image, mask, maps = phantom()
     network, true = ByIntensity(), scanner()
     query = seen(image, mask, maps, true)
-    known = {"rounds": 1, "resolution": Resolution(torch.zeros(3), torch.zeros(())), "maps": maps}
+    known = {"resolution": Resolution(torch.zeros(3), torch.zeros(())), "maps": maps}
     found, own = (estimate(each, mask, network, network.prior, **known) for each in (query, image))
     contrast = Contrast.of(found.fit.contrast.theta - own.fit.contrast.theta)
     restored = torch.where(mask, found.clear * found.gain(contrast, mask), 0)
@@ -116,7 +116,7 @@ def test_an_untouched_scan_is_left_alone_and_its_estimate_shrunk_to_nothing():
     assert made.report["decision"] == "nothing needed"
     assert torch.equal(made.image[:, 0], image)
     wide = replace(calibrated().prior, own_covariance=torch.eye(22))
-    kept, _ = wide.shrunk(estimate(image, mask, calibrated(), wide, rounds=1).fit.contrast)
+    kept = wide.shrunk(estimate(image, mask, calibrated(), wide).fit.contrast).contrast
     assert kept.theta.abs().max() < 0.01
 
 
@@ -194,14 +194,40 @@ def test_the_report_says_what_was_done():
 def test_shrinkage_keeps_what_scanners_do_and_drops_what_subjects_do():
     prior = ByIntensity().prior
     contrast = scanner()
-    nothing = replace(prior, own_covariance=1e6 * torch.eye(22)).shrunk(contrast)[0]
-    everything = replace(prior, own_covariance=1e-9 * torch.eye(22)).shrunk(contrast)[0]
+    nothing = replace(prior, own_covariance=1e6 * torch.eye(22)).shrunk(contrast).contrast
+    everything = replace(prior, own_covariance=1e-9 * torch.eye(22)).shrunk(contrast).contrast
     assert nothing.theta.abs().max() < 1e-6
     torch.testing.assert_close(everything.theta, contrast.theta, atol=1e-5, rtol=1e-5)
-    usual = replace(prior, own=contrast.theta).shrunk(contrast)[0]  # what subjects have on the mean is no scanner's
+    usual = (
+        replace(prior, own=contrast.theta).shrunk(contrast).contrast
+    )  # what subjects have on the mean is no scanner's
     assert usual.theta.abs().max() < 1e-6
-    half = replace(prior, own_covariance=torch.diag(prior.scanners)).shrunk(contrast)[0]
-    torch.testing.assert_close(half.theta, contrast.theta / 2)
+
+
+def test_shrinkage_is_the_posterior_mean_of_scanners_that_have_gains_or_shading_or_not():
+    """Against draws: of all scanners and subjects that give nearly this fit, the mean of what the scanner did."""
+    draw = torch.Generator().manual_seed(0)
+    count, own, scanners = 400_000, torch.full((22,), 0.02), torch.full((22,), 0.08)
+    has = torch.rand((count, 2), generator=draw) < 0.5
+    on = torch.cat((has[:, :1].expand(-1, 3), has[:, 1:].expand(-1, 19)), dim=1)
+    prior = replace(ByIntensity().prior, own_covariance=torch.diag(own**2), scanners=scanners**2)
+    did = on * scanners * torch.randn((count, 22), generator=draw)
+    near = 0.01  # of the fit, normally: as if so much of what subjects have came after the draw
+    theta = did + (own**2 - near**2).sqrt() * torch.randn((count, 22), generator=draw)
+    fit = torch.zeros(22)
+    fit[:3] = torch.tensor([0.05, -0.03, 0.02])  # gains that may be the subject's; a shading of any size is not
+    fit[5] = 0.09
+    weight = (-0.5 * ((theta[:, :3] - fit[:3]) / near).square().sum(1)).exp()  # the coefficients are independent
+    found = prior.shrunk(Contrast.of(fit))
+    expected = (weight[:, None] * did[:, :3]).sum(0) / weight.sum()
+    torch.testing.assert_close(found.contrast.log_gains, expected, atol=4e-3, rtol=0)
+    assert found.gains == pytest.approx(float((weight * has[:, 0]).sum() / weight.sum()), abs=0.05)
+    spread = ((weight[:, None] * did[:, :3].square()).sum(0) / weight.sum() - expected.square()).sqrt()
+    torch.testing.assert_close(found.deviation[:3], spread, atol=4e-3, rtol=0)
+    quiet = prior.shrunk(Contrast.of(0.3 * fit))
+    assert quiet.gains < 0.2
+    assert found.gains > 0.5
+    assert quiet.contrast.theta.norm() < 0.1 * found.contrast.theta.norm()
 
 
 def test_the_prior_of_a_network_is_its_buffers():

@@ -60,7 +60,7 @@ def quality_folder(root):
         QualityEntry(
             name, 3.0, 3.0 + change, root / "figures" / f"{name}.png",
             left_alone="nothing was needed" if name == "alone_T1w" else None, facts=facts,
-            settings={"Method": "x" * 9, "Model": "ixi-hh", "MethodSettings": {"rounds": 1}},
+            settings={"Method": "x" * 9, "Model": "ixi-hh", "MethodSettings": {"matching": 0.3}},
         )
         for name, change in changes.items()
     ]  # fmt: skip

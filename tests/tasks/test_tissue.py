@@ -12,6 +12,7 @@ from harmony.data import ScannerCorruption
 from harmony.networks import TissueNet
 from harmony.tasks import Calibration, TissueTask
 from harmony.tasks.calibration import untouched
+from harmony.tasks.tissue import volumes_of
 from harmony.tasks.tissue_maps import learn_reference
 
 LEVELS = torch.tensor([0.0, 0.3, 0.6, 0.9])
@@ -37,12 +38,10 @@ def task(clusters=False, **changes):
     return TissueTask(
         network=TissueNet(tissues=3, widths=[8, 8], frequencies=16),
         corruption=ScannerCorruption(**(corruption | changes)),
-        calibration=Calibration(every=1, rounds=1, margin=1.1),
+        calibration=Calibration(every=1, margin=1.1),
         reference=Reference.of([volume(0), volume(1)], positions=4, quantiles=64),
         optimizer=partial(torch.optim.Adam, lr=1e-2),
         max_steps=10,
-        blind=0.5,
-        doubt=0.01,
         slab=8,
         spacing=2.0,
         clusters=clusters,
@@ -51,21 +50,54 @@ def task(clusters=False, **changes):
     )
 
 
-def batch(seed=0):
-    one = volume(seed)
-    return {"image": one.image[:, None], "mask": one.mask[:, None], "labels": one.labels[:, None]}
+def batch(*seeds):
+    """Whole volumes, one after the other."""
+    some = [volume(seed) for seed in seeds]
+    entries = {name: torch.cat([getattr(one, name) for one in some])[:, None] for name in ("image", "mask", "labels")}
+    return entries | {"subject": torch.arange(len(some)).repeat_interleave(SIZE[0])}
 
 
-def test_scanners_stay_exact_in_mixed_precision(monkeypatch):
+def chance(seed=7):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_scanners_stay_exact_in_mixed_precision():
     made = task()
     learn_reference(made.network, [volume(0)], clusters=False)
-    exact, seen = made.shown(batch(), torch.Generator().manual_seed(7), blind=0.0, turned=False), []
-    shown = made.shown
-    monkeypatch.setattr(made, "shown", lambda *args, **words: seen.append(shown(*args, **words)) or seen[-1])
+    exact = made.seen(batch(0), chance())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        made.loss(batch(), torch.Generator().manual_seed(7), blind=0.0)
-    for ours, expected in zip(seen[0], exact, strict=True):
+        seen = made.seen(batch(0), chance())
+    for ours, expected in zip(seen, exact, strict=True):
         assert torch.equal(ours, expected)
+
+
+def test_each_volume_of_a_step_has_its_own_scanner_and_slab(monkeypatch):
+    made, shown = task(), []
+    made.log = lambda *_, **__: None
+    monkeypatch.setattr(TissueTask, "global_step", 3)
+    learn_reference(made.network, [volume(0)], clusters=False)
+    loss = made.loss
+    monkeypatch.setattr(made, "loss", lambda labels, seen: shown.append((labels, seen)) or loss(labels, seen))
+    made.training_step(batch(0, 0, 0), 0)
+    labels, seen = shown[0]
+    assert seen.shape == (3, 2, 8, *SIZE[1:])  # `slab` slices of each
+    brightness = [float(one[1][own > 0].mean()) for own, one in zip(labels, seen, strict=True)]
+    assert len({round(value, 4) for value in brightness}) == 3
+    parts = volumes_of(batch(0, 1, 2))
+    assert [torch.equal(part["image"], batch(k)["image"]) for k, part in enumerate(parts)] == [True] * 3
+
+
+def test_a_turned_volume_is_turned_with_its_labels():
+    made = task(gain=0.0, shading=0.0, blur=0.0, noise=0.0)
+    learn_reference(made.network, [volume(0)], clusters=False)
+    lopsided = batch(0)
+    lopsided["image"][:, :, :12] *= 0.5
+    sides = set()
+    for seed in range(8):
+        labels, seen = made.seen(lopsided, chance(seed), mirror=True)
+        assert torch.equal(labels > 0, seen[1] > 0)
+        sides.add(bool(seen[1, :, :12].mean() < seen[1, :, 12:].mean()))
+    assert sides == {True, False}
 
 
 @pytest.mark.parametrize("clusters", [False, True])
@@ -81,30 +113,43 @@ def test_labels_are_asked_for_where_there_are_none():
         learn_reference(task().network, [volume(0, labelled=False)], clusters=False)
 
 
-def test_validation_is_deterministic_and_training_goes_down():
+def test_what_is_seen_is_drawn_and_training_goes_down():
     made = task()
     learn_reference(made.network, [volume(k) for k in range(3)], clusters=False)
-    draws = [made.loss(batch(), torch.Generator().manual_seed(7), blind=0.0) for _ in range(2)]
-    assert torch.equal(draws[0], draws[1])
-    optimizer = made.configure_optimizers()["optimizer"]
+    assert torch.equal(made.seen(batch(0), chance())[1], made.seen(batch(0), chance())[1])
+    assert not torch.equal(made.seen(batch(0), chance())[1], made.seen(batch(0), chance(8))[1])
+    optimizer, losses = made.configure_optimizers()["optimizer"], []
     for step in range(12):
-        loss = made.loss(batch(step % 3), torch.Generator().manual_seed(step), slab=8)
+        seen = [made.seen(one, chance(step), slab=8) for one in volumes_of(batch(0, 1, 2))]
+        loss = made.loss(*(torch.stack(each) for each in zip(*seen, strict=True)))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert made.loss(batch(), torch.Generator().manual_seed(7), blind=0.0) < 0.7 * draws[0]
+        losses.append(float(loss))
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_what_has_no_tissue_does_not_count():
+    made = task()
+    labels, seen = (each[None] for each in made.seen(batch(0), chance()))
+    made.network.eval()
+    with torch.no_grad():
+        whole, logits = made.loss(labels, seen), made.network(seen)
+    by_hand = torch.nn.functional.cross_entropy(logits[0][:, labels[0] > 0].T, labels[0][labels[0] > 0].long() - 1)
+    torch.testing.assert_close(whole, by_hand)
 
 
 def test_calibration_takes_untouched_volumes_for_untouched():
     made = task()
     volumes = [volume(k) for k in range(6)]
     learn_reference(made.network, volumes, clusters=False)
+    made.network.eval()
     with torch.no_grad():
         made.calibration.learn(made.network, made.corruption, made.reference, volumes[:4], volumes[4:])
     prior = made.network.prior
     assert prior.raw.limit > 0
     assert prior.own_covariance.diagonal().min() > 0
-    assert prior.scanners[:3].tolist() == pytest.approx([0.5 * 0.1**2 / 3] * 3)
+    assert prior.scanners[:3].tolist() == pytest.approx([0.1**2 / 3] * 3)
 
 
 def test_the_limit_of_untouched_scans_holds_for_scans_that_it_was_not_learned_on():

@@ -25,7 +25,7 @@ class ScannerInversion(Method):
     """y = | blur(x sum_k p_k g_k exp(B c)) + n |, solved for x with what reference scans say of each part.
 
     1. Blur and noise from the texture; a Wiener filter undoes them on the raw scan.
-    2. Tissue maps p_k by the network, first not knowing the scanner, then `rounds` times with what 3. found.
+    2. Tissue maps p_k by the network.
     3. Gains g_k and shading B c by robust least squares in log intensity.
     4. Shrinkage by what untouched reference scans show. A scan that looks as they do is returned as it is.
     5. A scan that looks as they do after histogram matching, or far more like them than before it, has one curve, and
@@ -44,7 +44,6 @@ class ScannerInversion(Method):
         tissue: TissueNet,
         reference: Reference,
         percentile: float,
-        rounds: int,
         one_curve: float,
         matching: float,
         most_noise: float,
@@ -54,8 +53,7 @@ class ScannerInversion(Method):
     ) -> None:
         self.tissue, self.reference = tissue, reference
         self.percentile, self.one_curve, self.matching = percentile, one_curve, matching
-        self.rounds, self.most_noise, self.widest = rounds, most_noise, widest
-        self.unlikely, self.misfit = unlikely, misfit
+        self.most_noise, self.widest, self.unlikely, self.misfit = most_noise, widest, unlikely, misfit
 
     def harmonize(self, stack: Stack) -> Harmonized:
         mask = stack.mask[:, 0]
@@ -78,14 +76,14 @@ class ScannerInversion(Method):
         if self._outside(found, prior):
             log.warning("outside of what is known: %s", report)
             return Harmonized(stack.image, report=replace(report, decision=OUTSIDE).plain())
-        gain = found.gain(prior.shrunk(found.fit.contrast)[0], mask)
+        gain = found.gain(prior.shrunk(found.fit.contrast).contrast, mask)
         restored = torch.where(mask, gain * found.clear, 0).clamp(0, 1)
         matched = self.reference.match(replace(stack, image=restored[:, None]))
         final = torch.lerp(restored[:, None], matched, self.matching)
         return Harmonized(final, gain=(gain / top)[:, None], report=report.plain())
 
     def estimate(self, image: Tensor, mask: Tensor) -> Estimate:
-        return estimate(image, mask, self.tissue, self.tissue.prior, rounds=self.rounds)
+        return estimate(image, mask, self.tissue, self.tissue.prior)
 
     def _outside(self, found: Estimate, prior: Prior) -> bool:
         seen = found.resolution

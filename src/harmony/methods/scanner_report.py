@@ -22,7 +22,8 @@ class ScannerReport:
     """The scanner of one volume, relative to the reference scanner.
 
     decision: one of the four above. gain_csf .. gain_white: factor of each tissue; doubt_..: its standard deviation.
-    shading: the largest factor less 1 within the brain. blur_..: FWHM along slices, rows, columns, in mm (in voxels
+    shading: the largest factor less 1 within the brain. gains_likely, shading_likely: how likely it is that the scanner
+    has any, 0 to 1. blur_..: FWHM along slices, rows, columns, in mm (in voxels
     where the stack's spacing is not known). noise: Rician sigma over the robust maximum. shrunk: the share of the
     fitted gains and shading that was taken for the subject's own. untouched, matched: squared distance of the scan, as
     it is and matched, from untouched reference scans: 1 is what nearly all of them stay below; nan where nobody looked.
@@ -35,7 +36,9 @@ class ScannerReport:
     doubt_csf: float
     doubt_grey: float
     doubt_white: float
+    gains_likely: float
     shading: float
+    shading_likely: float
     blur_slices: float
     blur_rows: float
     blur_columns: float
@@ -48,13 +51,15 @@ class ScannerReport:
     def of(cls, found: Estimate, prior: Prior, stack: Stack) -> ScannerReport:
         """Of an estimate, before anything is decided."""
         mask = stack.mask[:, 0]
-        contrast, doubt = prior.shrunk(found.fit.contrast)
+        contrast, doubt, gains_likely, shading_likely = prior.shrunk(found.fit.contrast)
         gains = contrast.log_gains.exp()
         whole = (found.fit.contrast.theta - prior.own).norm().clamp(min=1e-9)
         numbers = [
             *gains.tolist(),
             *(doubt[: len(gains)] * gains).tolist(),
+            gains_likely,
             largest_shading(contrast, stack),
+            shading_likely,
             *(
                 width * FWHM_PER_SIGMA * side
                 for width, side in zip(found.resolution.width.tolist(), stack.spacing or (1.0,) * 3, strict=True)
@@ -94,8 +99,8 @@ def in_words(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     distances = [f"{report[name]:.2f} {words}" for name, words in DISTANCES.items() if name in report]
     return [
         *said,
-        ("gains", ", ".join(gains)),
-        ("shading", f"up to {report['shading']:.0%}"),
+        ("gains", f"{', '.join(gains)} ({report['gains_likely']:.0%} that there are any)"),
+        ("shading", f"up to {report['shading']:.0%} ({report['shading_likely']:.0%} that there is any)"),
         ("blur", f"{blur} mm FWHM along slices, rows, columns"),
         ("noise", f"{report['noise']:.1%} of the robust maximum"),
         ("shrunk", f"by {report['shrunk']:.0%}: as much of the fit was taken for the subject's own"),

@@ -21,12 +21,12 @@ DIAGONAL = 0.3  # share of a covariance's diagonal in place of the whole: some 5
 class Calibration:
     """Everything of `scanner.Prior` that untouched reference volumes say through the trained network.
 
-    every: of the train volumes, how many are looked at. rounds: as the method's. margin: factor on the largest width
+    every: of the train volumes, how many are looked at. margin: factor on the largest width
     and noise of an untouched volume, and on the distance that 95 % of them do not exceed.
     """
 
-    def __init__(self, *, every: int, rounds: int, margin: float) -> None:
-        self.every, self.rounds, self.margin = every, rounds, margin
+    def __init__(self, *, every: int, margin: float) -> None:
+        self.every, self.margin = every, margin
 
     def learn(
         self,
@@ -43,9 +43,9 @@ class Calibration:
         raw, matched = [], []
         for volume in watched(chosen, "untouched scans"):
             stack = volume.stack(torch.arange(len(volume.image)))
-            raw.append(estimate(volume.image, volume.mask, network, prior, rounds=self.rounds))
+            raw.append(estimate(volume.image, volume.mask, network, prior))
             again = reference.match(stack)[:, 0]
-            matched.append(estimate(again, volume.mask, network, prior, rounds=self.rounds))
+            matched.append(estimate(again, volume.mask, network, prior))
         theta = torch.stack([each.fit.contrast.theta for each in raw])
         network.prior = replace(
             prior,
@@ -93,7 +93,7 @@ def covariance(samples: Tensor) -> Tensor:
 
 
 def variance_of(corruption: ScannerCorruption, tissues: int) -> Tensor:
-    """(22,) mean square of log gains and of the shading's coefficients as they are drawn: E U(0, a)^2 = a^2 / 3."""
+    """(22,) mean square of log gains and of the shading's coefficients where there are any: E U(0, a)^2 = a^2 / 3."""
     gains = torch.full((tissues,), corruption.gain**2 / 3)
     field = corruption.shading**2 / 3 / FIELD_TERMS / field_scale().square()
-    return corruption.probability * torch.cat((gains, field))
+    return torch.cat((gains, field))

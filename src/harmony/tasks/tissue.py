@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from operator import itemgetter
 
 import lightning
 import torch
@@ -12,39 +13,26 @@ from torch.nn import Parameter
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from harmony.core import Volume
-from harmony.core.batch import Batch, draws
+from harmony.core import Volume, group
+from harmony.core.batch import Batch, draws, each
 from harmony.core.reference import Reference
-from harmony.core.scanner import (
-    BRIGHT,
-    FIELD_TERMS,
-    Contrast,
-    Resolution,
-    brain_box,
-    deblur,
-    evidence_of,
-    fit_contrast,
-    intensity_clusters,
-    places,
-)
+from harmony.core.scanner import BRIGHT, Resolution, brain_box, deblur, intensity_clusters, shown
 from harmony.data import ScannerCorruption
 from harmony.networks import TissueNet
 from harmony.tasks.calibration import Calibration
 from harmony.tasks.optimization import falling
 from harmony.tasks.tissue_maps import learn_reference, one_hot
 
-EVERY = 13  # of the voxels that a scanner is fitted to in training: the fit has 22 numbers
-
 
 class TissueTask(lightning.LightningModule):
     """Cross-entropy of the tissue maps of reference volumes under random scanners.
 
-    A step corrupts one reference volume (drawn from (seed, step); in validation from the volume's number), deblurs it
-    with nearly the true blur and noise, and shows it to the network in one of two ways: with nothing known of the
-    scanner (probability `blind`), or with gains and shading fitted to the true maps, off by draws of deviation `doubt`.
+    A step draws a scanner for each volume of the batch and `slab` slices of it, as many scanners as volumes, since one
+    scanner a step says too little of the others (drawn from (seed, step); in validation all slices, drawn from the
+    batch's number); deblurs what that scanner sees with nearly the true blur and noise, and shows both to the network.
 
     clusters: the targets are clusters of the reference's own intensities, as where there are no tissue labels.
-    slab: slices of the volume that the network sees in a training step. spacing: voxel side, mm.
+    spacing: voxel side, mm.
     """
 
     monitor = "tissue/val_loss"
@@ -59,8 +47,6 @@ class TissueTask(lightning.LightningModule):
         reference: Reference,
         optimizer: Callable[[Iterable[Parameter]], Optimizer],
         max_steps: int,
-        blind: float,
-        doubt: float,
         slab: int,
         spacing: float,
         clusters: bool,
@@ -70,8 +56,8 @@ class TissueTask(lightning.LightningModule):
         super().__init__()
         self.network, self.corruption, self.optimizer = network, corruption, optimizer
         self.calibration, self.reference = calibration, reference
-        self.max_steps, self.blind, self.doubt = max_steps, blind, doubt
-        self.slab, self.spacing, self.clusters, self.mirror, self.seed = slab, spacing, clusters, mirror, seed
+        self.max_steps, self.slab, self.spacing = max_steps, slab, spacing
+        self.clusters, self.mirror, self.seed = clusters, mirror, seed
 
     def on_fit_start(self) -> None:
         """What is learned without a gradient: mean intensities of the tissues, and the spectrum."""
@@ -93,65 +79,54 @@ class TissueTask(lightning.LightningModule):
         return volumes
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        draw = draws(self.seed, self.global_step)
-        turned = self.mirror and bool(torch.rand((), generator=draw) < 0.5)
-        loss = self.loss(batch, draw, turned=turned, slab=self.slab)
-        self.log("tissue/train_loss", loss, prog_bar=True, batch_size=1)
+        draw = draws(self.seed, self.global_step, group.rank())
+        volumes = volumes_of(batch)
+        slab = min(self.slab, *(len(volume["image"]) for volume in volumes))
+        seen = [self.seen(volume, draw, slab=slab, mirror=self.mirror) for volume in volumes]
+        loss = self.loss(*(torch.stack(each) for each in zip(*seen, strict=True)))
+        self.log("tissue/train_loss", loss, prog_bar=True, batch_size=len(volumes))
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        for blind, name in ((1.0, "tissue/val_loss_blind"), (0.0, self.monitor)):
-            loss = self.loss(batch, Generator().manual_seed(index), blind=blind)
-            self.log(name, loss, prog_bar=True, batch_size=1, on_epoch=True)
+        draw = draws(0, index)
+        for volume in volumes_of(batch):
+            labels, seen = self.seen(volume, draw)
+            self.log(self.monitor, self.loss(labels[None], seen[None]), prog_bar=True, batch_size=1, on_epoch=True)
 
-    def loss(
-        self,
-        batch: Batch,
-        draw: Generator,
-        *,
-        blind: float | None = None,
-        turned: bool = False,
-        slab: int | None = None,
-    ) -> Tensor:
-        """Cross-entropy over the voxels of the brain that have a tissue."""
-        with torch.no_grad(), torch.autocast(batch["image"].device.type, enabled=False):  # a scanner is exact
-            labels, mask, volume, constants = self.shown(batch, draw, blind=blind, turned=turned)
-        first = 0 if slab is None else int(torch.randint(max(len(mask) - slab, 0) + 1, (), generator=draw))
-        cut = slice(first, None if slab is None else first + slab)
-        logits = self.network(volume[None, :, cut], constants[None])[0]
-        inside = mask[cut] & (labels[cut] > 0)
-        return F.cross_entropy(logits[:, inside].T, labels[cut][inside].long() - 1)
+    def loss(self, labels: Tensor, seen: Tensor) -> Tensor:
+        """(B, S, H, W) labels 1 .. K, (B, 2, S, H, W) -> mean over the voxels that have a tissue."""
+        return F.cross_entropy(self.network(seen), labels.long() - 1, ignore_index=-1)
 
-    def shown(
-        self, batch: Batch, draw: Generator, *, blind: float | None, turned: bool
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(S, H, W) labels and mask of a corrupted volume, and what the network sees of it: `evidence_of`."""
-        truth, mask, labels = (batch[name][:, 0] for name in ("image", "mask", "labels"))
-        if turned:
-            truth, mask, labels = (x.flip(1) for x in (truth, mask, labels))
+    @torch.no_grad()
+    def seen(
+        self, volume: Batch, draw: Generator, *, slab: int | None = None, mirror: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """(S, H, W) labels inside the brain, 0 outside, and (2, S, H, W) what the network is shown of that volume, or
+        of a slab of it."""
+        truth, mask, labels = (volume[name][:, 0] for name in ("image", "mask", "labels"))
         if self.clusters:
             labels = intensity_clusters(truth, mask, self.network.tissues)
-        maps = one_hot(labels, self.network.tissues)
+        labels = torch.where(mask, labels, 0)
+        places, along, across = brain_box(mask)
+        if slab is not None:
+            first = int(torch.randint(len(mask) - slab + 1, (), generator=draw))
+            truth, mask, labels, places = (each[first : first + slab] for each in (truth, mask, labels, places))
         drawn = self.corruption.draw(self.network.tissues, draw)
-        known = bool(torch.rand((), generator=draw) >= (self.blind if blind is None else blind))
-        seen, resolution = self.corruption.replay(truth, mask, maps, drawn, self.spacing)
-        nearly = doubted(resolution, draw)
-        clear = deblur(seen, mask, nearly, self.network.spectrum).clamp(0, BRIGHT)
-        gains = self.fitted(clear, mask, maps, draw) if known else torch.zeros_like(maps)
-        expected = self.network.prior.expected
-        return labels, mask, *evidence_of(clear, seen, mask, gains, nearly, expected, known)
-
-    def fitted(self, clear: Tensor, mask: Tensor, maps: Tensor, draw: Generator) -> Tensor:
-        """(K, S, H, W) log gains that explain the scan by the reference's mean tissues, off by `doubt`."""
-        box, some = brain_box(mask), mask.nonzero()[::EVERY]
-        z, y, x = some.unbind(1)
-        fit = fit_contrast(clear[z, y, x], maps[:, z, y, x], places(box, some), self.network.prior.expected)
-        normal = self.doubt * torch.randn(len(fit.contrast.theta), generator=draw)
-        off = torch.cat((normal[:-FIELD_TERMS], normal[-FIELD_TERMS:] / FIELD_TERMS**0.5))
-        return Contrast.of(fit.contrast.theta + off).log_over(box)
+        maps = one_hot(labels, self.network.tissues)
+        with torch.autocast(truth.device.type, enabled=False):  # a scanner is exact
+            made, resolution = self.corruption.replay(truth, mask, maps, (places, along, across), drawn, self.spacing)
+            clear = deblur(made, mask, doubted(resolution, draw), self.network.spectrum).clamp(0, BRIGHT)
+        both = shown(clear, made, mask)
+        turned = mirror and bool(torch.rand((), generator=draw) < 0.5)
+        return (labels.flip(1), both.flip(2)) if turned else (labels, both)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         return falling(self.optimizer(self.network.parameters()), self.max_steps)
+
+
+def volumes_of(batch: Batch) -> list[Batch]:
+    """The whole volumes of a batch, apart."""
+    return [each(batch, itemgetter(batch["subject"] == subject)) for subject in batch["subject"].unique()]
 
 
 def doubted(true: Resolution, draw: Generator) -> Resolution:

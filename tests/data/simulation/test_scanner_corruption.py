@@ -2,7 +2,7 @@
 
 import torch
 
-from harmony.core.scanner import FIELD_TERMS, cubic
+from harmony.core.scanner import FIELD_TERMS, brain_box, cubic
 from harmony.data import ScannerCorruption, field_scale
 from harmony.data.simulation.scanner_corruption import shading
 
@@ -19,14 +19,29 @@ MAPS = torch.stack([MASK & (IMAGE < 0.4), MASK & (IMAGE >= 0.4) & (IMAGE < 0.7),
 def seen(seed=0, **changes):
     corruption = ScannerCorruption(**(ALL | changes))
     drawn = corruption.draw(3, torch.Generator().manual_seed(seed))
-    return corruption.replay(IMAGE, MASK, MAPS, drawn, 2.0), drawn
+    return corruption.replay(IMAGE, MASK, MAPS, brain_box(MASK), drawn, 2.0), drawn
 
 
-def test_a_scanner_of_no_strength_only_scales():
+def test_a_scanner_of_no_strength_changes_nothing():
     (image, resolution), _ = seen(probability=0.0, curve=0.0)
     assert not resolution.width.any()
-    top = IMAGE[MASK].max()
-    torch.testing.assert_close(image, IMAGE / top)
+    torch.testing.assert_close(image, IMAGE)
+
+
+def test_a_slab_is_seen_as_the_volume_that_it_is_of():
+    """Its shading is that of its place, and its scale that of the volume: dark slices stay dark."""
+    weak = {"blur": 0.0, "noise": 0.0, "curve": 0.0, "gain": 0.05, "shading": 0.05}
+    corruption, cut = ScannerCorruption(**(ALL | weak)), slice(2, 5)
+    drawn = corruption.draw(3, torch.Generator().manual_seed(0))
+    dim = torch.where(torch.arange(12)[:, None, None] < 5, 0.3 * IMAGE, IMAGE)
+    places, along, across = brain_box(MASK)
+    whole, _ = corruption.replay(dim, MASK, MAPS, (places, along, across), drawn, 2.0)
+    slab = (each[cut] for each in (dim, MASK))
+    part, _ = corruption.replay(*slab, MAPS[:, cut], (places[cut], along, across), drawn, 2.0)
+    inside = MASK[cut] & (part > 0.02) & (part < 1)
+    ratio = part[inside] / whole[cut][inside]
+    assert ratio.std() < 0.1 * ratio.mean()
+    assert 0.8 < ratio.mean() < 1.25
 
 
 def test_a_scanner_is_replayed_exactly_and_another_draw_is_another_scanner():
@@ -51,4 +66,4 @@ def test_no_direction_of_the_shading_is_favoured():
     torch.testing.assert_close(cubic(places)[:, 1:].square().mean(0).sqrt(), field_scale(), atol=0.02, rtol=0.03)
     field = torch.zeros(FIELD_TERMS)
     field[2] = 1.0
-    assert shading(MASK, field).std() > 0
+    assert shading(brain_box(MASK), field).std() > 0

@@ -1,5 +1,6 @@
 """The scanner as a model of a whole volume: what it does to a reference image, and what undoes it. Pure functions."""
 
+from harmony.core.scanner.clusters import intensity_clusters
 from harmony.core.scanner.contrast import (
     FIELD_TERMS,
     POWERS,
@@ -13,8 +14,7 @@ from harmony.core.scanner.contrast import (
     places,
     smooth,
 )
-from harmony.core.scanner.evidence import evidence_of, intensity_clusters
-from harmony.core.scanner.inversion import BRIGHT, Estimate, estimate
+from harmony.core.scanner.inversion import BRIGHT, Estimate, estimate, shown
 from harmony.core.scanner.prior import Prior, Read, Reading, Untouched
 from harmony.core.scanner.resolution import (
     CELLS,
@@ -47,13 +47,13 @@ __all__ = [
     "cubic",
     "deblur",
     "estimate",
-    "evidence_of",
     "extend",
     "fit_contrast",
     "gaussian_inside",
     "intensity_clusters",
     "mean_spectrum",
     "places",
+    "shown",
     "smooth",
     "texture",
 ]

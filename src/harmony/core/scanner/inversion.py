@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from harmony.core.scanner.contrast import FLOOR, Contrast, Fit, brain_box, fit_contrast, places
-from harmony.core.scanner.evidence import evidence_of
 from harmony.core.scanner.prior import Prior, Read
 from harmony.core.scanner.resolution import Resolution, deblur, texture
 
 EVERY = 4  # of the voxels that the gains are fitted to: 22 numbers from some 40,000 voxels
 BRIGHT = 1.5  # a deblurred voxel overshoots; beyond this it is an artefact
 
-MapNetwork = Callable[[Tensor, Tensor], Tensor]
+MapNetwork = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -52,24 +51,24 @@ def estimate(
     network: MapNetwork,
     prior: Prior,
     *,
-    rounds: int,
     resolution: Resolution | None = None,
     maps: Tensor | None = None,
 ) -> Estimate:
-    """image: (S, H, W), its robust maximum 1. rounds: of maps and fit, each round knowing the fit of the one before.
+    """image: (S, H, W), its robust maximum 1. network: `shown` of it, as a batch of one -> logits.
 
     resolution, maps: where they are known, as in an ablation; nothing is estimated then.
     """
     read = prior.reading.read(texture(image, mask))
     found = prior.reading.resolution(read) if resolution is None else resolution
     clear = deblur(image, mask, found, prior.spectrum).clamp(0, BRIGHT)
-    box, some = brain_box(mask), mask.nonzero()[::EVERY]
-    at, (z, y, x) = places(box, some), some.unbind(1)
-    tissues = len(prior.expected.spread)
-    seen_as, known = torch.zeros(tissues, *image.shape).to(image), False
-    for _ in range(rounds + 1):
-        volume, constants = evidence_of(clear, image, mask, seen_as, found, prior.expected, known)
-        probabilities = network(volume[None], constants[None])[0].softmax(0) if maps is None else maps
-        fit = fit_contrast(clear[z, y, x].clamp(min=FLOOR), probabilities[:, z, y, x], at, prior.expected)
-        seen_as, known = fit.contrast.log_over(box), True
-    return Estimate(found, clear, probabilities, fit, read)
+    maps = network(shown(clear, image, mask)[None])[0].softmax(0) if maps is None else maps
+    some = mask.nonzero()[::EVERY]
+    z, y, x = some.unbind(1)
+    at = places(brain_box(mask), some)
+    fit = fit_contrast(clear[z, y, x].clamp(min=FLOOR), maps[:, z, y, x], at, prior.expected)
+    return Estimate(found, clear, maps, fit, read)
+
+
+def shown(clear: Tensor, seen: Tensor, mask: Tensor) -> Tensor:
+    """(2, S, H, W) what the tissue network is shown: the deblurred scan and the scan, inside the brain."""
+    return torch.where(mask, torch.stack((clear, seen)), 0)

@@ -11,7 +11,7 @@ import torch
 from scipy.optimize import least_squares
 from torch import Tensor
 
-from harmony.core.scanner.contrast import Contrast, TissueIntensity
+from harmony.core.scanner.contrast import FIELD_TERMS, Contrast, TissueIntensity
 from harmony.core.scanner.resolution import Resolution, Texture, cell_frequencies
 
 COARSE = 0.35  # cycles per voxel: below it detail stands above any noise floor, and a wrong model of the blur shows
@@ -98,13 +98,23 @@ class Untouched:
         return float(off @ self.precision @ off / self.limit)
 
 
+class Shrunk(NamedTuple):
+    """contrast: the part of a fit that is the scanner's. deviation: (22,) of it. gains, shading: how likely it is that
+    the scanner has any, 0 to 1."""
+
+    contrast: Contrast
+    deviation: Tensor
+    gains: float
+    shading: float
+
+
 @dataclass(frozen=True)
 class Prior:
     """expected: the tissues' intensities. spectrum: mean power. reading: texture to blur and noise.
 
     own, own_covariance: (22,) and (22, 22), the gains and shading that a fit finds in untouched reference scans: the
-    subject's own. scanners: (22,) variance of those of scanners. raw, matched: what untouched scans show as they are,
-    and after histogram matching.
+    subject's own. scanners: (22,) variance of those of scanners that have any. raw, matched: what untouched scans show
+    as they are, and after histogram matching.
     """
 
     expected: TissueIntensity
@@ -116,12 +126,27 @@ class Prior:
     raw: Untouched
     matched: Untouched
 
-    def shrunk(self, contrast: Contrast) -> tuple[Contrast, Tensor]:
-        """A (theta - mu), A = S (S + S0)^-1: the part of a fit that is the scanner's; and its (22,) deviations."""
-        scanners = torch.diag(self.scanners)
-        share = torch.linalg.solve(scanners + self.own_covariance, scanners).T
-        doubt = (share @ self.own_covariance).diagonal().clamp(min=0).sqrt()
-        return Contrast.of(share @ (contrast.theta - self.own)), doubt
+    def shrunk(self, contrast: Contrast) -> Shrunk:
+        """The posterior mean of what the scanner did, which has gains or not, and a shading or not, each as likely as
+        not: sum_h P(h | theta) A_h (theta - mu), A_h = S_h (S_h + S0)^-1, with S_h the variances of those that
+        hypothesis h has, P(h | theta) ~ N(theta; mu, S_h + S0)."""
+        off, own = (contrast.theta - self.own).double(), self.own_covariance.double()
+        is_gain = torch.arange(len(off), device=off.device) < len(off) - FIELD_TERMS
+        has = [(gains, shading) for gains in (False, True) for shading in (False, True)]
+        fit, means, seconds = [], [], []
+        for gains, shading in has:
+            scanners = torch.diag(self.scanners.double() * torch.where(is_gain, gains, shading))
+            whole = scanners + own
+            explained = torch.linalg.solve(whole, off)
+            mean = scanners @ explained
+            fit.append(-(torch.logdet(whole) + off @ explained) / 2)
+            means.append(mean)
+            seconds.append((scanners @ torch.linalg.solve(whole, own)).diagonal() + mean.square())
+        weight = torch.stack(fit).softmax(0)
+        mean, second = (weight @ torch.stack(each) for each in (means, seconds))
+        deviation = (second - mean.square()).clamp(min=0).sqrt()
+        likely = weight @ torch.tensor(has).to(weight)
+        return Shrunk(Contrast.of(mean.float()), deviation.float(), float(likely[0]), float(likely[1]))
 
     def likely(self, contrast: Contrast) -> float:
         """Mean squared size of a fit, in deviations of scanners and subjects together: 1 is usual."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from harmony.core.scanner import FIELD_TERMS, POWERS, Resolution, brain_box, gaussian_inside, smooth
+from harmony.core.scanner import FIELD_TERMS, POWERS, Box, Resolution, gaussian_inside, smooth
 from harmony.data.simulation.corruption import monotone_table
-from harmony.data.volumes.transforms import FWHM_PER_SIGMA
+from harmony.data.volumes.transforms import FWHM_PER_SIGMA, robust_maximum
 
 BORDER = 1.5 / FWHM_PER_SIGMA  # mm: tissue maps are smoothed by it before they are given gains
+DARKEST = 1e-6  # slices without intensities have no scale
 DYADIC_LEVELS, MIDDLE = 5, 0.6  # of the monotone table: as arXiv 2301.11551 draws it, coarser
 
 
@@ -37,7 +38,7 @@ class ScannerCorruption:
         x <- x exp(b(r))                     b a cubic in the brain box, of a deviation from U(0, shading)
         x <- Gaussian blur inside the brain  width from U(0, blur) voxels, each axis times exp(N(0, anisotropy))
         x <- |x + sigma n|, n complex        sigma from U(0, noise)
-        x <- x / its percentile, clipped     as preprocessing would scale such a scan
+        x <- x / its percentile, clipped     as preprocessing would scale such a scan: over that of x before all this
 
     Each of the last four happens with probability `probability`.
     """
@@ -85,10 +86,11 @@ class ScannerCorruption:
         )
 
     def replay(
-        self, image: Tensor, mask: Tensor, maps: Tensor, drawn: DrawnScanner, spacing: float
+        self, image: Tensor, mask: Tensor, maps: Tensor, box: Box, drawn: DrawnScanner, spacing: float
     ) -> tuple[Tensor, Resolution]:
-        """(S, H, W) image in [0, 1], mask, (K, S, H, W) tissue maps; spacing: voxel side in mm -> the seen image, and
-        its blur and noise, the latter in units of that image."""
+        """(S, H, W) image in [0, 1], mask, (K, S, H, W) tissue maps, of a volume or of some of its slices, whose places
+        are the box; spacing: voxel side in mm -> the seen image, and its blur and noise, the latter in units of that
+        image."""
         x = _interpolated(image**drawn.gamma, drawn.table)
         if drawn.log_gains.any():
             gain = torch.einsum(
@@ -96,23 +98,22 @@ class ScannerCorruption:
             )  # a blur is linear: once for all tissues
             x = x * (1 + gaussian_inside(gain, mask, torch.full((3,), BORDER / spacing)))
         if drawn.field.any():
-            x = x * shading(mask, drawn.field).exp()
+            x = x * shading(box, drawn.field).exp()
         x = gaussian_inside(x, mask, drawn.resolution.width)
         if drawn.resolution.noise > 0:
             noise = torch.randn((2, *x.shape), generator=Generator().manual_seed(drawn.seed)) * drawn.resolution.noise
             x = torch.hypot(x + noise[0], noise[1])
-        inside = x[mask]
-        top = inside.kthvalue(max(1, math.ceil(self.percentile / 100 * len(inside)))).values
-        top = top.clamp(min=1e-6)
+        before, after = (robust_maximum(each, mask, self.percentile) for each in (image, x))
+        top = max(after / max(before, DARKEST), DARKEST)
         resolution = Resolution(drawn.resolution.width, drawn.resolution.noise / top)
         return torch.where(mask, x / top, 0).clamp(0, 1), resolution
 
 
-def shading(mask: Tensor, field: Tensor) -> Tensor:
+def shading(box: Box, field: Tensor) -> Tensor:
     """(S, H, W) the cubic without constant, each monomial over its own deviation in the brain box: no direction is
     favoured. Of deviation about |field| / sqrt(19)."""
     coefficients = field / field_scale() / math.sqrt(FIELD_TERMS)
-    return smooth(torch.cat((torch.zeros(1), coefficients)), brain_box(mask))
+    return smooth(torch.cat((torch.zeros(1), coefficients)), box)
 
 
 def field_scale() -> Tensor:

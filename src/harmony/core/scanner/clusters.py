@@ -1,32 +1,13 @@
-"""What a tissue network is shown of a volume, and tissues of a volume that nobody has labelled."""
+"""Tissues of a volume that nobody has labelled."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from harmony.core.scanner.contrast import FLOOR, TissueIntensity, brain_box, cubic, places
-from harmony.core.scanner.resolution import Resolution
+from harmony.core.scanner.contrast import FLOOR, brain_box, cubic, places
 
-REACH = 1.5  # log intensity: what is further from a tissue is simply not that tissue
 LLOYD = 20  # rounds of k-means: intensities of one brain have settled long before
-
-
-def evidence_of(
-    clear: Tensor,
-    seen: Tensor,
-    mask: Tensor,
-    log_gains: Tensor,
-    resolution: Resolution,
-    expected: TissueIntensity,
-    known: bool,
-) -> tuple[Tensor, Tensor]:
-    """(2 + K, S, H, W) and (3,), see `networks.TissueNet`. clear: the deblurred scan; seen: the scan; log_gains:
-    (K, S, H, W) what the scanner does to each tissue, 0 where it is not known."""
-    distance = clear.clamp(min=FLOOR).log() - expected.log_over(brain_box(mask)) - log_gains
-    volume = torch.cat((clear[None], seen[None], distance.clamp(-REACH, REACH)))
-    constants = torch.stack((torch.tensor(float(known)), resolution.width.mean().cpu(), 10 * resolution.noise.cpu()))
-    return torch.where(mask, volume, 0), constants.to(clear)
 
 
 def intensity_clusters(image: Tensor, mask: Tensor, tissues: int) -> Tensor:
