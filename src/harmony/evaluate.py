@@ -42,7 +42,8 @@ def evaluate_run(cfg: DictConfig, data: SliceDataModule, run: RunFolder) -> None
     run.begin(OmegaConf.to_yaml(cfg, resolve=True))
     panel = app.build_panel(cfg, models.networks, data, domains)
     announce(panel.qualities, settings.part)
-    density, beside = cast("ImageDensity", models.networks["flow"]), data.volumes(settings.part)[0]
+    density = cast("ImageDensity", models.networks["flow"]) if cfg.evaluation.likelihood else None
+    beside = data.volumes(settings.part)[0]
     try:
         rows = Evaluation(run.path, methods, density, panel, settings, beside).rows(domains)
     except interrupts.Interrupted:

@@ -8,7 +8,7 @@ import torch
 from harmony.core import Harmonized, Row, Stack
 from harmony.evaluation import Cut, Evaluation, EvaluationSettings, Panel, QueryDomain, ScoredSlices, measure
 from harmony.evaluation.panel import Answers
-from harmony.evaluation.scoring import Part, score_methods
+from harmony.evaluation.scoring import Part, means, score_methods
 from harmony.judges import Truth
 from harmony.methods import AdaptiveMethod
 from harmony.methods.harmonizing_flows import Adaptation
@@ -30,6 +30,13 @@ def test_a_broken_contract_is_counted_in_the_rows():
     bad = dict(measure(image, slices, Flat()))
     assert (bad["negatives"], bad["background_changed"]) == (2, 2)
     assert bad["jitter"] == pytest.approx(255 * 0.7 / 4 / 2, rel=1e-5)  # of the brain: one slice fell by 0.7 / 4
+
+
+def test_without_a_density_all_but_the_likelihood_is_scored():
+    image = slices().query.image
+    with_bits, without = dict(measure(image, slices(), Bits())), dict(measure(image, slices(), None))
+    assert with_bits == without | {"bpd": 0}
+    assert means([Row("none", "x", "sub-1", "jitter", 0.25)]) == "none 0.25 jitter"
 
 
 def test_a_part_is_done_when_all_of_it_is_there(tmp_path):

@@ -33,11 +33,12 @@ BATCH = 16  # slices that the flow scores together
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything that scores. folder: of the run. beside: a reference scan that is drawn where there is no truth."""
+    """Everything that scores. folder: of the run. density: what bits per dimension are of, None for none. beside: a
+    reference scan that is drawn where there is no truth."""
 
     folder: Path
     methods: Mapping[str, Method]
-    density: ImageDensity
+    density: ImageDensity | None
     panel: Panel
     settings: EvaluationSettings
     beside: Volume
@@ -160,7 +161,7 @@ def adapted(
 
 
 def score_methods(
-    domain: str, slices: ScoredSlices, methods: Mapping[str, Method], density: ImageDensity
+    domain: str, slices: ScoredSlices, methods: Mapping[str, Method], density: ImageDensity | None
 ) -> tuple[dict[str, Harmonized], list[Row]]:
     """Every method's outcome, on the CPU, and its scores."""
     outcomes, rows = {}, []
@@ -180,14 +181,15 @@ def score_methods(
     return outcomes, rows
 
 
-def measure(image: Tensor, slices: ScoredSlices, density: ImageDensity) -> Iterator[tuple[str, float]]:
+def measure(image: Tensor, slices: ScoredSlices, density: ImageDensity | None) -> Iterator[tuple[str, float]]:
     """Of all slices; of the middle ones and of the rim where the name says so. Left out: what is not defined, as the
     brain's at a rim without any."""
     query = slices.query
     if slices.truth is not None:
         yield from likeness(image, slices.truth, slices)
     yield "jitter", jitter(image, query.image, query.mask)
-    yield "bpd", mean_bits_per_dim(density, image)
+    if density is not None:
+        yield "bpd", mean_bits_per_dim(density, image)
     yield "negatives", float((image < 0).sum())  # a query has none
     yield "background_changed", float(((image != query.image) & ~query.mask).sum())
     if slices.lesions is not None and slices.white_matter is not None:
@@ -223,7 +225,9 @@ def mean_bits_per_dim(density: ImageDensity, image: Tensor) -> float:
 
 
 def means(rows: list[Row]) -> str:
-    """`none 20.1, ssimh 21.3 dB` of one domain; bits per dimension where there is no truth."""
-    metric, unit, digits = ("psnr", "dB", 1) if any(row.metric == "psnr" for row in rows) else ("bpd", "bpd", 2)
+    """`none 20.1, ssimh 21.3 dB` of one domain; without a truth bits per dimension, or else how even the slices are."""
+    said = {"psnr": ("dB", 1), "bpd": ("bpd", 2), "jitter": ("jitter", 2)}
+    metric = next(each for each in said if any(row.metric == each for row in rows))
+    unit, digits = said[metric]
     values = result_table(row for row in rows if row.metric == metric).flat_means()
     return ", ".join(f"{key.split('/')[1]} {value:.{digits}f}" for key, value in values.items()) + f" {unit}"
