@@ -127,6 +127,8 @@ def method(flow: ImageDensity, harmonizer: Harmonizer, passes: int, batch: int) 
         stop=Budget(passes=passes),
         jacobian=0.0,
         guard=False,
+        count=None,
+        step=1,
         batch=batch,
         seed=0,
     )

@@ -16,11 +16,13 @@ from statistics import fmean
 
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 
 from harmony import app
 from harmony.core import CheckpointError, Volume
 from harmony.core.reference import Reference
 from harmony.core.scanner import Resolution, estimate
+from harmony.data import SliceDataModule
 from harmony.data.volumes.transforms import FWHM_PER_SIGMA, robust_maximum
 from harmony.methods import ScannerInversion
 from harmony.metrics import psnr
@@ -110,6 +112,16 @@ def scores(each: Case, images: dict[str, torch.Tensor], judge: torch.nn.Module |
 
 
 def main(words: list[str]) -> None:
+    cfg, data, method = setting(words)
+    try:
+        judge = app.load_network(cfg, data, "segmenter")
+    except CheckpointError:
+        judge = None
+    table(cfg, data.volumes(cfg.part)[: cfg.subjects], method, judge)
+
+
+def setting(words: list[str]) -> tuple[DictConfig, SliceDataModule, ScannerInversion]:
+    """Config, data and method of the experiment, from the models that it has trained."""
     with initialize_config_dir(app.conf_folder(), version_base="1.3"):
         cfg = compose(
             "config",
@@ -119,12 +131,7 @@ def main(words: list[str]) -> None:
     reference = Reference.of(data.volumes("train"), **app.plain(cfg.reference))
     cfg.methods = ["scanner_inversion"]
     networks = {stage: app.load_network(cfg, data, stage) for stage in ("flow", "tissue")}
-    method = app.build_methods(cfg, networks, reference, 0.0)["scanner_inversion"]
-    try:
-        judge = app.load_network(cfg, data, "segmenter")
-    except CheckpointError:
-        judge = None
-    table(cfg, data.volumes(cfg.part)[: cfg.subjects], method, judge)
+    return cfg, data, app.build_methods(cfg, networks, reference, 0.0)["scanner_inversion"]
 
 
 def read(each: Case, method: ScannerInversion) -> tuple[float, ...]:

@@ -11,6 +11,7 @@ from harmony.core import Stack
 from harmony.core.reference import Reference
 from harmony.flows import harmonizing_flow, spline_flow
 from harmony.methods import Budget, HarmonizingFlows, HistogramMatching, LowestEntropy, Plateau, ReferenceLevel
+from harmony.methods.harmonizing_flows import Slices
 from harmony.networks import Harmonizer
 
 ADAM = functools.partial(torch.optim.Adam, lr=1e-3)
@@ -62,7 +63,7 @@ def build(density, harmonizer):
     def make(**changes):
         settings = {
             "units": "unit_interval", "trainable": "all", "stop": Budget(passes=3),
-            "jacobian": 0.0, "guard": False, "batch": 4, "seed": 0,
+            "jacobian": 0.0, "guard": False, "count": None, "step": 1, "batch": 4, "seed": 0,
             "optimizer": ADAM,
         }  # fmt: skip
         at_hand = {"density": density, "harmonizer": harmonizer, "reference": REFERENCE, "reference_bpd": 4.0}
@@ -228,7 +229,7 @@ def test_a_new_harmonizer_with_context_is_histogram_matching_volume_by_volume(bu
         method.harmonize(stack).image, HistogramMatching(reference=REFERENCE).harmonize(stack).image.clamp(0, 1)
     )
     brighter = Stack((stack.image + 0.2 * stack.mask).clamp(0, 1), stack.mask, stack.position)
-    pair, alone = method._slices([brighter, stack]), method._slices([stack])
+    pair, alone = Slices.of([method._slices(each) for each in (brighter, stack)]), method._slices(stack)
     assert torch.equal(pair.base[6:], alone.base)
     assert torch.equal(alone.image, stack.image)
 
@@ -287,3 +288,18 @@ def test_the_change_is_a_mean_of_absolute_differences(build, stack):
     expected = 255 * (0.3 - 0.6 * x).abs().mean().item()
     assert method.adapt([stack]).trajectory[0].change == pytest.approx(expected, rel=1e-4)
     assert abs(255 * (0.3 - 0.6 * x).mean().item()) < 0.3 * expected
+
+
+def test_the_middle_slices_are_adapted_to_and_all_are_harmonized(build, stack):
+    """What flow and harmonizer learned from: two slices, every second one, of the six."""
+    ruined = stack.image.clone()
+    ruined[[0, 2, 4, 5]] = 0.5 * stack.mask[[0, 2, 4, 5]]
+    whole, without = (build(count=2, step=2) for _ in range(2))
+    pairs = ((whole, stack.image), (without, ruined))
+    found = [method.adapt([Stack(image, stack.mask, stack.position)]) for method, image in pairs]
+    assert found[0].trajectory == found[1].trajectory
+    assert whole.harmonize(stack).image.shape == stack.image.shape
+    assert torch.equal(whole.harmonize(stack).image, without.harmonize(stack).image)
+    alone = build()
+    alone.adapt([Stack(stack.image[[1, 3]], stack.mask[[1, 3]], stack.position[[1, 3]])])
+    assert torch.equal(alone.harmonize(stack).image, whole.harmonize(stack).image)

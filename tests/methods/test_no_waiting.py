@@ -110,9 +110,10 @@ def adaptation(name, device):
     reference = Reference(torch.zeros(2, 1, 1, 1), torch.zeros(2, 2), torch.ones(2))
     method = HarmonizingFlows(
         density=density, reference=reference, reference_bpd=0.0, harmonizer=harmonizer, optimizer=SGD,
-        units="unit_interval", trainable="all", stop=Budget(passes=1), jacobian=0.1, guard=False, batch=2, seed=0,
+        units="unit_interval", trainable="all", stop=Budget(passes=1), jacobian=0.1, guard=False,
+        count=None, step=1, batch=2, seed=0,
     )  # fmt: skip
-    slices = method._slices([Stack(image, mask, torch.zeros(2, device=device))])
+    slices = method._slices(Stack(image, mask, torch.zeros(2, device=device)))
     optimizer, noise = method._optimizer(), torch.Generator().manual_seed(0)
     part = torch.arange(2, device=device)
     return lambda: method._step(optimizer, slices[part], noise)

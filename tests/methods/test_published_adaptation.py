@@ -102,7 +102,8 @@ def ours(density, harmonizer, stack, rate, batch, units="grey_levels"):
     optimizer = functools.partial(torch.optim.Adam, lr=rate)
     method = HarmonizingFlows(
         density=density, reference=REFERENCE, reference_bpd=0.0, harmonizer=harmonizer, optimizer=optimizer,
-        units=units, trainable="all", stop=Budget(passes=STEPS), jacobian=0.0, guard=False, batch=batch, seed=7,
+        units=units, trainable="all", stop=Budget(passes=STEPS), jacobian=0.0, guard=False,
+        count=None, step=1, batch=batch, seed=7,
     )  # fmt: skip
     seen = []
     method.adapt([stack], lambda _: seen.append(255 * method.harmonize(stack).image))
@@ -176,7 +177,8 @@ def test_every_step_and_slice_has_noise_of_its_own_and_the_seed_gives_it_again(d
 def test_an_optimizer_for_which_the_units_are_not_worked_out_is_refused(density, harmonizer, stack, optimizer):
     method = HarmonizingFlows(
         density=density, reference=REFERENCE, reference_bpd=0.0, harmonizer=harmonizer, optimizer=optimizer,
-        units="grey_levels", trainable="all", stop=Budget(passes=1), jacobian=0.0, guard=False, batch=4, seed=0,
+        units="grey_levels", trainable="all", stop=Budget(passes=1), jacobian=0.0, guard=False,
+        count=None, step=1, batch=4, seed=0,
     )  # fmt: skip
     with pytest.raises(ValueError, match="units: grey_levels"):
         method.adapt([stack])

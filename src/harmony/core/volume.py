@@ -36,12 +36,7 @@ class Volume:
 
         Where the box is too small for `count`, as many as fit.
         """
-        last = len(self.image) - 1
-        if count is None:
-            return torch.arange(0, last + 1, step)
-        count = min(count, last // step + 1)
-        first = (last - (count - 1) * step) // 2
-        return first + step * torch.arange(count)
+        return middle_slices(len(self.image), count, step)
 
     def spacing(self, index: Tensor) -> tuple[float, float, float]:
         """Millimetres from one chosen slice to the next, from row to row, from column to column."""
@@ -52,3 +47,13 @@ class Volume:
         """The chosen slices as a method wants them."""
         last = max(len(self.image) - 1, 1)
         return Stack(self.image[index, None], self.mask[index, None], index.float() / last, self.spacing(index))
+
+
+def middle_slices(total: int, count: int | None, step: int) -> Tensor:
+    """The indices of `Volume.select` among the `total` slices of a brain box."""
+    last = total - 1
+    if count is None:
+        return torch.arange(0, last + 1, step)
+    count = min(count, last // step + 1)
+    first = (last - (count - 1) * step) // 2
+    return first + step * torch.arange(count)

@@ -7,7 +7,7 @@ import logging
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import torch
@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from harmony.core import Harmonized, Stack, interrupts
 from harmony.core.reference import Reference
+from harmony.core.volume import middle_slices
 from harmony.data import within
 from harmony.flows import ImageDensity
 from harmony.methods.base import Method
@@ -46,6 +47,11 @@ class Slices:
     image: Tensor
     mask: Tensor
     base: Tensor
+
+    @classmethod
+    def of(cls, parts: Sequence[Slices]) -> Slices:
+        """One after the other."""
+        return cls(*(torch.cat([getattr(part, each.name) for part in parts]) for each in fields(cls)))
 
     def __getitem__(self, index: Tensor) -> Slices:
         return Slices(self.image[index], self.mask[index], self.base[index])
@@ -78,6 +84,8 @@ class HarmonizingFlows(AdaptiveMethod):
     trainable: "all" weights of the harmonizer, or its two "heads"; None: no adaptation at all.
     units: what a step of the optimizer means. "grey_levels": a step on the weights of the same network for images in
         0..255, the authors' (`adam_in_units`); "unit_interval": on the weights as they are, for images in 0..1.
+    count, step: of the slices that are adapted to, the middle ones that flow and harmonizer were trained on
+        (`Volume.select`), so that their likelihood is to be held against `reference_bpd`. `harmonize` does all slices.
     batch: slices per step. stop: when to stop, and which pass to keep.
     judge: a segmenter, (B, 1, H, W) -> logits, whose entropy on the outputs is part of the evidence.
     guard: do no harm - use the un-adapted harmonizer, or the input itself, where their evidence bpd - J is better.
@@ -96,6 +104,8 @@ class HarmonizingFlows(AdaptiveMethod):
         stop: StoppingRule,
         jacobian: float,
         guard: bool,
+        count: int | None,
+        step: int,
         batch: int,
         seed: int,
         judge: nn.Module | None = None,
@@ -108,11 +118,12 @@ class HarmonizingFlows(AdaptiveMethod):
         self.initial = copy.deepcopy(self.harmonizer.state_dict())
         self.optimizer, self.units, self.trainable, self.stop = optimizer, units, trainable, stop
         self.jacobian, self.guard, self.batch, self.seed, self.judge = jacobian, guard, batch, seed, judge
+        self.count, self.step = count, step
         self.identity = False
 
     @torch.no_grad()
     def harmonize(self, stack: Stack) -> Harmonized:
-        slices = self._slices([stack])
+        slices = self._slices(stack)
         return Harmonized(torch.cat([self._output(slices[part]) for part in self._parts(slices)]))
 
     def reset(self) -> None:
@@ -120,7 +131,7 @@ class HarmonizingFlows(AdaptiveMethod):
         self.identity = False
 
     def adapt(self, stacks: Sequence[Stack], watch: Callable[[int], None] | None = None) -> Adaptation:
-        slices = self._slices(stacks)
+        slices = Slices.of([self._slices(stack)[middle_slices(len(stack), self.count, self.step)] for stack in stacks])
         if self.trainable is None:
             return Adaptation([self._evidence(slices)], 0, "not adapted", "unadapted")
         optimizer = self._optimizer()
@@ -162,11 +173,9 @@ class HarmonizingFlows(AdaptiveMethod):
         log.info("adaptation moves %d parameters of the harmonizer: %s", sum(p.numel() for p in chosen), shown)
         return chosen
 
-    def _slices(self, stacks: Sequence[Stack]) -> Slices:
-        image = torch.cat([stack.image for stack in stacks])
-        mask = torch.cat([stack.mask for stack in stacks])
-        matched = self.harmonizer.context
-        return Slices(image, mask, torch.cat([self.reference.match(stack) for stack in stacks]) if matched else image)
+    def _slices(self, stack: Stack) -> Slices:
+        base = self.reference.match(stack) if self.harmonizer.context else stack.image
+        return Slices(stack.image, stack.mask, base)
 
     def _parts(self, slices: Slices) -> tuple[Tensor, ...]:
         return torch.arange(len(slices.image), device=slices.image.device).split(self.batch)
