@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from harmony import app
 from harmony.core import CheckpointError, Volume
 from harmony.core.reference import Reference
-from harmony.core.scanner import Resolution, estimate
+from harmony.core.scanner import Contrast, Prior, Resolution, estimate
 from harmony.data import SliceDataModule
 from harmony.data.volumes.transforms import FWHM_PER_SIGMA, robust_maximum
 from harmony.methods import ScannerInversion
@@ -75,6 +75,7 @@ def steps(each: Case, method: ScannerInversion) -> dict[str, torch.Tensor]:
         "deblurred": found.clear * top,
         "gains alone": applied(sharp, prior.shrunk(sharp.fit.contrast).contrast),
         "deblurred, gains, not shrunk": applied(found, found.fit.contrast),
+        "deblurred, gains, always both": applied(found, always_both(prior, found.fit.contrast)),
         "deblurred, gains": inverted,
         **{f"deblurred, gains, {w:g} matched": torch.lerp(inverted, matched, w) for w in (*SHARES, 1.0)},
         "scanner_inversion": method.harmonize(stack).image[:, 0],
@@ -85,7 +86,7 @@ def steps(each: Case, method: ScannerInversion) -> dict[str, torch.Tensor]:
         mapped = estimate(image, mask, network, prior, maps=maps)
         both = estimate(image, mask, network, prior, resolution=each.true, maps=maps)
         own = estimate(each.truth.image, mask, network, prior, resolution=nothing, maps=maps).fit.contrast
-        true = type(own).of(both.fit.contrast.theta - own.theta)
+        true = Contrast.of(both.fit.contrast.theta - own.theta)
         made |= {
             "true blur and noise": applied(known, prior.shrunk(known.fit.contrast).contrast),
             "true maps": applied(mapped, prior.shrunk(mapped.fit.contrast).contrast),
@@ -94,6 +95,12 @@ def steps(each: Case, method: ScannerInversion) -> dict[str, torch.Tensor]:
             "all true": applied(both, true),
         }
     return made
+
+
+def always_both(prior: Prior, contrast: Contrast) -> Contrast:
+    """A (theta - mu) for a scanner that is taken to have gains and a shading, whatever the scan says."""
+    scanners = torch.diag(prior.scanners)
+    return Contrast.of(scanners @ torch.linalg.solve(scanners + prior.own_covariance, contrast.theta - prior.own))
 
 
 def scores(each: Case, images: dict[str, torch.Tensor], judge: torch.nn.Module | None) -> dict[str, tuple[float, ...]]:
