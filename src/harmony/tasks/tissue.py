@@ -94,8 +94,9 @@ class TissueTask(lightning.LightningModule):
             self.log(self.monitor, self.loss(labels[None], seen[None]), prog_bar=True, batch_size=1, on_epoch=True)
 
     def loss(self, labels: Tensor, seen: Tensor) -> Tensor:
-        """(B, S, H, W) labels 1 .. K, (B, 2, S, H, W) -> mean over the voxels that have a tissue."""
-        return F.cross_entropy(self.network(seen), labels.long() - 1, ignore_index=-1)
+        """(B, S, H, W) labels 1 .. K, (B, 2, S, H, W) -> mean over the voxels that have a tissue; 0 where none has."""
+        total = F.cross_entropy(self.network(seen), labels.long() - 1, ignore_index=-1, reduction="sum")
+        return total / (labels > 0).sum().clamp(min=1)
 
     @torch.no_grad()
     def seen(
