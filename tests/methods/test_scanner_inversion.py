@@ -19,6 +19,7 @@ from harmony.core.scanner import (
     mean_spectrum,
     texture,
 )
+from harmony.core.scanner.prior import SOME
 from harmony.data.volumes.transforms import robust_maximum
 from harmony.methods import ScannerInversion
 from harmony.metrics import psnr
@@ -208,7 +209,7 @@ def test_shrinkage_is_the_posterior_mean_of_scanners_that_have_gains_or_shading_
     """Against draws: of all scanners and subjects that give nearly this fit, the mean of what the scanner did."""
     draw = torch.Generator().manual_seed(0)
     count, own, scanners = 400_000, torch.full((22,), 0.02), torch.full((22,), 0.08)
-    has = torch.rand((count, 2), generator=draw) < 0.5
+    has = torch.rand((count, 2), generator=draw) < SOME
     on = torch.cat((has[:, :1].expand(-1, 3), has[:, 1:].expand(-1, 19)), dim=1)
     prior = replace(ByIntensity().prior, own_covariance=torch.diag(own**2), scanners=scanners**2)
     did = on * scanners * torch.randn((count, 22), generator=draw)
