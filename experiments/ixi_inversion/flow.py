@@ -6,8 +6,8 @@ Each of three uses of log p, of the middle slices that the flow was trained on:
 
 1. Evidence, -log2 p(x_t) - log2 |det dx_t/dy| over the brain (less is better), of the scan with a share t of the
    estimated contrast undone: at which t it is least, and at which t the truth is nearest.
-2. Typicality, |bpd - E[bpd | sharpness, noise]| in deviations of untouched training scans, two-sided, of the result
-   where nothing is left alone or handed over: does it tell the results that are worse than the scan?
+2. Typicality, |bpd - E[bpd | sharpness, noise, brain]| in deviations of untouched training scans, two-sided, of the
+   result where nothing is left alone or handed over: does it tell the results that are worse than the scan?
 3. A step towards the likely: gradient descent on |G_s x - y|^2 / 2 sigma^2 - lambda log p(x) from the inverted image,
    G_s the estimated blur and sigma the estimated noise of the scan whose contrast is undone.
 """
@@ -32,7 +32,7 @@ from harmony.methods import ScannerInversion
 from harmony.metrics import psnr
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
-LAMBDAS = (0.03, 0.1, 0.3)
+LAMBDAS = (0.3, 1.0, 3.0)
 TURNS, RATE = 8, 0.1  # of the descent: RATE times a gradient that is preconditioned by the squared noise
 LEAST_NOISE = 0.01  # a scan without read noise has some
 WORSE = 0.5  # dB
@@ -88,7 +88,7 @@ def evidence_table(cases: dict[str, list[Inverted]], density: ImageDensity) -> N
 
 
 class Typicality:
-    """bpd of the middle slices given sharpness and noise of the volume, from untouched training scans."""
+    """bpd of the middle slices given their share of brain, sharpness and noise, from untouched training scans."""
 
     def __init__(self, density: ImageDensity, method: ScannerInversion, volumes: list[Volume]) -> None:
         self.density, self.reading = density, method.tissue.prior.reading
@@ -98,10 +98,10 @@ class Typicality:
         self.weights = np.linalg.lstsq(design, values, rcond=None)[0]
         self.deviation = float((values - design @ self.weights).std(ddof=design.shape[1]))
 
-    def _seen(self, image: Tensor, mask: Tensor, middle: Tensor) -> tuple[float, float, float]:
-        read = self.reading.read(texture(image, mask))
-        inside = int(mask[middle].sum())
-        return bits(self.density, image[middle]) / inside, float(read.width), float(read.noise)
+    def _seen(self, image: Tensor, mask: Tensor, middle: Tensor) -> tuple[float, float, float, float]:
+        read, brain = self.reading.read(texture(image, mask)), mask[middle]
+        bpd = bits(self.density, image[middle]) / brain.numel()
+        return bpd, float(brain.float().mean()), float(read.width), float(read.noise)
 
     def off(self, image: Tensor, mask: Tensor, middle: Tensor) -> float:
         own, *features = self._seen(image, mask, middle)
