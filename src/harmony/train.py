@@ -152,6 +152,8 @@ def save_model(
         score={task.monitor: score},
         weights=sha256(run.path / "model.safetensors"),
         contrast=contrast,
+        count=data.count,
+        step=data.step,
     ).save(run.path)
     return score
 

@@ -8,6 +8,7 @@ import signal
 import nibabel
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from programs import Program
 
 
@@ -175,6 +176,9 @@ def test_harmonizing_flows_adapts_to_each_scan(finished, tmp_path, model, scans)
     code, output = finished.run("train", "stages=[harmonizer,segmenter]", *tiny)
     assert code == 0, output
     trained = {stage: finished.one(f"runs/models/{stage}-*") for stage in ("harmonizer", "segmenter")}
+    card = json.loads((model / "model_card.json").read_text())  # says which slices it adapts to: the flow's
+    config = OmegaConf.load(model / "config.yaml")
+    assert (card["count"], card["step"]) == (config.data.count, config.data.step)
     words = [f"input={scans / 'sub-0000/anat/sub-0000_T1w.nii.gz'}", "output=out", f"model={model}"]
     words += ["method=harmonizing_flows", "method.stop.passes=2", "method.optimizer.lr=1e-3"]
     code, output = run(tmp_path, *words)

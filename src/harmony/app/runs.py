@@ -183,7 +183,8 @@ def load_applied(cfg: DictConfig) -> Applied:
     folders, run = {**model.stages, **said}, model.flow
     card = ModelCard.load(run)
     OmegaConf.set_struct(cfg, False)
-    cfg.data = {"preprocess": card.preprocess}  # a method's `${data.preprocess.percentile}` is the model's, not ours
+    # A method's `${data.preprocess.percentile}` is the model's, not ours.
+    cfg.data = {"preprocess": card.preprocess, "count": card.count, "step": card.step}
     networks = {"flow": load_run(run, "flow")}
     name = cfg.method_name
     chosen = OmegaConf.create({"methods": [name], "method": {name: plain(cfg.method)}})

@@ -24,7 +24,8 @@ class ModelCard:
     preprocess: every constant that decides the voxels a network sees; applying the network uses these, whatever the
     new data set's own settings. reference: scanners, sites and number of subjects of the training scans.
     weights: SHA-256 of model.safetensors. files: name -> SHA-256 of what else of the folder decides a result; a card of
-    an older version has none. contrast: of the training scans; a card that is older than the field: T1w.
+    an older version has none. contrast: of the training scans; a card that is older than the field: T1w. count, step:
+    which slices of a scan the data gave (`Volume.select`); a card that is older than the fields: all.
     """
 
     name: str
@@ -35,6 +36,8 @@ class ModelCard:
     weights: str
     files: dict[str, str] = field(default_factory=dict)
     contrast: str = T1W
+    count: int | None = None
+    step: int = 1
 
     def save(self, run: Path) -> None:
         """Write the card, with the digests of the files that are there."""
