@@ -137,7 +137,7 @@ def method(flow: ImageDensity, harmonizer: Harmonizer, passes: int, batch: int) 
 def adaptation_step(flow: ImageDensity, harmonizer: Harmonizer, image: Tensor) -> Callable[[], object]:
     """The step that the method itself makes, on one batch."""
     adapting = method(flow, harmonizer, passes=1, batch=len(image))
-    slices = adapting._slices([Stack(image, image > 0, torch.zeros(len(image), device=image.device))])
+    slices = adapting._slices(Stack(image, image > 0, torch.zeros(len(image), device=image.device)))
     optimizer, noise = adapting._optimizer(), torch.Generator().manual_seed(0)
     return lambda: adapting._step(optimizer, slices, noise)
 
