@@ -1,4 +1,4 @@
-"""What each stopping rule would have kept, read off adaptations that ran all their passes.
+"""What each stopping rule would have kept, read off adaptations that ran all their passes; and those passes.
 
 python experiments/ixi_harmonizing_flows/rules.py runs/ixi_harmonizing_flows/seed1-... [reference bpd]
 """
@@ -11,13 +11,18 @@ from harmony.methods import Budget, Evidence, LowestEntropy, Plateau, ReferenceL
 
 
 def main(run: Path, reference_bpd: float) -> None:
+    adaptations = {path.stem: json.loads(path.read_text()) for path in sorted((run / "adaptation").glob("*.json"))}
+    whole = {name: found for name, found in adaptations.items() if "budget" in found["reason"]}
+    kept_table(whole, reference_bpd)
+    print()
+    passes_table(whole)
+
+
+def kept_table(adaptations, reference_bpd):
     print("| query | method | no adaptation | all passes | entropy | reference level | plateau | best (unknowable) |")
     print("|---|---|---|---|---|---|---|---|")
-    for path in sorted((run / "adaptation").glob("*.json")):
-        found = json.loads(path.read_text())
+    for name, found in adaptations.items():
         trajectory, psnr = [Evidence(*each) for each in found["trajectory"]], found["psnr"]
-        if len(trajectory) < 2 or "budget" not in found["reason"]:
-            continue
         passes = len(trajectory) - 1
         rules = (
             Budget(passes=passes),
@@ -30,8 +35,20 @@ def main(run: Path, reference_bpd: float) -> None:
             kept = keep(rule, trajectory, reference_bpd)
             cells.append(f"{psnr[kept]:.2f} ({kept})")
         best = max(range(len(psnr)), key=psnr.__getitem__)
-        method, domain = path.stem.split("-", 1)
+        method, domain = name.split("-", 1)
         print("|", " | ".join([domain, method, *cells, f"{psnr[best]:.2f} ({best})"]), "|")
+
+
+def passes_table(adaptations):
+    """Before the first pass and after each."""
+    print("| query | method | bpd | log-Jacobian | entropy | change, grey levels | PSNR |\n" + "|---" * 7 + "|")
+    for name, found in adaptations.items():
+        method, domain = name.split("-", 1)
+        columns = [*zip(*found["trajectory"], strict=True), found["psnr"]]
+        cells = [
+            ", ".join(f"{x:.{digits}f}" for x in each) for each, digits in zip(columns, (3, 2, 3, 1, 1), strict=True)
+        ]
+        print("|", " | ".join([domain, method, *cells]), "|")
 
 
 def keep(rule, trajectory, reference_bpd):

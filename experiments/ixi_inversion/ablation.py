@@ -61,7 +61,7 @@ def steps(each: Case, method: ScannerInversion) -> dict[str, torch.Tensor]:
     stack = each.query.stack(torch.arange(len(image)))
 
     def applied(found, contrast):
-        return torch.where(mask, found.gain(contrast, mask) * found.clear, 0).clamp(0, 1)
+        return found.restored(found.gain(contrast, mask), mask)
 
     nothing = Resolution(torch.zeros(3), torch.zeros(()))
     sharp = estimate(image, mask, network, prior, resolution=nothing)

@@ -27,6 +27,7 @@ from harmony import app
 from harmony.core import Volume
 from harmony.core.scanner import Contrast, estimate, gaussian_inside, texture
 from harmony.data.volumes.transforms import robust_maximum
+from harmony.evaluation.scoring import mean_bits_per_dim
 from harmony.flows import ImageDensity
 from harmony.methods import ScannerInversion
 from harmony.metrics import psnr
@@ -52,7 +53,7 @@ class Inverted:
         return self.found.gain(Contrast.of(share * self.contrast.theta), self.mask)
 
     def image(self, share: float) -> Tensor:
-        return torch.where(self.mask, self.gain(share) * self.found.clear, 0).clamp(0, 1)
+        return self.found.restored(self.gain(share), self.mask)
 
     def psnr(self, image: Tensor) -> float:
         return psnr(image[self.middle, None], self.truth[self.middle, None])
@@ -60,8 +61,7 @@ class Inverted:
 
 def bits(density: ImageDensity, image: Tensor) -> float:
     """(S, H, W) -> bits of all its slices."""
-    found = torch.cat([density.bits_per_dim(part[:, None]) for part in image.split(8)])
-    return float(found.sum()) * image[0].numel()
+    return mean_bits_per_dim(density, image[:, None]) * image.numel()
 
 
 def evidence(each: Inverted, density: ImageDensity, share: float) -> float:

@@ -1,5 +1,6 @@
 """Laws of scanner inversion, on phantoms whose tissues, scanner and reference are known."""
 
+import copy
 import functools
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from harmony.core.reference import Reference
 from harmony.core.scanner import (
     Contrast,
     Resolution,
+    Shrunk,
     brain_box,
     deblur,
     estimate,
@@ -22,6 +24,7 @@ from harmony.core.scanner import (
 from harmony.core.scanner.prior import SOME
 from harmony.data.volumes.transforms import robust_maximum
 from harmony.methods import ScannerInversion
+from harmony.methods.scanner_report import ScannerReport
 from harmony.metrics import psnr
 from harmony.networks import TissueNet
 from harmony.tasks.calibration import reading_of, untouched
@@ -166,6 +169,25 @@ def test_one_curve_is_what_matching_brings_far_nearer_to_untouched_scans(one_cur
     assert torch.equal(found.image, made.reference.match(query)) == (one_curve > 0)
 
 
+def test_a_scan_that_looks_untouched_once_it_is_matched_has_one_curve():
+    image, mask, maps = phantom()
+    made = method(one_curve=0.0)
+    made.tissue, prior = copy.copy(made.tissue), made.tissue.prior
+    made.tissue.prior = replace(prior, matched=replace(prior.matched, limit=1e9 * prior.matched.limit))
+    found = made.harmonize(stack(seen(image, mask, maps, scanner()), mask))
+    assert found.report["decision"] == "one curve: histogram matching"
+
+
+def test_what_is_restored_is_an_image_of_the_brain():
+    """A deblurred voxel overshoots, and so may what it is multiplied with."""
+    image, mask, maps = phantom()
+    found = replace(estimate(image, mask, ByIntensity(), ByIntensity().prior, maps=maps), clear=image + 0.4)
+    made = found.restored(torch.full_like(image, 1.2), mask)
+    assert made.max() == 1
+    assert (made[~mask] == 0).all()
+    torch.testing.assert_close(made[mask], (1.2 * (image + 0.4))[mask].clamp(max=1))
+
+
 def test_outside_of_the_mask_nothing_changes():
     image, mask, maps = phantom()
     made = method().harmonize(stack(seen(image, mask, maps, scanner()), mask))
@@ -189,7 +211,17 @@ def test_the_report_says_what_was_done():
     report = method().harmonize(stack(seen(image, mask, maps, scanner()), mask)).report
     ratio = report["gain_grey"] / report["gain_white"]
     assert ratio == pytest.approx(torch.tensor(0.14).exp().item(), rel=0.03)
-    assert {"shading", "noise", "blur_rows", "shrunk", "doubt_grey"} <= report.keys()
+    assert report["shrunk"] == pytest.approx(0, abs=0.1)  # of what is certain, nothing
+    assert {"shading", "noise", "blur_rows", "doubt_grey"} <= report.keys()
+
+
+def test_the_report_tells_gains_from_shading():
+    image, mask, _ = phantom()
+    found = estimate(image, mask, calibrated(), calibrated().prior)
+    scanner = Shrunk(found.fit.contrast, torch.linspace(0.1, 0.3, 22), gains=0.9, shading=0.2)
+    report = ScannerReport.of(found, scanner, calibrated().prior, stack(image, mask))
+    assert (report.gains_likely, report.shading_likely) == (0.9, 0.2)
+    assert report.doubt_csf == pytest.approx(0.1 * report.gain_csf, abs=1e-3)
 
 
 def test_shrinkage_keeps_what_scanners_do_and_drops_what_subjects_do():

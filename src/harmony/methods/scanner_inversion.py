@@ -66,7 +66,8 @@ class ScannerInversion(Method):
         prior = self.tissue.prior
         top = max(robust_maximum(stack.image[:, 0], mask, self.percentile), DARKEST)
         found = self.estimate(stack.image[:, 0] / top, mask)
-        report = ScannerReport.of(found, prior, stack)
+        scanner = prior.shrunk(found.fit.contrast)
+        report = ScannerReport.of(found, scanner, prior, stack)
         if report.untouched <= 1:
             return Harmonized(stack.image, report=report.decided(NOTHING).plain())
         matched = self.reference.match(stack)
@@ -76,10 +77,10 @@ class ScannerInversion(Method):
         if self._outside(found, prior):
             log.warning("outside of what is known: %s", report)
             return Harmonized(stack.image, report=replace(report, decision=OUTSIDE).plain())
-        gain = found.gain(prior.shrunk(found.fit.contrast).contrast, mask)
-        restored = torch.where(mask, gain * found.clear, 0).clamp(0, 1)
-        matched = self.reference.match(replace(stack, image=restored[:, None]))
-        final = torch.lerp(restored[:, None], matched, self.matching)
+        gain = found.gain(scanner.contrast, mask)
+        restored = found.restored(gain, mask)[:, None]
+        matched = self.reference.match(replace(stack, image=restored))
+        final = torch.lerp(restored, matched, self.matching)
         return Harmonized(final, gain=(gain / top)[:, None], report=report.plain())
 
     def estimate(self, image: Tensor, mask: Tensor) -> Estimate:

@@ -8,7 +8,7 @@ from math import isnan, nan
 from typing import Any
 
 from harmony.core import Stack
-from harmony.core.scanner import Contrast, Estimate, Prior, brain_box
+from harmony.core.scanner import Contrast, Estimate, Prior, Shrunk, brain_box
 from harmony.data.volumes.transforms import FWHM_PER_SIGMA
 
 NOTHING, MATCHED, INVERTED = "nothing needed", "one curve: histogram matching", "inverted"
@@ -48,24 +48,22 @@ class ScannerReport:
     matched: float = nan
 
     @classmethod
-    def of(cls, found: Estimate, prior: Prior, stack: Stack) -> ScannerReport:
-        """Of an estimate, before anything is decided."""
-        mask = stack.mask[:, 0]
-        contrast, doubt, gains_likely, shading_likely = prior.shrunk(found.fit.contrast)
-        gains = contrast.log_gains.exp()
+    def of(cls, found: Estimate, scanner: Shrunk, prior: Prior, stack: Stack) -> ScannerReport:
+        """Of an estimate, before anything is decided. scanner: `prior.shrunk` of its fit."""
+        gains = scanner.contrast.log_gains.exp()
         whole = (found.fit.contrast.theta - prior.own).norm().clamp(min=1e-9)
         numbers = [
             *gains.tolist(),
-            *(doubt[: len(gains)] * gains).tolist(),
-            gains_likely,
-            largest_shading(contrast, stack),
-            shading_likely,
+            *(scanner.deviation[: len(gains)] * gains).tolist(),
+            scanner.gains,
+            largest_shading(scanner.contrast, stack),
+            scanner.shading,
             *(
                 width * FWHM_PER_SIGMA * side
                 for width, side in zip(found.resolution.width.tolist(), stack.spacing or (1.0,) * 3, strict=True)
             ),
-            float(found.resolution.noise) if mask.any() else nan,
-            1 - float(contrast.theta.norm() / whole),
+            float(found.resolution.noise),
+            1 - float(scanner.contrast.theta.norm() / whole),
             prior.raw.distance(found.evidence),
         ]
         return cls(INVERTED, *(round(number, 4) for number in numbers))

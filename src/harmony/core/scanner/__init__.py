@@ -15,7 +15,7 @@ from harmony.core.scanner.contrast import (
     smooth,
 )
 from harmony.core.scanner.inversion import BRIGHT, Estimate, estimate, shown
-from harmony.core.scanner.prior import Prior, Read, Reading, Untouched
+from harmony.core.scanner.prior import Prior, Read, Reading, Shrunk, Untouched
 from harmony.core.scanner.resolution import (
     CELLS,
     Resolution,
@@ -40,6 +40,7 @@ __all__ = [
     "Read",
     "Reading",
     "Resolution",
+    "Shrunk",
     "Texture",
     "TissueIntensity",
     "Untouched",

@@ -44,6 +44,10 @@ class Estimate:
         undoing = (-contrast.log_over(brain_box(mask))).exp()
         return torch.where(mask, (self.maps * undoing).sum(0), 1)
 
+    def restored(self, gain: Tensor, mask: Tensor) -> Tensor:
+        """(S, H, W) the deblurred scan times the gain, 0 outside the mask."""
+        return torch.where(mask, gain * self.clear, 0).clamp(0, 1)
+
 
 def estimate(
     image: Tensor,
