@@ -8,9 +8,10 @@ import torch
 
 from harmony.core import DataError, Scan, Volume
 from harmony.core.reference import Reference
+from harmony.core.scanner import intensity_clusters
 from harmony.data import ScannerCorruption
 from harmony.networks import TissueNet
-from harmony.tasks import Calibration, TissueTask
+from harmony.tasks import Calibration, TissueTask, tissue
 from harmony.tasks.calibration import untouched
 from harmony.tasks.tissue import volumes_of
 from harmony.tasks.tissue_maps import learn_reference
@@ -113,6 +114,21 @@ def test_labels_are_asked_for_where_there_are_none():
         learn_reference(task().network, [volume(0, labelled=False)], clusters=False)
 
 
+def test_clusters_are_found_once_for_each_volume(monkeypatch):
+    made, asked = task(clusters=True), []
+    monkeypatch.setattr(tissue, "intensity_clusters", lambda *args: asked.append(1) or intensity_clusters(*args))
+    learn_reference(made.network, [volume(0, labelled=False)], clusters=True)
+    unlabelled = batch(0, 1)
+    del unlabelled["labels"]
+    volumes = volumes_of(unlabelled)
+    for _ in range(2):
+        for k, one in enumerate(volumes):
+            labels, _ = made.seen(one, chance())
+            assert torch.equal(labels, intensity_clusters(volume(k).image, volume(k).mask, 3))
+    made.eval().seen(volumes[0], chance())  # of another part, another volume has this number
+    assert len(asked) == 3
+
+
 def test_what_is_seen_is_drawn_and_training_goes_down():
     made = task()
     learn_reference(made.network, [volume(k) for k in range(3)], clusters=False)
@@ -125,7 +141,7 @@ def test_what_is_seen_is_drawn_and_training_goes_down():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
 
 

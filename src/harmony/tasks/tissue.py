@@ -58,6 +58,7 @@ class TissueTask(lightning.LightningModule):
         self.calibration, self.reference = calibration, reference
         self.max_steps, self.slab, self.spacing = max_steps, slab, spacing
         self.clusters, self.mirror, self.seed = clusters, mirror, seed
+        self.found: dict[tuple[bool, int], Tensor] = {}  # clusters of a volume, by part and number
 
     def on_fit_start(self) -> None:
         """What is learned without a gradient: mean intensities of the tissues, and the spectrum."""
@@ -98,16 +99,23 @@ class TissueTask(lightning.LightningModule):
         total = F.cross_entropy(self.network(seen), labels.long() - 1, ignore_index=-1, reduction="sum")
         return total / (labels > 0).sum().clamp(min=1)
 
+    def labels(self, volume: Batch) -> Tensor:
+        """(S, H, W) 1 .. K, 0 outside the brain. Clusters are found once a volume: it takes as long as a step."""
+        mask = volume["mask"][:, 0]
+        if not self.clusters:
+            return torch.where(mask, volume["labels"][:, 0], 0)
+        key = self.training, int(volume["subject"][0])
+        if key not in self.found:
+            self.found[key] = intensity_clusters(volume["image"][:, 0], mask, self.network.tissues)
+        return self.found[key]
+
     @torch.no_grad()
     def seen(
         self, volume: Batch, draw: Generator, *, slab: int | None = None, mirror: bool = False
     ) -> tuple[Tensor, Tensor]:
         """(S, H, W) labels inside the brain, 0 outside, and (2, S, H, W) what the network is shown of that volume, or
         of a slab of it."""
-        truth, mask, labels = (volume[name][:, 0] for name in ("image", "mask", "labels"))
-        if self.clusters:
-            labels = intensity_clusters(truth, mask, self.network.tissues)
-        labels = torch.where(mask, labels, 0)
+        truth, mask, labels = volume["image"][:, 0], volume["mask"][:, 0], self.labels(volume)
         places, along, across = brain_box(mask)
         if slab is not None:
             first = int(torch.randint(len(mask) - slab + 1, (), generator=draw))
