@@ -30,7 +30,7 @@ from harmony.metrics.labels import mean_dice
 from harmony.tasks.tissue_maps import one_hot
 
 STEPS = (None, "tissue", "bias", "blur", "noise", "mix", "log")
-SHARES = (0.2, 0.4, 0.6)  # of the histogram, beside that of the method
+SHARES = (0.2, 0.4, 0.6)  # of the histogram
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,18 @@ def test_one_curve_is_what_matching_brings_far_nearer_to_untouched_scans(one_cur
     assert torch.equal(found.image, made.reference.match(query)) == (one_curve > 0)
 
 
+@pytest.mark.gpu
+def test_on_a_card_the_numbers_are_those_of_the_cpu():
+    image, mask, maps = phantom()
+    query, here, there = stack(seen(image, mask, maps, scanner()), mask), method(), method()
+    here.tissue = TissueNet(tissues=3, widths=[8, 8], frequencies=64).eval()
+    there.tissue = copy.deepcopy(here.tissue).to("cuda")
+    made, on_card = here.harmonize(query), there.harmonize(query.to(torch.device("cuda")))
+    assert on_card.image.is_cuda
+    assert on_card.report["decision"] == made.report["decision"]
+    torch.testing.assert_close(on_card.image.cpu(), made.image, atol=1e-2, rtol=0)
+
+
 def test_a_scan_that_looks_untouched_once_it_is_matched_has_one_curve():
     image, mask, maps = phantom()
     made = method(one_curve=0.0)

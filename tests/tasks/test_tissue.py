@@ -80,12 +80,45 @@ def test_each_volume_of_a_step_has_its_own_scanner_and_slab(monkeypatch):
     loss = made.loss
     monkeypatch.setattr(made, "loss", lambda labels, seen: shown.append((labels, seen)) or loss(labels, seen))
     made.training_step(batch(0, 0, 0), 0)
-    labels, seen = shown[0]
-    assert seen.shape == (3, 2, 8, *SIZE[1:])  # `slab` slices of each
+    made.slab, made.mirror = SIZE[0], False
+    made.training_step(batch(0, 0, 0), 0)
+    (slabs, parts_seen), (labels, seen) = shown
+    assert parts_seen.shape == (3, 2, 8, *SIZE[1:])  # `slab` slices of each
+    assert not (slabs == slabs[0]).all()
+    assert (labels == labels[0]).all()
     brightness = [float(one[1][own > 0].mean()) for own, one in zip(labels, seen, strict=True)]
     assert len({round(value, 4) for value in brightness}) == 3
     parts = volumes_of(batch(0, 1, 2))
     assert [torch.equal(part["image"], batch(k)["image"]) for k, part in enumerate(parts)] == [True] * 3
+
+
+def test_validation_is_the_same_each_time(monkeypatch):
+    made, logged = task(), []
+    made.log = lambda name, value, **_: logged.append((name, float(value)))
+    learn_reference(made.network, [volume(0)], clusters=False)
+    made.network.eval()
+    with torch.no_grad():
+        for step in (0, 3):
+            monkeypatch.setattr(TissueTask, "global_step", step)
+            made.validation_step(batch(0, 1), 0)
+        made.validation_step(batch(0, 1), 1)
+    assert logged[:2] == logged[2:4] != logged[4:]
+
+
+@pytest.mark.gpu
+def test_a_step_on_a_card():
+    made = task().to("cuda")
+    made.log = lambda *_, **__: None
+    learn_reference(made.network, [volume(0)], clusters=False)
+    seen = made.transfer_batch_to_device(batch(0, 1), torch.device("cuda"), 0)
+    made.training_step(seen, 0).backward()
+    assert all(p.grad.is_cuda for p in made.network.parameters())
+    made.network.eval()
+    with torch.no_grad():
+        made.calibration.learn(
+            made.network, made.corruption, made.reference, [volume(k) for k in range(4)], [volume(5)]
+        )
+    assert made.network.raw_limit.is_cuda
 
 
 def test_a_turned_volume_is_turned_with_its_labels():

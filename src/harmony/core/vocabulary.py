@@ -35,8 +35,7 @@ TRAINING = {
     "age/train_mae": Metric("age error of training subjects, years", "lower"),
     "age/val_mae": Metric("age error of validation subjects, years", "lower"),
     "tissue/train_loss": Metric("cross-entropy of the tissue maps, training volumes", "lower"),
-    "tissue/val_loss": Metric("cross-entropy of the tissue maps, validation volumes, the scanner known", "lower"),
-    "tissue/val_loss_blind": Metric("cross-entropy of the tissue maps, validation volumes, nothing known", "lower"),
+    "tissue/val_loss": Metric("cross-entropy of the tissue maps, validation volumes", "lower"),
     "unet/train_error": Metric("absolute error of training slices, grey levels of 255", "lower"),
     "unet/val_error": Metric("absolute error of validation slices, grey levels of 255", "lower"),
     **{

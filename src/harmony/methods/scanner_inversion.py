@@ -11,13 +11,12 @@ from torch import Tensor
 from harmony.core import Harmonized, Stack
 from harmony.core.reference import Reference
 from harmony.core.scanner import Estimate, Prior, estimate
-from harmony.data.volumes.transforms import robust_maximum
+from harmony.data.volumes.transforms import DARKEST, robust_maximum
 from harmony.methods.base import Method
 from harmony.methods.scanner_report import INVERTED, MATCHED, NOTHING, OUTSIDE, ScannerReport
 from harmony.networks import TissueNet
 
 log = logging.getLogger(__name__)
-DARKEST = 1e-6  # a brain without intensities has no scale
 FEWEST, THINNEST = 1000, 8  # voxels of brain, and slices, below which a stack is no volume to find a scanner in
 
 
@@ -55,14 +54,16 @@ class ScannerInversion(Method):
         self.percentile, self.one_curve, self.matching = percentile, one_curve, matching
         self.most_noise, self.widest, self.unlikely, self.misfit = most_noise, widest, unlikely, misfit
 
+    @torch.no_grad()
     def harmonize(self, stack: Stack) -> Harmonized:
+        """Wherever the scan is; all but the network's part is done on the CPU."""
+        made, home = self._harmonized(stack.to(torch.device("cpu"))), stack.image.device
+        return replace(made, image=made.image.to(home), gain=None if made.gain is None else made.gain.to(home))
+
+    def _harmonized(self, stack: Stack) -> Harmonized:
         mask = stack.mask[:, 0]
         if mask.sum() < FEWEST or len(mask) < THINNEST or stack.image[stack.mask].std() < 1e-3:
             return Harmonized(self.reference.match(stack), report={"decision": MATCHED})
-        with torch.no_grad():
-            return self._harmonized(stack, mask)
-
-    def _harmonized(self, stack: Stack, mask: Tensor) -> Harmonized:
         prior = self.tissue.prior
         top = max(robust_maximum(stack.image[:, 0], mask, self.percentile), DARKEST)
         found = self.estimate(stack.image[:, 0] / top, mask)

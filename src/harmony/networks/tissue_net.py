@@ -24,7 +24,8 @@ class TissueNet(nn.Module):
     quarter of the cost, gives every pixel its context; two layers at full resolution decide by that and by the slices.
 
     volume (B, 2, S, H, W): the deblurred scan, and the scan -> (B, tissues, S, H, W) logits. Any size: zero-padded to
-    what it can halve, and cropped back; beyond the first and the last slice there is nothing.
+    what it can halve, and cropped back; beyond the first and the last slice there is nothing. The volume may be on
+    another device than the network, and its logits are where it is.
 
     Args:
         widths: channels at half the resolution, and at each further halving.
@@ -56,7 +57,8 @@ class TissueNet(nn.Module):
 
     @property
     def prior(self) -> Prior:
-        kept = dict(self.named_buffers(recurse=False))
+        """On the CPU, where scans are read."""
+        kept = {name: buffer.cpu() for name, buffer in self.named_buffers(recurse=False)}
 
         def group(kind: Callable[..., T], prefix: str) -> T:
             return kind(*(kept[f"{prefix}_{field.name}"] for field in fields(kind)))  # type: ignore[arg-type]
@@ -85,7 +87,7 @@ class TissueNet(nn.Module):
 
     def forward(self, volume: Tensor) -> Tensor:
         height, width = volume.shape[-2:]
-        padded = F.pad(volume, (0, -width % self.divisor, 0, -height % self.divisor, 1, 1))
+        padded = F.pad(volume.to(self.spectrum), (0, -width % self.divisor, 0, -height % self.divisor, 1, 1))
         beside = torch.cat((padded[:, :, :-2], padded[:, :, 1:-1], padded[:, :, 2:]), dim=1)
         slices = beside.transpose(1, 2).flatten(0, 1)
         x, skips = F.pixel_unshuffle(slices, BLOCK), []
@@ -96,7 +98,7 @@ class TissueNet(nn.Module):
             x = stage(torch.cat((F.interpolate(x, scale_factor=2, mode="nearest"), skip), dim=1))
         context = F.pixel_shuffle(self.context(x), BLOCK)
         logits = self.decide(torch.cat((slices, context), dim=1))[..., :height, :width]
-        return logits.unflatten(0, (len(volume), -1)).transpose(1, 2)
+        return logits.unflatten(0, (len(volume), -1)).transpose(1, 2).to(volume)
 
 
 class _Stage(nn.Module):

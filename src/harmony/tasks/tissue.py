@@ -1,4 +1,4 @@
-"""The tissue network of scanner inversion: which tissue is where, and what is left when the scanner is undone."""
+"""The tissue network of scanner inversion: which tissue is where, under random scanners."""
 
 from __future__ import annotations
 
@@ -64,6 +64,10 @@ class TissueTask(lightning.LightningModule):
         """What is learned without a gradient: mean intensities of the tissues, and the spectrum."""
         learn_reference(self.network, self.volumes("train"), clusters=self.clusters)
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Scanners are made on the CPU, wherever the network is."""
+        return batch
+
     def on_validation_epoch_end(self) -> None:
         """After the last step: how scans are read with these weights, learned on corrupted and on untouched volumes."""
         if self.trainer.global_step >= self.max_steps:
@@ -100,7 +104,7 @@ class TissueTask(lightning.LightningModule):
         return total / (labels > 0).sum().clamp(min=1)
 
     def labels(self, volume: Batch) -> Tensor:
-        """(S, H, W) 1 .. K, 0 outside the brain. Clusters are found once a volume: it takes as long as a step."""
+        """(S, H, W) 1 .. K, 0 outside the brain. Clusters are found once in training: it takes as long as a step."""
         mask = volume["mask"][:, 0]
         if not self.clusters:
             return torch.where(mask, volume["labels"][:, 0], 0)
@@ -124,7 +128,7 @@ class TissueTask(lightning.LightningModule):
         maps = one_hot(labels, self.network.tissues)
         with torch.autocast(truth.device.type, enabled=False):  # a scanner is exact
             made, resolution = self.corruption.replay(truth, mask, maps, (places, along, across), drawn, self.spacing)
-            clear = deblur(made, mask, doubted(resolution, draw), self.network.spectrum).clamp(0, BRIGHT)
+            clear = deblur(made, mask, doubted(resolution, draw), self.network.spectrum.cpu()).clamp(0, BRIGHT)
         both = shown(clear, made, mask)
         turned = mirror and bool(torch.rand((), generator=draw) < 0.5)
         return (labels.flip(1), both.flip(2)) if turned else (labels, both)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from harmony.core import DataError, Volume
 from harmony.core.scanner import (
-    TissueIntensity,
     brain_box,
     cubic,
     fit_contrast,
@@ -24,10 +23,11 @@ def learn_reference(network: TissueNet, volumes: Sequence[Volume], *, clusters: 
     """What needs no gradient, from untouched reference volumes: log E_k(r) by least squares, and the mean spectrum."""
     tissues, terms = network.expected_coefficients.shape
     normal, right, squares = torch.zeros(tissues, terms, terms).double(), torch.zeros(tissues, terms).double(), []
-    for volume in volumes:
+    found = [tissue_labels(volume, tissues, clusters=clusters) for volume in volumes]
+    for volume, inside in zip(volumes, found, strict=True):
         terms_at = cubic(places(brain_box(volume.mask), volume.mask.nonzero())).double()
         values = volume.image[volume.mask].clamp(min=0.01).log().double()
-        labels = tissue_labels(volume, tissues, clusters=clusters)[volume.mask]
+        labels = inside[volume.mask]
         for k in range(tissues):
             design = terms_at[labels == k + 1]
             normal[k] += design.T @ design
@@ -37,10 +37,10 @@ def learn_reference(network: TissueNet, volumes: Sequence[Volume], *, clusters: 
     coefficients = torch.linalg.solve(normal + ridge, right[..., None])[..., 0].float()
     network.expected_coefficients.copy_(coefficients)
     network.spectrum.copy_(torch.stack(squares).mean(0).exp())
-    expected = TissueIntensity(coefficients, network.expected_spread)
+    expected = network.prior.expected
     spreads = []
-    for volume in volumes[::8]:
-        maps = one_hot(tissue_labels(volume, tissues, clusters=clusters), tissues)[:, volume.mask]
+    for volume, labels in zip(volumes[::8], found[::8], strict=True):
+        maps = one_hot(labels, tissues)[:, volume.mask]
         at = places(brain_box(volume.mask), volume.mask.nonzero())
         spreads.append(fit_contrast(volume.image[volume.mask], maps, at, expected).spread)
     network.expected_spread.copy_(torch.stack(spreads).mean(0))

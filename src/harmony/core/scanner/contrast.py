@@ -63,12 +63,10 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Fit:
-    """contrast: what was found. spread: (K,) robust deviation of the log intensity that it leaves in each tissue.
-    covariance: (22, 22) of theta, from the residuals alone as if voxels were independent: a lower bound."""
+    """contrast: what was found. spread: (K,) robust deviation of the log intensity that it leaves in each tissue."""
 
     contrast: Contrast
     spread: Tensor
-    covariance: Tensor
 
 
 Box = tuple[Tensor, Tensor, Tensor]  # places along each axis: (S,), (H,), (W,)
@@ -117,16 +115,14 @@ def fit_contrast(image: Tensor, maps: Tensor, place: Tensor, expected: TissueInt
     field = cubic(place)[:, 1:].double()
     prior = (maps**3 / expected.spread[:, None].square()).double()
     weight, theta, spread = prior, torch.zeros(tissues + FIELD_TERMS).to(field), expected.spread.double()
-    normal = torch.eye(tissues + FIELD_TERMS).to(field)
     for _ in range(ROUNDS):
-        normal = _normal(weight, field)
         right = torch.cat(((weight * ratio).sum(1), field.T @ (weight * ratio).sum(0)))
-        theta = torch.linalg.solve(normal, right)
+        theta = torch.linalg.solve(_normal(weight, field), right)
         residual = ratio - theta[:tissues, None] - field @ theta[tissues:]
         spread = torch.stack([_spread(r, w) for r, w in zip(residual, maps**3, strict=True)])
         share = (residual / (TUKEY * spread[:, None])).clamp(-1, 1)
         weight = prior * (1 - share**2) ** 2
-    return Fit(Contrast.of(theta.float()), spread.float(), torch.linalg.inv(normal).float())
+    return Fit(Contrast.of(theta.float()), spread.float())
 
 
 def _normal(weight: Tensor, field: Tensor) -> Tensor:

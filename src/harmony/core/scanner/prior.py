@@ -151,6 +151,7 @@ class Prior:
         return Shrunk(Contrast.of(mean.float()), deviation.float(), float(likely[0]), float(likely[1]))
 
     def likely(self, contrast: Contrast) -> float:
-        """Mean squared size of a fit, in deviations of scanners and subjects together: 1 is usual."""
+        """Mean squared size of a fit, in deviations of scanners and subjects together: 1 is usual where there are both
+        gains and a shading."""
         off = contrast.theta - self.own
         return float(off @ torch.linalg.solve(torch.diag(self.scanners) + self.own_covariance, off) / len(off))

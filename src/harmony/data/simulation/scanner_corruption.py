@@ -10,10 +10,9 @@ from torch import Generator, Tensor
 
 from harmony.core.scanner import FIELD_TERMS, POWERS, Box, Resolution, gaussian_inside, smooth
 from harmony.data.simulation.corruption import monotone_table
-from harmony.data.volumes.transforms import FWHM_PER_SIGMA, robust_maximum
+from harmony.data.volumes.transforms import DARKEST, FWHM_PER_SIGMA, robust_maximum
 
 BORDER = 1.5 / FWHM_PER_SIGMA  # mm: tissue maps are smoothed by it before they are given gains
-DARKEST = 1e-6  # slices without intensities have no scale
 DYADIC_LEVELS, MIDDLE = 5, 0.6  # of the monotone table: as arXiv 2301.11551 draws it, coarser
 
 
@@ -40,7 +39,7 @@ class ScannerCorruption:
         x <- |x + sigma n|, n complex        sigma from U(0, noise)
         x <- x / its percentile, clipped     as preprocessing would scale such a scan: over that of x before all this
 
-    Each of the last four happens with probability `probability`.
+    Gains, shading, blur and noise happen with probability `probability` each.
     """
 
     def __init__(

@@ -10,6 +10,7 @@ from scipy import ndimage
 from torch import Tensor
 
 FWHM_PER_SIGMA = 2.3548
+DARKEST = 1e-6  # of a robust maximum that something is divided by: a brain without intensities has no scale
 SHRINK = 1.2  # below it the aliasing of a linear resampling is smaller than what a low-pass would cost
 
 
