@@ -56,17 +56,12 @@ def train_network(cfg: DictConfig, stage: str, data: SliceDataModule, run: RunFo
     node = cfg.tasks[stage]
     contrast = one_contrast(data.split()["train"])
     print(f"{stage}: {'resuming' if resumable(last(run)) else 'training'} in {run.path}", flush=True)
+    if not app.rank():
+        run.begin(OmegaConf.to_yaml(cfg, resolve=True))
     lightning.seed_everything(cfg.seed, verbose=False)
     network = app.build(node.network)
     reference = Reference.of(data.volumes("train"), **app.plain(cfg.reference))
     task = app.build_task(node.module, network=network, reference=reference)
-    if keeps_last(task) and node.max_steps % min(node.val_every, node.max_steps):
-        raise ConfigError(
-            f"tasks.{stage}.max_steps={node.max_steps}: the weights of the last validation are kept, and "
-            f"tasks.{stage}.val_every={node.val_every} leaves steps after it -> choose a multiple of it"
-        )
-    if not app.rank():
-        run.begin(OmegaConf.to_yaml(cfg, resolve=True))
     log = app.open_log(cfg, app.experiment_run(cfg, data))
     begin = time.monotonic()
     try:

@@ -260,9 +260,9 @@ def test_a_checkpoint_of_another_architecture_is_one_clear_error(finished):
         app.load_weights(other, flow / "model.safetensors")
 
 
-def test_steps_after_the_last_validation_are_refused_where_the_last_weights_count(finished):
-    code, output = finished.run("train", "stages=[tissue]", "tasks.tissue.max_steps=3", "tasks.tissue.val_every=2")
+def test_a_tissue_network_that_would_not_be_calibrated_is_refused(finished):
+    words = ["tasks.tissue.max_steps=3", "tasks.tissue.val_every=2", "tasks.tissue.batch_size=2"]
+    code, output = finished.run("train", "stages=[tissue]", *words)
     assert code == 2
-    assert "tasks.tissue.max_steps=3" in output
+    assert "max_steps=3 of the tissue network" in output
     assert "choose a multiple" in output
-    assert not list(finished.path.glob("runs/models/tissue-*/config.yaml"))

@@ -13,7 +13,7 @@ from torch.nn import Parameter
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from harmony.core import Volume, group
+from harmony.core import ConfigError, Volume, group
 from harmony.core.batch import Batch, draws, each
 from harmony.core.reference import Reference
 from harmony.core.scanner import BRIGHT, Resolution, brain_box, deblur, intensity_clusters, shown
@@ -62,6 +62,12 @@ class TissueTask(lightning.LightningModule):
 
     def on_fit_start(self) -> None:
         """What is learned without a gradient: mean intensities of the tissues, and the spectrum."""
+        every = self.trainer.val_check_interval
+        if self.max_steps % every:
+            raise ConfigError(
+                f"max_steps={self.max_steps} of the tissue network: how scans are read is learned in the validation "
+                f"after the last step, and val_every={every} has none there -> choose a multiple of it"
+            )
         learn_reference(self.network, self.volumes("train"), clusters=self.clusters)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
