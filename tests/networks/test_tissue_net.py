@@ -31,6 +31,15 @@ def test_beyond_the_ends_there_is_nothing(network):
 
 
 @torch.no_grad()
+def test_logits_are_of_the_volumes_kind_whatever_the_networks_is(network):
+    """Its type here; on a card its device, by the same two words."""
+    volume = torch.rand(1, 2, 3, 16, 16)
+    logits = network.double()(volume)
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, network.float()(volume))
+
+
+@torch.no_grad()
 def test_above_and_below_are_told_apart(network):
     volume = torch.rand(1, 2, 3, 16, 16)
     assert not torch.allclose(network(volume), network(volume.flip(2)).flip(2), atol=1e-4)

@@ -105,6 +105,11 @@ def test_validation_is_the_same_each_time(monkeypatch):
     assert logged[:2] == logged[2:4] != logged[4:]
 
 
+def test_a_batch_stays_where_scanners_are_made():
+    moved = task().transfer_batch_to_device(batch(0), torch.device("meta"), 0)
+    assert all(entry.device.type == "cpu" for entry in moved.values())
+
+
 @pytest.mark.gpu
 def test_a_step_on_a_card():
     made = task().to("cuda")

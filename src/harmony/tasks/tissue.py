@@ -58,7 +58,7 @@ class TissueTask(lightning.LightningModule):
         self.calibration, self.reference = calibration, reference
         self.max_steps, self.slab, self.spacing = max_steps, slab, spacing
         self.clusters, self.mirror, self.seed = clusters, mirror, seed
-        self.found: dict[tuple[bool, int], Tensor] = {}  # clusters of a volume, by part and number
+        self.clustered: dict[tuple[bool, int], Tensor] = {}  # labels of a volume, by part and number
 
     def on_fit_start(self) -> None:
         """What is learned without a gradient: mean intensities of the tissues, and the spectrum."""
@@ -115,9 +115,9 @@ class TissueTask(lightning.LightningModule):
         if not self.clusters:
             return torch.where(mask, volume["labels"][:, 0], 0)
         key = self.training, int(volume["subject"][0])
-        if key not in self.found:
-            self.found[key] = intensity_clusters(volume["image"][:, 0], mask, self.network.tissues)
-        return self.found[key]
+        if key not in self.clustered:
+            self.clustered[key] = intensity_clusters(volume["image"][:, 0], mask, self.network.tissues)
+        return self.clustered[key]
 
     @torch.no_grad()
     def seen(

@@ -24,14 +24,14 @@ def learn_reference(network: TissueNet, volumes: Sequence[Volume], *, clusters: 
     tissues, terms = network.expected_coefficients.shape
     normal, right, squares = torch.zeros(tissues, terms, terms).double(), torch.zeros(tissues, terms).double(), []
     found = [tissue_labels(volume, tissues, clusters=clusters) for volume in volumes]
-    for volume, inside in zip(volumes, found, strict=True):
+    for volume, labels in zip(volumes, found, strict=True):
         terms_at = cubic(places(brain_box(volume.mask), volume.mask.nonzero())).double()
         values = volume.image[volume.mask].clamp(min=0.01).log().double()
-        labels = inside[volume.mask]
         for k in range(tissues):
-            design = terms_at[labels == k + 1]
+            own = labels[volume.mask] == k + 1
+            design = terms_at[own]
             normal[k] += design.T @ design
-            right[k] += design.T @ values[labels == k + 1]
+            right[k] += design.T @ values[own]
         squares.append(mean_spectrum(volume.image, volume.mask, len(network.spectrum)).log())
     ridge = 1e-3 * torch.eye(terms).double()
     coefficients = torch.linalg.solve(normal + ridge, right[..., None])[..., 0].float()
