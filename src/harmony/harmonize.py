@@ -90,7 +90,7 @@ class Worker:
         native = read_nifti(scan.path, subject=scan.subject)
         volume = self.applied.preprocess(scan)
         stack = volume.stack(volume.select(None, 1))
-        made, iterations = self.apply(stack)
+        made, iterations = self.apply(stack, scan.subject)
         image, gain = made.image.cpu(), None if made.gain is None else made.gain[:, 0].cpu()
         data = self.applied.preprocess.restore(volume, image[:, 0], native, gain)
         if not self.cfg.original_scale:
@@ -135,13 +135,14 @@ class Worker:
         made = brain_mask_of(scan, self.output.mask(scan), self.tool)
         return replace(scan, mask=made.path), {"BrainExtraction": {"Tool": made.tool, "Version": made.version}}
 
-    def apply(self, stack: Stack) -> tuple[Harmonized, int]:
+    def apply(self, stack: Stack, subject: str) -> tuple[Harmonized, int]:
         """The harmonized slices and how many iterations or passes it took."""
         method, moved, passes = self.applied.method, stack.to(device()), 0
         if isinstance(method, AdaptiveMethod):
             method.reset()
             passes = method.adapt([moved]).kept
         harmonized = method.harmonize(moved)
+        harmonized.refuse_no_numbers(self.cfg.method_name, subject)
         return harmonized, passes or max((len(t) for t in harmonized.trace.values()), default=0)
 
     def bits_per_dim(self, *images: Tensor) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from harmony.core import Harmonized, Row, Stack
+from harmony.core import DataError, Harmonized, Row, Stack
 from harmony.evaluation import Cut, Evaluation, EvaluationSettings, Panel, QueryDomain, ScoredSlices, measure
 from harmony.evaluation.panel import Answers
 from harmony.evaluation.scoring import Part, means, score_methods
@@ -74,6 +74,13 @@ def test_the_psnr_of_the_brain_is_of_the_brain():
     found = dict(measure(image, cut, Bits()))
     assert found["psnr_brain"] == pytest.approx(20, abs=1e-3)
     assert found["psnr"] == pytest.approx(20 + 10 * 0.60206, abs=1e-3)
+
+
+def test_an_image_without_numbers_is_no_image():
+    """It had 100 dB once: nan is not above 0."""
+    broken = SimpleNamespace(harmonize=lambda stack: Harmonized(torch.full_like(stack.image, float("nan"))))
+    with pytest.raises(DataError, match=r"\[sub-1_ses-A\]: broken made 512 pixels that are no numbers"):
+        score_methods("exp", slices(), {"broken": broken}, Bits())
 
 
 def test_rows_carry_subject_and_scan_apart():

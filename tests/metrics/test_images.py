@@ -19,6 +19,12 @@ def test_psnr_by_hand_over_the_stack_and_inside_the_brain():
 def test_psnr_of_equal_images_is_capped():
     x = torch.rand(2, 1, 4, 4)
     assert psnr(x, x) == 100
+    assert psnr(x, x + 1e-7) == 100
+
+
+def test_psnr_of_what_is_no_number_is_none():
+    x = torch.rand(2, 1, 4, 4)
+    assert np.isnan(psnr(torch.where(x > 0.5, x, torch.nan), x))
 
 
 def test_ssim_is_one_for_itself_and_falls_with_noise():

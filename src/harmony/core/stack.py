@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from harmony.core.errors import DataError
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -58,3 +60,9 @@ class Harmonized:
     trace: dict[str, Tensor] = field(default_factory=dict)
     gain: Tensor | None = None
     report: dict[str, float | str] = field(default_factory=dict)
+
+    def refuse_no_numbers(self, method: str, subject: str) -> None:
+        """Raises DataError for an image with pixels that are no numbers: it can be neither scored nor written."""
+        if count := int((~self.image.isfinite()).sum()):
+            cure = "leave the scan or the method out, and report it: this is a mistake of the method"
+            raise DataError(f"{method} made {count} pixels that are no numbers", cure=cure, subject=subject)

@@ -12,11 +12,12 @@ PSNR_CAP = 100.0  # dB, reported for identical images, so that means stay finite
 def psnr(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> float:
     """Peak signal-to-noise ratio in dB for data range 1: -10 log10 mean (image - truth)^2.
 
-    image, truth: (S, 1, H, W); the mean runs over the whole stack, or over the pixels of `mask`. At most 100 dB.
+    image, truth: (S, 1, H, W); the mean runs over the whole stack, or over the pixels of `mask`. At most 100 dB;
+    nan of an image that has one.
     """
     error = (image.double() - truth.double()).square()
     mse = float(error[mask].mean() if mask is not None else error.mean())
-    return min(PSNR_CAP, float(-10 * np.log10(mse))) if mse > 0 else PSNR_CAP
+    return PSNR_CAP if mse == 0 else float(np.minimum(PSNR_CAP, -10 * np.log10(mse)))
 
 
 def ssim(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> float:
