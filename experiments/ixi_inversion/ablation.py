@@ -61,7 +61,7 @@ def steps(each: Case, method: ScannerInversion) -> dict[str, torch.Tensor]:
     stack = each.query.stack(torch.arange(len(image)))
 
     def applied(found, contrast):
-        return found.restored(found.gain(contrast, mask), mask)
+        return found.restored(found.gain(contrast, prior.expected, mask), mask)
 
     nothing = Resolution(torch.zeros(3), torch.zeros(()))
     sharp = estimate(image, mask, network, prior, resolution=nothing)

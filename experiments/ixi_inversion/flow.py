@@ -47,10 +47,11 @@ class Inverted:
         top = robust_maximum(each.query.image, mask, method.percentile)
         self.found = estimate(each.query.image / top, mask, method.tissue, method.tissue.prior)
         self.contrast = method.tissue.prior.shrunk(self.found.fit.contrast).contrast
+        self.expected = method.tissue.prior.expected
         self.mask, self.truth, self.query, self.top = mask, each.truth.image, each.query.image, top
 
     def gain(self, share: float) -> Tensor:
-        return self.found.gain(Contrast.of(share * self.contrast.theta), self.mask)
+        return self.found.gain(Contrast.of(share * self.contrast.theta), self.expected, self.mask)
 
     def image(self, share: float) -> Tensor:
         return self.found.restored(self.gain(share), self.mask)

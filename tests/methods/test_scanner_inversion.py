@@ -108,7 +108,7 @@ def test_a_scanner_that_the_model_can_express_is_undone_with_true_maps():
     known = {"resolution": Resolution(torch.zeros(3), torch.zeros(())), "maps": maps}
     found, own = (estimate(each, mask, network, network.prior, **known) for each in (query, image))
     contrast = Contrast.of(found.fit.contrast.theta - own.fit.contrast.theta)
-    restored = torch.where(mask, found.clear * found.gain(contrast, mask), 0)
+    restored = torch.where(mask, found.clear * found.gain(contrast, network.prior.expected, mask), 0)
     assert psnr(query[:, None], image[:, None]) < 32
     assert psnr(restored[:, None], image[:, None]) > 45
     torch.testing.assert_close(contrast.theta, true.theta, atol=5e-3, rtol=0)
@@ -188,6 +188,26 @@ def test_a_scan_that_looks_untouched_once_it_is_matched_has_one_curve():
     made.tissue.prior = replace(prior, matched=replace(prior.matched, limit=1e9 * prior.matched.limit))
     found = made.harmonize(stack(seen(image, mask, maps, scanner()), mask))
     assert found.report["decision"] == "one curve: histogram matching"
+
+
+def test_a_voxel_of_two_tissues_is_undone_as_the_mixture_that_it_is():
+    """Fluid that the scanner makes far darker, in a voxel that is mostly white matter: no bright rim."""
+    _, mask, maps = phantom(texture=0.0)
+    network = ByIntensity()
+    shares = torch.tensor([0.3, 0.0, 0.7]).view(3, 1, 1, 1) * mask
+    contrast = Contrast(torch.tensor([0.4, 0.85, 0.85]).log(), scanner().field)
+    levels = network.prior.expected.log_over(brain_box(mask)).exp()
+    true = torch.where(mask, (shares * levels).sum(0), 0)
+    query = torch.where(mask, (shares * levels * contrast.log_over(brain_box(mask)).exp()).sum(0), 0)
+    found = replace(estimate(query, mask, network, network.prior, maps=maps), clear=query, maps=shares)
+    restored = found.restored(found.gain(contrast, network.prior.expected, mask), mask)
+    torch.testing.assert_close(restored, true)
+
+
+def test_a_voxel_without_any_tissue_is_left_as_it_is():
+    image, mask, maps = phantom()
+    found = estimate(image, mask, ByIntensity(), ByIntensity().prior, maps=torch.zeros_like(maps))
+    assert (found.gain(scanner(), ByIntensity().prior.expected, mask) == 1).all()
 
 
 def test_what_is_restored_is_an_image_of_the_brain():

@@ -9,7 +9,7 @@ import torch
 from harmony.core import DataError, Scan, Volume
 from harmony.core.reference import Reference
 from harmony.core.scanner import intensity_clusters
-from harmony.data import ScannerCorruption
+from harmony.data import Lesions, ScannerCorruption
 from harmony.networks import TissueNet
 from harmony.tasks import Calibration, TissueTask, tissue
 from harmony.tasks.calibration import untouched
@@ -30,7 +30,7 @@ def volume(seed, labelled=True):
     return Volume(scan, image.clamp(max=1), labels > 0, labels if labelled else None, 2 * torch.eye(4).numpy(), 1.0)
 
 
-def task(clusters=False, **changes):
+def task(clusters=False, lesions=0.0, **changes):
     corruption = {
         "curve": 0.0, "gamma": (1.0, 1.0), "gain": 0.1, "shading": 0.1, "blur": 0.5, "anisotropy": 0.0, "noise": 0.02,
         "probability": 0.5, "percentile": 99.5,
@@ -38,6 +38,7 @@ def task(clusters=False, **changes):
     torch.manual_seed(0)
     return TissueTask(
         network=TissueNet(tissues=3, widths=[8, 8], frequencies=16),
+        lesions=Lesions(probability=lesions, share=0.1, depth=(0.3, 0.3), grain=(2.0, 2.0)),
         corruption=ScannerCorruption(**(corruption | changes)),
         calibration=Calibration(every=1, margin=1.1),
         reference=Reference.of([volume(0), volume(1)], positions=4, quantiles=64),
@@ -171,7 +172,7 @@ def test_what_is_seen_is_drawn_and_training_goes_down():
     made = task()
     learn_reference(made.network, [volume(k) for k in range(3)], clusters=False)
     assert torch.equal(made.seen(batch(0), chance())[1], made.seen(batch(0), chance())[1])
-    assert not torch.equal(made.seen(batch(0), chance())[1], made.seen(batch(0), chance(8))[1])
+    assert not torch.equal(made.seen(batch(0), chance())[1], made.seen(batch(0), chance(9))[1])
     optimizer, losses = made.configure_optimizers()["optimizer"], []
     for step in range(12):
         seen = [made.seen(one, chance(step), slab=8) for one in volumes_of(batch(0, 1, 2))]
@@ -192,6 +193,27 @@ def test_what_has_no_tissue_does_not_count():
     by_hand = torch.nn.functional.cross_entropy(logits[0][:, labels[0] > 0].T, labels[0][labels[0] > 0].long() - 1)
     torch.testing.assert_close(whole, by_hand)
     assert made.loss(torch.zeros_like(labels), seen) == 0  # slices of the rim may hold none
+
+
+def test_lesions_are_seen_and_stay_white_matter():
+    still = {"gain": 0.0, "shading": 0.0, "blur": 0.0, "noise": 0.0}
+    plain, spotted = (task(lesions=share, **still).seen(batch(0), chance()) for share in (0.0, 1.0))
+    darker = spotted[1][1] < 0.9 * plain[1][1]
+    assert darker.any()
+    assert (plain[0][darker] == 3).all()
+    assert torch.equal(spotted[0], plain[0])
+
+
+def test_a_slab_is_filtered_with_its_neighbours():
+    """As a whole volume is, of which it is a part: a blur mixes slices, and the filter reads them."""
+    made = task(blur=1.0, noise=0.0, gain=0.0, shading=0.0, probability=1.0)
+    learn_reference(made.network, [volume(0)], clusters=False)
+    whole = made.seen(batch(0), chance())
+    part = made.seen(batch(0), chance(), slab=4)
+    first = next(k for k in range(SIZE[0] - 3) if torch.equal(whole[0][k : k + 4], part[0]))
+    cut = slice(first, first + 4)
+    assert 3 < first < SIZE[0] - 7  # slices on either side
+    torch.testing.assert_close(part[1], whole[1][:, cut], atol=0.03, rtol=0)
 
 
 def test_calibration_takes_untouched_volumes_for_untouched():

@@ -8,6 +8,7 @@ from harmony.data.simulation.corruption import (
     CurveCorruption,
     InTurn,
 )
+from harmony.data.simulation.lesions import Lesions
 from harmony.data.simulation.negatives import candidate_negatives, forced_negatives
 from harmony.data.simulation.scanner_corruption import DrawnScanner, ScannerCorruption, field_scale
 from harmony.data.simulation.shifts import QueryScanner, query_scanner
@@ -42,6 +43,7 @@ __all__ = [
     "DrawnScanner",
     "InTurn",
     "Ixi",
+    "Lesions",
     "Nifti",
     "Oasis3",
     "Preprocess",

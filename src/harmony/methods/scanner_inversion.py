@@ -29,7 +29,8 @@ class ScannerInversion(Method):
     4. Shrinkage by what untouched reference scans show. A scan that looks as they do is returned as it is.
     5. A scan that looks as they do after histogram matching, or far more like them than before it, has one curve, and
        is returned matched.
-    6. Else x = y sum_k p_k / (g_k exp(B c)), and a share of the way from there to its histogram matched image.
+    6. Else x = y sum_k p_k E_k / (exp(B c) sum_k p_k E_k g_k), E_k the reference's intensities, and a share of the way
+       from there to its histogram matched image.
 
     percentile: of the brain, is 1. one_curve: "far more", squared distance after over before. matching: that share;
     a histogram shows the scanner's curve and the subject's own anatomy, and cannot tell them apart. most_noise, widest
@@ -78,7 +79,7 @@ class ScannerInversion(Method):
         if self._outside(found, prior):
             log.warning("outside of what is known: %s", report)
             return Harmonized(stack.image, report=replace(report, decision=OUTSIDE).plain())
-        gain = found.gain(scanner.contrast, mask)
+        gain = found.gain(scanner.contrast, prior.expected, mask)
         restored = found.restored(gain, mask)[:, None]
         matched = self.reference.match(replace(stack, image=restored))
         final = torch.lerp(restored, matched, self.matching)

@@ -15,7 +15,7 @@ from harmony.core.scanner import CELLS, FIELD_TERMS, Prior, Reading, TissueInten
 T = TypeVar("T")
 
 CHANNELS = 2  # of the volume: the deblurred scan, and the scan
-CONTEXT, HIDDEN = 12, 24  # channels of a pixel: what the U-Net says of it, and those of the layers that decide
+CONTEXT, HIDDEN = 12, 32  # channels of a pixel: what the U-Net says of it, and those of the layers that decide
 BLOCK = 2  # pixels a side that become channels: the U-Net works on a grid of half the resolution
 
 
@@ -89,7 +89,7 @@ class TissueNet(nn.Module):
         height, width = volume.shape[-2:]
         padded = F.pad(volume.to(self.spectrum), (0, -width % self.divisor, 0, -height % self.divisor, 1, 1))
         beside = torch.cat((padded[:, :, :-2], padded[:, :, 1:-1], padded[:, :, 2:]), dim=1)
-        slices = beside.transpose(1, 2).flatten(0, 1)
+        slices = beside.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
         x, skips = F.pixel_unshuffle(slices, BLOCK), []
         for k, stage in enumerate(self.down):
             x = stage(F.avg_pool2d(x, 2) if k else x)

@@ -16,12 +16,14 @@ from torch.optim import Optimizer
 from harmony.core import ConfigError, Volume, group
 from harmony.core.batch import Batch, draws, each
 from harmony.core.reference import Reference
-from harmony.core.scanner import BRIGHT, Resolution, brain_box, deblur, intensity_clusters, shown
-from harmony.data import ScannerCorruption
+from harmony.core.scanner import BRIGHT, Resolution, deblur, intensity_clusters, shown
+from harmony.data import Lesions, ScannerCorruption
 from harmony.networks import TissueNet
 from harmony.tasks.calibration import Calibration
 from harmony.tasks.optimization import falling
 from harmony.tasks.tissue_maps import learn_reference, one_hot
+
+MARGIN = 3  # slices on either side of a slab that are made with it: what a blur mixes into it, and a filter reads
 
 
 class TissueTask(lightning.LightningModule):
@@ -29,7 +31,8 @@ class TissueTask(lightning.LightningModule):
 
     A step draws a scanner for each volume of the batch and `slab` slices of it, as many scanners as volumes, since one
     scanner a step says too little of the others (drawn from (seed, step); in validation all slices, drawn from the
-    batch's number); deblurs what that scanner sees with nearly the true blur and noise, and shows both to the network.
+    batch's number); gives some volumes lesions, which are white matter; deblurs what that scanner sees with nearly the
+    true blur and noise, and shows both to the network.
 
     clusters: the targets are clusters of the reference's own intensities, as where there are no tissue labels.
     spacing: voxel side, mm.
@@ -42,6 +45,7 @@ class TissueTask(lightning.LightningModule):
         self,
         *,
         network: TissueNet,
+        lesions: Lesions,
         corruption: ScannerCorruption,
         calibration: Calibration,
         reference: Reference,
@@ -55,7 +59,7 @@ class TissueTask(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.network, self.corruption, self.optimizer = network, corruption, optimizer
-        self.calibration, self.reference = calibration, reference
+        self.lesions, self.calibration, self.reference = lesions, calibration, reference
         self.max_steps, self.slab, self.spacing = max_steps, slab, spacing
         self.clusters, self.mirror, self.seed = clusters, mirror, seed
         self.clustered: dict[tuple[bool, int], Tensor] = {}  # labels of a volume, by part and number
@@ -126,16 +130,18 @@ class TissueTask(lightning.LightningModule):
         """(S, H, W) labels inside the brain, 0 outside, and (2, S, H, W) what the network is shown of that volume, or
         of a slab of it."""
         truth, mask, labels = volume["image"][:, 0], volume["mask"][:, 0], self.labels(volume)
-        places, along, across = brain_box(mask)
-        if slab is not None:
-            first = int(torch.randint(len(mask) - slab + 1, (), generator=draw))
-            truth, mask, labels, places = (each[first : first + slab] for each in (truth, mask, labels, places))
+        slab = len(mask) if slab is None else slab
+        first = int(torch.randint(len(mask) - slab + 1, (), generator=draw))
+        part = slice(max(first - MARGIN, 0), first + slab + MARGIN)
+        chosen = slice(first - part.start, first - part.start + slab)
+        truth = self.lesions.into(truth, labels == self.network.tissues, draw)  # white matter is the last
         drawn = self.corruption.draw(self.network.tissues, draw)
         maps = one_hot(labels, self.network.tissues)
         with torch.autocast(truth.device.type, enabled=False):  # a scanner is exact
-            made, resolution = self.corruption.replay(truth, mask, maps, (places, along, across), drawn, self.spacing)
-            clear = deblur(made, mask, doubted(resolution, draw), self.network.spectrum.cpu()).clamp(0, BRIGHT)
-        both = shown(clear, made, mask)
+            made, resolution = self.corruption.replay(truth, mask, maps, drawn, self.spacing, part)
+            clear = deblur(made, mask[part], doubted(resolution, draw), self.network.spectrum.cpu()).clamp(0, BRIGHT)
+        both = shown(clear, made, mask[part])
+        labels, both = labels[part][chosen], both[:, chosen]
         turned = mirror and bool(torch.rand((), generator=draw) < 0.5)
         return (labels.flip(1), both.flip(2)) if turned else (labels, both)
 

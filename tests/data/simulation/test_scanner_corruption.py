@@ -20,7 +20,7 @@ MAPS = torch.stack([MASK & (IMAGE < 0.4), MASK & (IMAGE >= 0.4) & (IMAGE < 0.7),
 def seen(seed=0, **changes):
     corruption = ScannerCorruption(**(ALL | changes))
     drawn = corruption.draw(3, torch.Generator().manual_seed(seed))
-    return corruption.replay(IMAGE, MASK, MAPS, brain_box(MASK), drawn, 2.0), drawn
+    return corruption.replay(IMAGE, MASK, MAPS, drawn, 2.0), drawn
 
 
 def test_a_scanner_of_no_strength_changes_nothing():
@@ -29,21 +29,18 @@ def test_a_scanner_of_no_strength_changes_nothing():
     torch.testing.assert_close(image, IMAGE)
 
 
-@pytest.mark.parametrize(("strength", "off"), [(0.05, 1.25), (0.25, 2.0)])
-def test_a_slab_is_seen_as_the_volume_that_it_is_of(strength, off):
+@pytest.mark.parametrize("changes", [{"shading": 0.25}, {"gain": 0.3}, {"curve": 1.0}, {"blur": 1.0}])
+def test_a_slab_is_seen_as_the_volume_that_it_is_of(changes):
     """Its shading is that of its place, and its scale that of the volume: dark slices stay dark."""
-    plain = {"blur": 0.0, "noise": 0.0, "curve": 0.0, "gain": 0.0, "shading": strength, "probability": 1.0}
-    corruption, cut = ScannerCorruption(**(ALL | plain)), slice(2, 5)
+    plain = {"blur": 0.0, "noise": 0.0, "curve": 0.0, "gain": 0.0, "shading": 0.0, "probability": 1.0}
+    corruption, cut = ScannerCorruption(**(ALL | plain | changes)), slice(2, 8)
     drawn = corruption.draw(3, torch.Generator().manual_seed(0))
-    dim = torch.where(torch.arange(12)[:, None, None] < 5, 0.3, 0.9) * MASK
-    places, along, across = brain_box(MASK)
-    whole, _ = corruption.replay(dim, MASK, MAPS, (places, along, across), drawn, 2.0)
-    slab = (each[cut] for each in (dim, MASK))
-    part, _ = corruption.replay(*slab, MAPS[:, cut], (places[cut], along, across), drawn, 2.0)
-    inside = MASK[cut] & (part < 1)
-    ratio = part[inside] / whole[cut][inside]
-    assert ratio.std() < 1e-3 * ratio.mean()
-    assert 1 / off < ratio.mean() < off  # the percentile is of other voxels, which are shaded otherwise
+    dim = torch.where(torch.arange(12)[:, None, None] < 8, 0.3, 0.9) * MASK
+    whole, _ = corruption.replay(dim, MASK, MAPS, drawn, 2.0)
+    part, _ = corruption.replay(dim, MASK, MAPS, drawn, 2.0, cut)
+    inside = MASK[cut].clone()
+    inside[-3:] = False  # what a blur brings in from beyond the slab
+    torch.testing.assert_close(part[inside], whole[cut][inside], atol=0.01, rtol=0.05)
 
 
 def test_a_scanner_is_replayed_exactly_and_another_draw_is_another_scanner():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harmony.core.scanner.contrast import FLOOR, Contrast, Fit, brain_box, fit_contrast, places
+from harmony.core.scanner.contrast import FLOOR, Contrast, Fit, TissueIntensity, brain_box, fit_contrast, places
 from harmony.core.scanner.prior import Prior, Read
 from harmony.core.scanner.resolution import Resolution, deblur, texture
 
@@ -39,10 +39,15 @@ class Estimate:
             (self.fit.contrast.theta, self.fit.spread.log(), torch.stack((self.read.width, self.read.noise)))
         )
 
-    def gain(self, contrast: Contrast, mask: Tensor) -> Tensor:
-        """(S, H, W) the factor that undoes the gains: sum_k p_k / gain_k, the posterior mean; 1 outside the mask."""
-        undoing = (-contrast.log_over(brain_box(mask))).exp()
-        return torch.where(mask, (self.maps * undoing).sum(0), 1)
+    def gain(self, contrast: Contrast, expected: TissueIntensity, mask: Tensor) -> Tensor:
+        """(S, H, W) the factor that undoes the gains of voxels that hold tissues in the shares p_k and are as bright as
+        these together, sum_k p_k E_k / sum_k p_k E_k gain_k; 1 where there is no tissue. (The posterior mean of a voxel
+        that is one of them, sum_k p_k / gain_k, makes bright rims where a voxel holds a little of a far darker fluid.)
+        """
+        box = brain_box(mask)
+        level = self.maps * expected.log_over(box).exp()
+        seen = (level * contrast.log_over(box).exp()).sum(0)
+        return torch.where(mask & (seen > 0), level.sum(0) / seen, 1)
 
     def restored(self, gain: Tensor, mask: Tensor) -> Tensor:
         """(S, H, W) the deblurred scan times the gain, 0 outside the mask."""

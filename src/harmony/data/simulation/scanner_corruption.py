@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
 
-from harmony.core.scanner import FIELD_TERMS, POWERS, Box, Resolution, gaussian_inside, smooth
+from harmony.core.scanner import FIELD_TERMS, POWERS, Box, Resolution, brain_box, gaussian_inside, smooth
 from harmony.data.simulation.corruption import monotone_table
 from harmony.data.volumes.transforms import DARKEST, FWHM_PER_SIGMA, robust_maximum
 
 BORDER = 1.5 / FWHM_PER_SIGMA  # mm: tissue maps are smoothed by it before they are given gains
+COARSE = 3  # voxels: of these alone the robust maximum of a whole volume is taken
 DYADIC_LEVELS, MIDDLE = 5, 0.6  # of the monotone table: as arXiv 2301.11551 draws it, coarser
 
 
@@ -85,11 +86,38 @@ class ScannerCorruption:
         )
 
     def replay(
-        self, image: Tensor, mask: Tensor, maps: Tensor, box: Box, drawn: DrawnScanner, spacing: float
+        self,
+        image: Tensor,
+        mask: Tensor,
+        maps: Tensor,
+        drawn: DrawnScanner,
+        spacing: float,
+        part: slice = slice(None),
     ) -> tuple[Tensor, Resolution]:
-        """(S, H, W) image in [0, 1], mask, (K, S, H, W) tissue maps, of a volume or of some of its slices, whose places
-        are the box; spacing: voxel side in mm -> the seen image, and its blur and noise, the latter in units of that
-        image."""
+        """(S, H, W) image in [0, 1], mask, (K, S, H, W) tissue maps of a volume; part: the slices of it that are made;
+        spacing: voxel side in mm -> the seen image, and its blur and noise, the latter in units of that image."""
+        box = brain_box(mask)
+        some = (slice(None, None, COARSE),) * 3
+        coarse = image[some], mask[some], maps[:, *some], (box[0][::COARSE], box[1][::COARSE], box[2][::COARSE])
+        own = image[part], mask[part], maps[:, part], (box[0][part], *box[1:])
+        level = self._brightest(coarse[1], self._contrasted(*coarse, drawn, COARSE * spacing), image[some])
+        inside, sharp = own[1], self._contrasted(*own, drawn, spacing)
+        x = gaussian_inside(sharp, inside, drawn.resolution.width)
+        if drawn.resolution.noise > 0:
+            noise = torch.randn((2, *x.shape), generator=Generator().manual_seed(drawn.seed)) * drawn.resolution.noise
+            x = torch.hypot(x + noise[0], noise[1])
+        top = max(level * self._brightest(inside, x, sharp), DARKEST)
+        resolution = replace(drawn.resolution, noise=drawn.resolution.noise / top)
+        return torch.where(inside, x / top, 0).clamp(0, 1), resolution
+
+    def _brightest(self, mask: Tensor, after: Tensor, before: Tensor) -> float:
+        """Robust maximum over robust maximum; 1 where there is no brain."""
+        new, old = (robust_maximum(each, mask, self.percentile) for each in (after, before))
+        return new / max(old, DARKEST) if mask.any() else 1.0
+
+    def _contrasted(
+        self, image: Tensor, mask: Tensor, maps: Tensor, box: Box, drawn: DrawnScanner, spacing: float
+    ) -> Tensor:
         x = _interpolated(image**drawn.gamma, drawn.table)
         if drawn.log_gains.any():
             gain = torch.einsum(
@@ -98,14 +126,7 @@ class ScannerCorruption:
             x = x * (1 + gaussian_inside(gain, mask, torch.full((3,), BORDER / spacing)))
         if drawn.field.any():
             x = x * shading(box, drawn.field).exp()
-        x = gaussian_inside(x, mask, drawn.resolution.width)
-        if drawn.resolution.noise > 0:
-            noise = torch.randn((2, *x.shape), generator=Generator().manual_seed(drawn.seed)) * drawn.resolution.noise
-            x = torch.hypot(x + noise[0], noise[1])
-        before, after = (robust_maximum(each, mask, self.percentile) for each in (image, x))
-        top = max(after / max(before, DARKEST), DARKEST)
-        resolution = Resolution(drawn.resolution.width, drawn.resolution.noise / top)
-        return torch.where(mask, x / top, 0).clamp(0, 1), resolution
+        return x
 
 
 def shading(box: Box, field: Tensor) -> Tensor:
