@@ -48,8 +48,8 @@ def trained(cfg, data: SliceDataModule) -> torch.nn.Module:
 @torch.no_grad()
 def dice(cfg, network: torch.nn.Module, data: SliceDataModule, scanner) -> float:
     cut = app.evaluation_settings(cfg).cut
-    judge = app.build(cfg.judge.tissue)(segmenter=network)
-    assert isinstance(judge, Segmentation)
+    node = cfg.judge.tissue
+    judge = Segmentation(segmenter=network, structures=app.plain(node.structures), batch=node.batch)
     found = []
     for volume in SliceDataModule.volumes(data, "test"):
         case = Case(volume, volume, scanner).slices(cut)
