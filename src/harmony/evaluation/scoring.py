@@ -25,7 +25,7 @@ from harmony.evaluation.panel import Answers, Panel
 from harmony.evaluation.pictures import keep_case
 from harmony.flows import ImageDensity
 from harmony.methods import AdaptiveMethod, Evidence, Method
-from harmony.metrics import jitter, lesion_contrast, psnr, ssim
+from harmony.metrics import jitter, lesion_contrast, psnr, ssim_map
 from harmony.reports import AdaptationCurves, adaptation_figure
 
 BATCH = 16  # slices that the flow scores together
@@ -202,13 +202,14 @@ def measure(image: Tensor, slices: ScoredSlices, density: ImageDensity | None) -
 def likeness(image: Tensor, truth: Stack, slices: ScoredSlices) -> Iterator[tuple[str, float]]:
     """PSNR and SSIM. A slice without brain counts in those of whole slices, and has no pixels in those of the brain."""
     middle, rim = slices.middle, slices.rim
+    similarity = ssim_map(image, truth.image)
     yield "psnr", psnr(image, truth.image)
-    yield "ssim", ssim(image, truth.image)
+    yield "ssim", float(similarity.mean())
     yield "psnr_middle", psnr(image[middle], truth.image[middle])
-    yield "ssim_middle", ssim(image[middle], truth.image[middle])
+    yield "ssim_middle", float(similarity[middle].mean())
     if truth.mask.any():
         yield "psnr_brain", psnr(image, truth.image, truth.mask)
-        yield "ssim_brain", ssim(image, truth.image, truth.mask)
+        yield "ssim_brain", float(similarity[truth.mask].mean())
     for name, part in (("middle", middle), ("rim", rim)):
         if truth.mask[part].any():
             yield f"psnr_brain_{name}", psnr(image[part], truth.image[part], truth.mask[part])

@@ -1,7 +1,7 @@
 """Pure functions that score an image, a label map, a number."""
 
 from harmony.metrics.entropy import prediction_entropy
-from harmony.metrics.images import jitter, psnr, ssim
+from harmony.metrics.images import jitter, psnr, ssim_map
 from harmony.metrics.labels import lesion_contrast, white_surroundings
 
 __all__ = [
@@ -9,6 +9,6 @@ __all__ = [
     "lesion_contrast",
     "prediction_entropy",
     "psnr",
-    "ssim",
+    "ssim_map",
     "white_surroundings",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
@@ -20,10 +21,10 @@ def psnr(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> float:
     return PSNR_CAP if mse == 0 else float(np.minimum(PSNR_CAP, -10 * np.log10(mse)))
 
 
-def ssim(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> float:
-    """Structural similarity (Wang et al. 2004: Gaussian window, sigma 1.5, data range 1), in [-1, 1].
+def ssim_map(image: Tensor, truth: Tensor) -> Tensor:
+    """Structural similarity at every pixel (Wang et al. 2004: Gaussian window, sigma 1.5, data range 1), in [-1, 1].
 
-    The 2-D SSIM map of each slice, averaged over the stack (S, 1, H, W), or over the pixels of `mask`.
+    The 2-D map of each slice, (S, 1, H, W) in float64. SSIM is its mean: over the stack, some slices or a mask.
     """
     maps = [
         structural_similarity(
@@ -31,8 +32,7 @@ def ssim(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> float:
         )[1]
         for a, b in zip(image[:, 0].double().cpu().numpy(), truth[:, 0].double().cpu().numpy(), strict=True)
     ]
-    similarity = np.stack(maps)
-    return float(similarity[mask[:, 0].cpu().numpy()].mean() if mask is not None else similarity.mean())
+    return torch.from_numpy(np.stack(maps))[:, None]
 
 
 def jitter(harmonized: Tensor, query: Tensor, mask: Tensor) -> float:

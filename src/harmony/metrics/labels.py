@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import KDTree
 from torch import Tensor
 
 Array = NDArray | Tensor
@@ -148,8 +149,11 @@ def _surface(structure: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _directed95(start: NDArray[np.bool_], end: NDArray[np.bool_], spacing: Sequence[float]) -> float:
-    distance = ndimage.distance_transform_edt(~end, sampling=spacing)
-    return float(np.percentile(distance[start], 95))
+    distance = np.zeros(int(start.sum()))
+    if (apart := start & ~end).any():
+        where = np.multiply(np.argwhere(apart), spacing)
+        distance[: len(where)], _ = KDTree(np.multiply(np.argwhere(end), spacing)).query(where)
+    return float(np.percentile(distance, 95))
 
 
 def _mean(values: Iterable[float]) -> float:
