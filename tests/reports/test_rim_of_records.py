@@ -30,7 +30,8 @@ def rows(lost):
     for method in sorted({method for method, _ in lost}):
         domains = {domain: cost for (each, domain), cost in sorted(lost.items()) if each == method}
         spans = [
-            sorted({f"{value:.1f}" for value in values}, key=float) for values in zip(*domains.values(), strict=True)
+            sorted({f"{round(value, 1) + 0:.1f}" for value in values}, key=float)
+            for values in zip(*domains.values(), strict=True)
         ]
         cells = (
             ", ".join(f"`{domain}`" for domain in domains),
