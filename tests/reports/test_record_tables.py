@@ -84,6 +84,14 @@ def test_what_else_can_be_shown(record):
     assert found[3] == ["", "hm", "30.5 [too few]", "30.0, 31.0", "67", "9.5"]
 
 
+def test_the_harmed_are_counted_where_the_loss_is_more_than_the_margin(record):
+    values = {"none": (20.0, 22.0, 30.0), "n4": (19.4, 21.6, 29.0)}
+    rows = [Row(method, "exp", f"s{k}", "psnr", value) for method in values for k, value in enumerate(values[method])]
+    write_rows(record.with_name("results.csv"), rows)
+    found = table(record, "{rows: [method], columns: show, show: [psnr, psnr harmed]}")
+    assert found == [["method", "PSNR dB", "PSNR dB, harmed"], ["---"] * 3, ["none", "24.0", "-"], ["n4", "23.3", "2"]]
+
+
 def test_the_mean_leaves_the_reference_out_and_a_papers_row_stands_below_ours(record):
     spec = "{rows: [method], columns: domain, show: [psnr], domains: [exp, reference, mean], published: paper.yaml}"
     found = {line[0]: line[1:] for line in table(record, spec)}

@@ -18,7 +18,8 @@ class Layout:
     """rows: one or two of domain, method, show. columns: another. What is neither is one, or, for `show`, joined by /.
 
     show: metrics, or `METRIC interval` (with its 95 % interval), `METRIC off` (mean |difference| to the untouched
-    reference scan), `METRIC each` (subject by subject), `dice recovered` (% of the lost Dice that came back), `age r2`.
+    reference scan), `METRIC each` (subject by subject), `METRIC harmed` (how many subjects were, `core.margins`),
+    `dice recovered` (% of the lost Dice that came back), `age r2`.
     domains, methods: which, in this order; all of the rows otherwise. `mean`: over the other domains but the reference.
     published: YAML with a paper's rows, shown in italics. bold: the best method of each domain. source: the rows.
     """
@@ -96,6 +97,9 @@ class Sheet:
             return fmean(found) if found else None
         if how == "off":
             return self.table.off(domain, method, metric)
+        if how == "harmed":
+            compared = self.table.against(domain, method, metric)
+            return None if compared is None else compared.harmed
         if how == "recovered":
             share = self.table.recovered(domain, method)
             return None if share is None else 100 * share.mean
@@ -108,7 +112,7 @@ class Sheet:
 def _digits(value: float, quantity: str, *, exact: bool = False) -> str:
     """As the vocabulary says; a paper's number as the paper has it."""
     metric, _, how = quantity.partition(" ")
-    text = f"{value:.{0 if how == 'recovered' else 2 if how == 'r2' else describe(metric).digits}f}"
+    text = f"{value:.{_DIGITS.get(how, describe(metric).digits)}f}"
     return f"{value:g}" if exact and float(text) != value else text
 
 
@@ -126,6 +130,8 @@ _HOW = {
     "interval": " [95 %]",
     "off": ", off by",
     "each": ", each subject",
+    "harmed": ", harmed",
     "recovered": " back, %",
     "r2": " R2",
 }
+_DIGITS = {"harmed": 0, "recovered": 0, "r2": 2}
