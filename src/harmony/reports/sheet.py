@@ -95,6 +95,9 @@ class Sheet:
             others = [name for name in self.axes["domain"] if name not in (MEAN, REFERENCE)]
             found = [each for name in others if (each := self.number(name, method, quantity)) is not None]
             return fmean(found) if found else None
+        return self._ours(domain, method, metric, how)
+
+    def _ours(self, domain: str, method: str, metric: str, how: str) -> float | None:
         if how == "off":
             return self.table.off(domain, method, metric)
         if how == "harmed":
