@@ -1,5 +1,6 @@
 """What is measured of an image, and what is kept of a case."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -74,6 +75,16 @@ def test_the_psnr_of_the_brain_is_of_the_brain():
     found = dict(measure(image, cut, Bits()))
     assert found["psnr_brain"] == pytest.approx(20, abs=1e-3)
     assert found["psnr"] == pytest.approx(20 + 10 * 0.60206, abs=1e-3)
+
+
+def test_the_middle_and_the_brain_are_told_apart():
+    cut = replace(slices(), middle=torch.tensor([True, False]))
+    image = cut.query.image.clone()
+    image[1] = torch.where(cut.query.mask[1], 1 - image[1], 0)
+    found = dict(measure(image, cut, None))
+    assert (found["psnr_middle"], found["ssim_middle"]) == (100, pytest.approx(1))
+    assert found["ssim_brain"] < found["ssim"] < 0.99
+    assert found["psnr_brain"] < found["psnr"] < 99
 
 
 def test_an_image_without_numbers_is_no_image():

@@ -170,8 +170,8 @@ def score_methods(
         begin = time.perf_counter()
         harmonized = method.harmonize(slices.query.to(device()))
         image = harmonized.image.cpu()  # inside the time: a GPU is done when its result is here
-        harmonized.refuse_no_numbers(name, known.name)
         seconds = time.perf_counter() - begin
+        harmonized.refuse_no_numbers(name, known.name)
         outcomes[name] = Harmonized(image, harmonized.trace)
         scored = dict(measure(image, slices, density)) | {"seconds": seconds}
         numbers = {key: value for key, value in harmonized.report.items() if not isinstance(value, str)}

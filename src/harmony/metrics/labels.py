@@ -149,10 +149,8 @@ def _surface(structure: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _directed95(start: NDArray[np.bool_], end: NDArray[np.bool_], spacing: Sequence[float]) -> float:
-    distance = np.zeros(int(start.sum()))
-    if (apart := start & ~end).any():
-        where = np.multiply(np.argwhere(apart), spacing)
-        distance[: len(where)], _ = KDTree(np.multiply(np.argwhere(end), spacing)).query(where)
+    here, there = (np.multiply(np.argwhere(surface), spacing) for surface in (start, end))
+    distance, _ = KDTree(there).query(here)
     return float(np.percentile(distance, 95))
 
 

@@ -1,11 +1,13 @@
 """Random scanners for whole volumes."""
 
+import numpy as np
 import pytest
 import torch
 
 from harmony.core.scanner import FIELD_TERMS, brain_box, cubic
 from harmony.data import ScannerCorruption, field_scale
 from harmony.data.simulation.scanner_corruption import shading
+from harmony.data.volumes.transforms import robust_maximum
 
 ALL = {
     "curve": 1.0, "gamma": (0.6, 1.6), "gain": 0.2, "shading": 0.25, "blur": 1.0, "anisotropy": 0.1, "noise": 0.05,
@@ -41,6 +43,23 @@ def test_a_slab_is_seen_as_the_volume_that_it_is_of(changes):
     inside = MASK[cut].clone()
     inside[-3:] = False  # what a blur brings in from beyond the slab
     torch.testing.assert_close(part[inside], whole[cut][inside], atol=0.01, rtol=0.05)
+
+
+@pytest.mark.parametrize("changes", [{"gain": 0.3}, {"curve": 1.0}])
+def test_the_brightest_of_a_volume_is_as_bright_as_before(changes):
+    plain = {"blur": 0.0, "noise": 0.0, "curve": 0.0, "gain": 0.0, "shading": 0.0}
+    corruption = ScannerCorruption(**(ALL | plain | changes))
+    image, mask, *maps = (np.kron(each, np.ones((3, 3, 3))) for each in (IMAGE, MASK, *MAPS))  # a finer grid
+    image, mask, maps = (
+        torch.from_numpy(image).float(),
+        torch.from_numpy(mask) > 0,
+        torch.tensor(np.stack(maps)).float(),
+    )
+    for seed in range(5):
+        drawn = corruption.draw(3, torch.Generator().manual_seed(seed))
+        made, _ = corruption.replay(image, mask, maps, drawn, 2.0)
+        top, before = (robust_maximum(each, mask, ALL["percentile"]) for each in (made, image))
+        assert top == pytest.approx(before, rel=0.05)
 
 
 def test_a_scanner_is_replayed_exactly_and_another_draw_is_another_scanner():
