@@ -21,13 +21,13 @@ from omegaconf import DictConfig
 from harmony import app
 from harmony.core import CheckpointError, Volume
 from harmony.core.reference import Reference
-from harmony.core.scanner import Contrast, Prior, Resolution, estimate
 from harmony.data import SliceDataModule
 from harmony.data.volumes.transforms import FWHM_PER_SIGMA, robust_maximum
 from harmony.methods import ScannerInversion
 from harmony.metrics import psnr
 from harmony.metrics.labels import mean_dice
-from harmony.tasks.tissue_maps import one_hot
+from harmony.scanner import Contrast, Prior, Resolution, estimate
+from harmony.scanner.tissue_maps import one_hot
 
 STEPS = (None, "tissue", "bias", "blur", "noise", "mix", "log")
 SHARES = (0.2, 0.4, 0.6)  # of the histogram

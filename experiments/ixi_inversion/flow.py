@@ -25,12 +25,12 @@ from torch import Tensor
 
 from harmony import app
 from harmony.core import Volume
-from harmony.core.scanner import Contrast, estimate, gaussian_inside, texture
 from harmony.data.volumes.transforms import robust_maximum
 from harmony.evaluation.scoring import mean_bits_per_dim
 from harmony.flows import ImageDensity
 from harmony.methods import ScannerInversion
 from harmony.metrics import psnr
+from harmony.scanner import Contrast, estimate, gaussian_inside, texture
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 LAMBDAS = (0.3, 1.0, 3.0)

@@ -26,8 +26,8 @@ from harmony.data.volumes.plausible import skull_stripped
 from harmony.data.volumes.shared_queue import helpers, in_turn
 from harmony.evaluation import mean_bits_per_dim
 from harmony.methods import AdaptiveMethod
-from harmony.methods.scanner_report import in_words, left_alone
 from harmony.reports import QualityEntry, before_after_figure, quality_page
+from harmony.scanner.report import in_words, left_alone
 
 SETTINGS = ("Method", "MethodSettings", "Model", "Reference", "Intensity", "HarmonyVersion")  # of the sidecar
 HELPER = 0  # workers= of a process that another one started

@@ -10,7 +10,11 @@ import torch
 from harmony.core import Stack, Volume
 from harmony.core.manifest import Scan
 from harmony.core.reference import Reference
-from harmony.core.scanner import (
+from harmony.data.volumes.transforms import robust_maximum
+from harmony.methods import ScannerInversion
+from harmony.metrics import psnr
+from harmony.networks import TissueNet
+from harmony.scanner import (
     Contrast,
     Resolution,
     Shrunk,
@@ -21,13 +25,9 @@ from harmony.core.scanner import (
     mean_spectrum,
     texture,
 )
-from harmony.core.scanner.prior import SOME
-from harmony.data.volumes.transforms import robust_maximum
-from harmony.methods import ScannerInversion
-from harmony.methods.scanner_report import ScannerReport
-from harmony.metrics import psnr
-from harmony.networks import TissueNet
-from harmony.tasks.calibration import reading_of, untouched
+from harmony.scanner.calibration import reading_of, untouched
+from harmony.scanner.prior import SOME
+from harmony.scanner.report import ScannerReport
 
 LEVELS = torch.tensor([0.35, 0.7, 1.0])
 SIZE = (26, 32, 40)

@@ -4,8 +4,8 @@ import re
 
 from folders import quality_folder
 
-from harmony.methods.scanner_report import INVERTED, MATCHED, NOTHING, OUTSIDE, in_words, left_alone
 from harmony.reports import quality
+from harmony.scanner.report import INVERTED, MATCHED, NOTHING, OUTSIDE, in_words, left_alone
 
 
 def test_what_wants_looking_at_comes_first_and_is_counted(tmp_path):

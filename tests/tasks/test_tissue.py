@@ -8,13 +8,13 @@ import torch
 
 from harmony.core import DataError, Scan, Volume
 from harmony.core.reference import Reference
-from harmony.core.scanner import intensity_clusters
 from harmony.data import Lesions, ScannerCorruption
 from harmony.networks import TissueNet
+from harmony.scanner import intensity_clusters
+from harmony.scanner.calibration import untouched
+from harmony.scanner.tissue_maps import learn_reference
 from harmony.tasks import Calibration, TissueTask, tissue
-from harmony.tasks.calibration import untouched
 from harmony.tasks.tissue import volumes_of
-from harmony.tasks.tissue_maps import learn_reference
 
 LEVELS = torch.tensor([0.0, 0.3, 0.6, 0.9])
 SIZE = (16, 24, 24)

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from harmony.core import Harmonized, Stack
 from harmony.core.reference import Reference
-from harmony.core.scanner import Estimate, Prior, estimate
 from harmony.data.volumes.transforms import DARKEST, robust_maximum
 from harmony.methods.base import Method
-from harmony.methods.scanner_report import INVERTED, MATCHED, NOTHING, OUTSIDE, ScannerReport
 from harmony.networks import TissueNet
+from harmony.scanner import Estimate, Prior, estimate
+from harmony.scanner.report import INVERTED, MATCHED, NOTHING, OUTSIDE, ScannerReport
 
 log = logging.getLogger(__name__)
 FEWEST, THINNEST = 1000, 8  # voxels of brain, and slices, below which a stack is no volume to find a scanner in

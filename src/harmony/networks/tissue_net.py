@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harmony.core.scanner import CELLS, FIELD_TERMS, Prior, Reading, TissueIntensity, Untouched
+from harmony.scanner import CELLS, FIELD_TERMS, Prior, Reading, TissueIntensity, Untouched
 
 T = TypeVar("T")
 

@@ -1,6 +1,6 @@
 """LightningModules: what is trained, with which loss."""
 
-from harmony.tasks.calibration import Calibration
+from harmony.scanner.calibration import Calibration
 from harmony.tasks.callbacks import (
     CurveFile,
     FlowPictures,

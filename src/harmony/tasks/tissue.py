@@ -16,12 +16,12 @@ from torch.optim import Optimizer
 from harmony.core import ConfigError, Volume, group
 from harmony.core.batch import Batch, draws, each
 from harmony.core.reference import Reference
-from harmony.core.scanner import BRIGHT, Resolution, deblur, intensity_clusters, shown
 from harmony.data import Lesions, ScannerCorruption
 from harmony.networks import TissueNet
-from harmony.tasks.calibration import Calibration
+from harmony.scanner import BRIGHT, Resolution, deblur, intensity_clusters, shown
+from harmony.scanner.calibration import Calibration
+from harmony.scanner.tissue_maps import learn_reference, one_hot
 from harmony.tasks.optimization import falling
-from harmony.tasks.tissue_maps import learn_reference, one_hot
 
 MARGIN = 3  # slices on either side of a slab that are made with it: what a blur mixes into it, and a filter reads
 

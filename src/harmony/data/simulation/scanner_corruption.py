@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
-from harmony.core.scanner import FIELD_TERMS, POWERS, Box, Resolution, brain_box, gaussian_inside, smooth
 from harmony.data.simulation.corruption import monotone_table
 from harmony.data.volumes.transforms import DARKEST, FWHM_PER_SIGMA, robust_maximum
+from harmony.scanner import FIELD_TERMS, POWERS, Box, Resolution, brain_box, gaussian_inside, smooth
 
 BORDER = 1.5 / FWHM_PER_SIGMA  # mm: tissue maps are smoothed by it before they are given gains
 COARSE = 3  # voxels: of these alone the robust maximum of a whole volume is taken

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from harmony.core import Volume
 from harmony.core.reference import Reference
-from harmony.core.scanner import FIELD_TERMS, Estimate, Reading, Texture, Untouched, estimate, texture
 from harmony.data import ScannerCorruption, field_scale, watched
 from harmony.networks import TissueNet
+from harmony.scanner import FIELD_TERMS, Estimate, Reading, Texture, Untouched, estimate, texture
 
 USUAL = 0.95  # share of untouched volumes that look untouched: the others are estimated, and changed little
 DIAGONAL = 0.3  # share of a covariance's diagonal in place of the whole: some 50 scans do not tell 27 x 27 numbers

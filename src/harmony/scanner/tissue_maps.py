@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from harmony.core import DataError, Volume
-from harmony.core.scanner import (
+from harmony.networks import TissueNet
+from harmony.scanner import (
     brain_box,
     cubic,
     fit_contrast,
@@ -16,7 +17,6 @@ from harmony.core.scanner import (
     mean_spectrum,
     places,
 )
-from harmony.networks import TissueNet
 
 
 def learn_reference(network: TissueNet, volumes: Sequence[Volume], *, clusters: bool) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from harmony.core import Stack
-from harmony.core.scanner import (
+from harmony.scanner import (
     FIELD_TERMS,
     Contrast,
     Resolution,
@@ -21,7 +21,7 @@ from harmony.core.scanner import (
     smooth,
     texture,
 )
-from harmony.tasks.calibration import reading_of
+from harmony.scanner.calibration import reading_of
 
 SIZE = (24, 32, 40)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from harmony.core.scanner.contrast import FLOOR, brain_box, cubic, places
+from harmony.scanner.contrast import FLOOR, brain_box, cubic, places
 
 LLOYD = 20  # rounds of k-means: intensities of one brain have settled long before
 

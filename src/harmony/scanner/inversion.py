@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harmony.core.scanner.contrast import FLOOR, Contrast, Fit, TissueIntensity, brain_box, fit_contrast, places
-from harmony.core.scanner.prior import Prior, Read
-from harmony.core.scanner.resolution import Resolution, deblur, texture
+from harmony.scanner.contrast import FLOOR, Contrast, Fit, TissueIntensity, brain_box, fit_contrast, places
+from harmony.scanner.prior import Prior, Read
+from harmony.scanner.resolution import Resolution, deblur, texture
 
 EVERY = 4  # of the voxels that the gains are fitted to: 22 numbers from some 40,000 voxels
 BRIGHT = 1.5  # a deblurred voxel overshoots; beyond this it is an artefact

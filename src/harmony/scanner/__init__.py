@@ -1,7 +1,7 @@
 """The scanner as a model of a whole volume: what it does to a reference image, and what undoes it. Pure functions."""
 
-from harmony.core.scanner.clusters import intensity_clusters
-from harmony.core.scanner.contrast import (
+from harmony.scanner.clusters import intensity_clusters
+from harmony.scanner.contrast import (
     FIELD_TERMS,
     POWERS,
     Box,
@@ -14,9 +14,9 @@ from harmony.core.scanner.contrast import (
     places,
     smooth,
 )
-from harmony.core.scanner.inversion import BRIGHT, Estimate, estimate, shown
-from harmony.core.scanner.prior import Prior, Read, Reading, Shrunk, Untouched
-from harmony.core.scanner.resolution import (
+from harmony.scanner.inversion import BRIGHT, Estimate, estimate, shown
+from harmony.scanner.prior import Prior, Read, Reading, Shrunk, Untouched
+from harmony.scanner.resolution import (
     CELLS,
     Resolution,
     Texture,

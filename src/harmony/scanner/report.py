@@ -8,8 +8,8 @@ from math import isnan, nan
 from typing import Any
 
 from harmony.core import Stack
-from harmony.core.scanner import Contrast, Estimate, Prior, Shrunk, brain_box
 from harmony.data.volumes.transforms import FWHM_PER_SIGMA
+from harmony.scanner import Contrast, Estimate, Prior, Shrunk, brain_box
 
 NOTHING, MATCHED, INVERTED = "nothing needed", "one curve: histogram matching", "inverted"
 OUTSIDE = "outside of what is known"

@@ -11,8 +11,8 @@ import torch
 from scipy.optimize import least_squares
 from torch import Tensor
 
-from harmony.core.scanner.contrast import FIELD_TERMS, Contrast, TissueIntensity
-from harmony.core.scanner.resolution import Resolution, Texture, cell_frequencies
+from harmony.scanner.contrast import FIELD_TERMS, Contrast, TissueIntensity
+from harmony.scanner.resolution import Resolution, Texture, cell_frequencies
 
 COARSE = 0.35  # cycles per voxel: below it detail stands above any noise floor, and a wrong model of the blur shows
 LEAST = 0.14  # cycles per voxel: coarser detail is anatomy and contrast more than it is blur or noise
