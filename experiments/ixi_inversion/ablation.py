@@ -20,9 +20,9 @@ from omegaconf import DictConfig
 
 from harmony import app
 from harmony.core import CheckpointError, Volume
+from harmony.core.measures import FWHM_PER_SIGMA, robust_maximum
 from harmony.core.reference import Reference
 from harmony.data import SliceDataModule
-from harmony.data.volumes.transforms import FWHM_PER_SIGMA, robust_maximum
 from harmony.methods import ScannerInversion
 from harmony.metrics import psnr
 from harmony.metrics.labels import mean_dice

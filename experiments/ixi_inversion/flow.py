@@ -25,7 +25,7 @@ from torch import Tensor
 
 from harmony import app
 from harmony.core import Volume
-from harmony.data.volumes.transforms import robust_maximum
+from harmony.core.measures import robust_maximum
 from harmony.evaluation.scoring import mean_bits_per_dim
 from harmony.flows import ImageDensity
 from harmony.methods import ScannerInversion

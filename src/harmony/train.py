@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ from harmony.core.contrasts import one_contrast
 from harmony.core.curves import read_curves
 from harmony.core.group import share_batch_statistics
 from harmony.core.interrupts import Interrupted
+from harmony.core.machine import device
 from harmony.core.model_card import ModelCard, domain, sha256
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder
 from harmony.data import SliceDataModule
 from harmony.evaluate import evaluate
-from harmony.flows import ImageDensity
 from harmony.reports import curves_figure
 from harmony.tasks import CurveFile, LastCheckpoint, ProgressLines, StopOnSignal, WholeCheckpoints
 
@@ -74,8 +75,8 @@ def train_network(cfg: DictConfig, stage: str, data: SliceDataModule, run: RunFo
         return  # of several processes one writes
     kept = last(run) if keeps_last(task) else last(run).with_stem("best")
     task.load_state_dict(read_checkpoint(kept)["state_dict"])
-    if isinstance(network, ImageDensity):
-        reference.save(run.path / "reference.safetensors")
+    for name, learned in finished(task, data).items():
+        learned.save(run.path / f"{name}.safetensors")
     score = save_model(network, task, best, data, run, contrast)
     log.model(run.path)
     run.finish(
@@ -156,6 +157,12 @@ def save_model(
         step=data.step,
     ).save(run.path)
     return score
+
+
+def finished(task: Any, data: SliceDataModule) -> Mapping[str, Any]:
+    """What the task learns beside its weights, now that they are chosen: name -> what can `save` itself."""
+    finish = getattr(task.to(device()), "finish", None)
+    return {} if finish is None else finish(data)
 
 
 def last(run: RunFolder) -> Path:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from brains import PRIORS
 from configs import by_hydra, composed
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -32,7 +33,7 @@ def test_every_experiment_composes_and_instantiates(name):
     density = app.build(cfg.flow)
     unit = 2**density.levels
     assert all(size % unit == 0 for size in cfg.data.preprocess.size)
-    networks = {stage: app.build(node.network) for stage, node in cfg.tasks.items()}
+    networks = {stage: app.build(node.network) for stage, node in cfg.tasks.items()} | PRIORS
     reference = Reference(torch.zeros(3, 1, unit, unit), torch.rand(3, 8), torch.ones(3))
     for stage, node in cfg.tasks.items():
         app.build_task(node.module, network=networks[stage], reference=reference).configure_optimizers()
@@ -76,7 +77,7 @@ def test_the_command_knows_every_key_that_hydra_composes():
 def test_every_method_of_the_config_can_be_built(name):
     cfg = composed(f"methods=[{name}]")
     reference = Reference(torch.zeros(3, 1, 8, 8), torch.rand(3, 8), torch.ones(3))
-    networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)}
+    networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)} | PRIORS
     assert list(app.build_methods(cfg, networks, reference, 3.0)) == [name]
 
 
@@ -128,7 +129,7 @@ def test_what_a_config_says_of_its_member_is_neither_built_nor_a_part_of_what_a_
     said = ("++{0}.says='Something of it.'", "++{0}.cites=[someone2020]")
     places = ("method.blindharmony", "method.blindharmony.solver", "judge.tissue", "tasks.flow.module", "data.source")
     cfg = composed(*small, *(word.format(place) for place in places for word in said))
-    networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)}
+    networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)} | PRIORS
     reference = Reference(torch.zeros(3, 1, 8, 8), torch.rand(3, 8), torch.ones(3))
     assert app.build_methods(cfg, networks, reference, 3.0)["blindharmony"].solver.iterations == 10
     assert list(judges(cfg).judges) == ["tissue"]

@@ -16,12 +16,12 @@ from harmony.scanner import (
     fit_contrast,
     gaussian_inside,
     intensity_clusters,
+    learn_texture,
     mean_spectrum,
     places,
     smooth,
     texture,
 )
-from harmony.scanner.calibration import reading_of
 
 SIZE = (24, 32, 40)
 
@@ -67,26 +67,26 @@ def test_a_fit_finds_gains_and_field_in_spite_of_outliers():
 
 
 def test_blur_and_noise_are_read_from_texture():
-    reading = reading_of([texture(anatomy(seed), ball()) for seed in range(12)], 1.1)
+    model = learn_texture([texture(anatomy(seed), ball()) for seed in range(12)], 1.1)
     width, noise = torch.tensor([0.5, 0.9, 0.9]), 0.03
     blurred = gaussian_inside(anatomy(50), ball(), width)
     grain = torch.randn((2, *SIZE), generator=torch.Generator().manual_seed(1)) * noise
-    read = reading.read(texture(torch.where(ball(), torch.hypot(blurred + grain[0], grain[1]), 0), ball()))
-    torch.testing.assert_close(read.widths, width, atol=0.25, rtol=0)
-    assert read.noise == pytest.approx(noise, rel=0.15)
-    still = reading.resolution(reading.read(texture(anatomy(3), ball())))
+    fit = model.fit(texture(torch.where(ball(), torch.hypot(blurred + grain[0], grain[1]), 0), ball()))
+    torch.testing.assert_close(fit.widths, width, atol=0.25, rtol=0)
+    assert fit.noise == pytest.approx(noise, rel=0.15)
+    still = model.resolution(model.fit(texture(anatomy(3), ball())))
     assert not still.width.any()
     assert still.noise == 0
 
 
 def test_what_no_gaussian_blur_explains_is_a_misfit():
     """Slices of the same resolution: a Gaussian blur, and k-space cut off (Gibbs)."""
-    reading = reading_of([texture(anatomy(seed), ball()) for seed in range(12)], 1.1)
+    model = learn_texture([texture(anatomy(seed), ball()) for seed in range(12)], 1.1)
     image = anatomy(50)
     kept = torch.fft.fftfreq(SIZE[2]).abs() < 0.2
     ringing = torch.where(ball(), torch.fft.ifft(torch.fft.fft(image) * kept).real, 0)
     blurred = gaussian_inside(image, ball(), torch.tensor([0.0, 0.0, 0.9]))
-    untouched, blur, cut = (reading.read(texture(each, ball())).misfit for each in (image, blurred, ringing))
+    untouched, blur, cut = (model.fit(texture(each, ball())).misfit for each in (image, blurred, ringing))
     assert cut > 2 * max(blur, untouched)
 
 

@@ -39,7 +39,15 @@ def translator():
 
 
 def flow(guided=None):
-    return FlowTask(network=spline_flow(**SPLINES), optimizer=ADAM, max_steps=4, guided=guided, compile=False, seed=0)
+    return FlowTask(
+        network=spline_flow(**SPLINES),
+        reference=None,
+        optimizer=ADAM,
+        max_steps=4,
+        guided=guided,
+        compile=False,
+        seed=0,
+    )
 
 
 TASKS = {

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import hydra
-import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from harmony.app.guard import refuse_foreign_targets
 from harmony.core import ConfigError, DataError, Scan, of_subjects
 from harmony.core.reference import Reference
-from harmony.core.runs import WORDS, stages_of
+from harmony.core.runs import WORDS, parts_of
 from harmony.data import QueryScanner, SliceDataModule, query_scanner
 from harmony.evaluation import Case, Cut, EvaluationSettings, Panel, QueryDomain, RealScanner, examples, first_people
 from harmony.judges import AdaptiveJudge, CohortJudge, ImageJudge
@@ -135,19 +134,24 @@ def build_task(cfg: DictConfig, **at_hand: Any) -> Any:
     return inject(build(cfg), at_hand)
 
 
-def models_wanted(cfg: DictConfig) -> list[str]:
-    """The stages whose networks the chosen methods and judges use; the flow, which scores every image, is the first."""
+def parts_wanted(cfg: DictConfig) -> list[str]:
+    """What the chosen methods and judges name under `models`, see `parts_of`; the flow, which scores every image, is
+    the first."""
     users = [cfg.method[name] for name in cfg.methods]
     users += [cfg.judge[name] for name in OmegaConf.select(cfg, "evaluation.judges") or []]
-    wanted = [stage for user in users for stage in stages_of(user)]
-    return list(dict.fromkeys(["flow", *wanted]))
+    return list(dict.fromkeys(["flow", *(part for user in users for part in parts_of(user))]))
+
+
+def models_wanted(cfg: DictConfig) -> list[str]:
+    """The stages that these are parts of."""
+    return list(dict.fromkeys(part.partition("/")[0] for part in parts_wanted(cfg)))
 
 
 def build_methods(
-    cfg: DictConfig, networks: Mapping[str, torch.nn.Module], reference: Reference, reference_bpd: float
+    cfg: DictConfig, networks: Mapping[str, Any], reference: Reference, reference_bpd: float
 ) -> dict[str, Method]:
-    """The chosen methods by name. The flow (`density`), its bpd on held-out reference images and the reference
-    statistics go to the constructors that ask for them."""
+    """The chosen methods by name. networks: by the names of `parts_wanted`. The flow (`density`), its bpd on held-out
+    reference images and the reference statistics go to the constructors that ask for them."""
     at_hand = {"density": networks["flow"], "reference": reference, "reference_bpd": reference_bpd}
     return {name: _with_models(plain(cfg.method[name]), networks, at_hand) for name in cfg.methods}
 
@@ -159,7 +163,7 @@ class BuiltJudges(NamedTuple):
     rivals: dict[str, ImageJudge | CohortJudge]
 
 
-def build_judges(cfg: DictConfig, networks: Mapping[str, torch.nn.Module], at_hand: Mapping[str, Any]) -> BuiltJudges:
+def build_judges(cfg: DictConfig, networks: Mapping[str, Any], at_hand: Mapping[str, Any]) -> BuiltJudges:
     """Those of `evaluation.judges`. Raises ConfigError for judges that could not do their task in this evaluation."""
     built = BuiltJudges({}, {})
     for name in cfg.evaluation.judges:
@@ -179,7 +183,7 @@ def build_judges(cfg: DictConfig, networks: Mapping[str, torch.nn.Module], at_ha
 
 
 def build_panel(
-    cfg: DictConfig, networks: Mapping[str, torch.nn.Module], data: SliceDataModule, domains: Sequence[QueryDomain]
+    cfg: DictConfig, networks: Mapping[str, Any], data: SliceDataModule, domains: Sequence[QueryDomain]
 ) -> Panel:
     """The judges of `evaluation.judges`, examined on the scored subjects' untouched reference scans."""
     settings = evaluation_settings(cfg)
@@ -190,11 +194,11 @@ def build_panel(
     return Panel(*build_judges(cfg, networks, at_hand), reference)
 
 
-def _with_models(node: dict[str, Any], networks: Mapping[str, torch.nn.Module], at_hand: Mapping[str, Any]) -> Any:
-    """`models` in the config of a method or judge names the stages whose networks its constructor gets (null: none);
-    `steps`, the configs of the methods that it is made of."""
-    models = {argument: stage for argument, stage in node.get("models", {}).items() if stage is not None}
-    own = {**at_hand, **{argument: networks[stage] for argument, stage in models.items()}}
+def _with_models(node: dict[str, Any], networks: Mapping[str, Any], at_hand: Mapping[str, Any]) -> Any:
+    """`models` in the config of a method or judge names the stages whose networks its constructor gets, or STAGE/NAME
+    for what that stage learned beside it (null: none); `steps`, the configs of the methods that it is made of."""
+    models = {argument: part for argument, part in node.get("models", {}).items() if part is not None}
+    own = {**at_hand, **{argument: networks[part] for argument, part in models.items()}}
     own["steps"] = {name: _with_models(step, networks, at_hand) for name, step in node.get("steps", {}).items()}
     rest = {key: value for key, value in node.items() if key not in ("models", "steps")}
     return inject(build(OmegaConf.create(rest)), own)

@@ -16,7 +16,7 @@ from harmony.core.vocabulary import MEAN
 # What a config may build: public classes and factories of the rooms, and these few of others. Anything else
 # (`os.system`, `pathlib.Path.unlink`) is refused before a single object is made.
 _ALLOWED = re.compile(
-    r"harmony\.(data|distances|flows|judges|methods|networks|tasks)\.[A-Z]\w*"
+    r"harmony\.(data|distances|flows|judges|methods|networks|scanner|tasks)\.[A-Z]\w*"
     r"|harmony\.flows\.(spline_flow|harmonizing_flow)|harmony\.networks\.segmentation_unet|harmony\.methods\.chain"
     r"|torch\.optim\.[A-Z]\w*|lightning\.pytorch\.Trainer|lightning\.pytorch\.loggers\.(WandbLogger|CSVLogger)"
 )

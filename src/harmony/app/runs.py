@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from hydra.errors import InstantiationException
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError
@@ -17,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from yaml import YAMLError
 
 from harmony import __version__
-from harmony.app.build import build, build_methods, models_wanted, plain, real_scans
+from harmony.app.build import build, build_methods, models_wanted, parts_wanted, plain, real_scans
 from harmony.core import CheckpointError, ConfigError, Scan
 from harmony.core.files import atomic_path
 from harmony.core.locks import claim
@@ -30,22 +31,25 @@ from harmony.core.runs import RunFolder, content_key, fingerprint
 from harmony.data import Preprocess, SliceDataModule
 from harmony.flows import ImageDensity
 from harmony.methods import Method
+from harmony.scanner import Prior
 
 Runs = dict[str, Path]  # stage, or evaluate -> run folder
 
 # Trainer settings that say where to train, and not what comes out but for rounding: no part of a model's fingerprint.
 _MACHINE = ("accelerator", "devices", "num_nodes", "strategy")
+LEARNED = {"prior": Prior}  # what tasks learn beside weights, as NAME.safetensors; the flow's reference all methods get
 _NO_SETTINGS = ("orientation", "version")  # constants of a card that are not the constructor's
 _MACHINE_DEFAULTS = {"accelerator": "auto", "devices": 1}
 
 
 @dataclass(frozen=True)
 class Models:
-    """The trained models of an experiment. networks: by stage, frozen and in eval mode. reference, reference_bpd: what
+    """The trained models of an experiment. networks: by stage, frozen and in eval mode, and what a stage learned beside
+    its network, by STAGE/NAME. reference, reference_bpd: what
     the flow was trained on, and how likely held-out images of it are. names, summaries: of the run folders, by stage.
     """
 
-    networks: Mapping[str, torch.nn.Module]
+    networks: Mapping[str, Any]
     reference: Reference
     reference_bpd: float
     names: dict[str, str]
@@ -127,7 +131,9 @@ def alone(run: RunFolder) -> AbstractContextManager[bool]:
 def load_models(cfg: DictConfig, data: SliceDataModule) -> Models:
     """The models that the chosen methods and judges use."""
     runs = {stage: model_run(cfg, data, stage) for stage in models_wanted(cfg)}
-    networks = {stage: load_network(cfg, data, stage) for stage in runs}
+    networks = {stage: load_network(cfg, data, stage) for stage in runs} | load_beside(
+        parts_wanted(cfg), {stage: run.path for stage, run in runs.items()}
+    )
     summaries = {stage: run.summary() for stage, run in runs.items()}
     return Models(
         networks=networks,
@@ -155,10 +161,19 @@ def load_run(run: Path, stage: str) -> torch.nn.Module:
     try:
         trained = OmegaConf.load(run / "config.yaml")
         network = build(trained.tasks[stage].network)
-    except (OSError, ValueError, YAMLError, AttributeError, TypeError, ConfigKeyError) as error:
-        raise CheckpointError(f"{run}: not the run folder of a trained {stage} ({error})") from error
+    except (OSError, ValueError, YAMLError, AttributeError, TypeError, ConfigKeyError, InstantiationException) as error:
+        why = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{run}: not the run folder of a {stage} of this version ({why}) -> train it again"
+        ) from error
     load_weights(network, run / "model.safetensors")
     return network.to(device()).eval().requires_grad_(False)
+
+
+def load_beside(parts: Iterable[str], runs: Mapping[str, Path]) -> dict[str, Any]:
+    """Of these parts those that are STAGE/NAME: what that stage's task gave when it was finished."""
+    beside = [(part, *part.split("/")) for part in parts if "/" in part]
+    return {part: LEARNED[name].load(runs[stage] / f"{name}.safetensors") for part, stage, name in beside}
 
 
 def load_weights(module: torch.nn.Module, path: Path) -> None:
@@ -185,19 +200,20 @@ def load_applied(cfg: DictConfig) -> Applied:
     OmegaConf.set_struct(cfg, False)
     # A method's `${data.preprocess.percentile}` is the model's, not ours.
     cfg.data = {"preprocess": card.preprocess, "count": card.count, "step": card.step}
-    networks = {"flow": load_run(run, "flow")}
+    networks: dict[str, Any] = {"flow": load_run(run, "flow")}
     name = cfg.method_name
     chosen = OmegaConf.create({"methods": [name], "method": {name: plain(cfg.method)}})
     for stage in models_wanted(chosen)[1:]:
         if stage not in folders:
             raise ConfigError(f"method={name} needs a trained {stage} -> models.{stage}=runs/models/{stage}-...")
         networks[stage] = load_run(folders[stage], stage)
+    networks |= load_beside(parts_wanted(chosen), folders)
     reference = Reference.load(run / "reference.safetensors")
     settings = {key: value for key, value in card.preprocess.items() if key not in _NO_SETTINGS}
     preprocess = Preprocess(**settings, only_plausible=cfg.only_plausible)
     if preprocess.settings()["version"] != card.preprocess["version"]:
         raise CheckpointError(f"{run}: made with another version of the preprocessing -> train it again")
-    files = [run / "reference.safetensors", *(folder / "model.safetensors" for folder in folders.values())]
+    files = [path for folder in (run, *folders.values()) for path in sorted(folder.glob("*.safetensors"))]
     return Applied(
         name=model.name,
         method=build_methods(chosen, networks, reference, card.score["flow/val_bpd"])[name],

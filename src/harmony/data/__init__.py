@@ -1,7 +1,6 @@
 """Files, or nothing at all, into volumes and batches; and volumes back into files."""
 
 from harmony.data.module import SliceDataModule
-from harmony.data.progress import watched, within
 from harmony.data.simulation.corruption import (
     BroadCorruption,
     Corruption,
@@ -10,7 +9,7 @@ from harmony.data.simulation.corruption import (
 )
 from harmony.data.simulation.lesions import Lesions
 from harmony.data.simulation.negatives import candidate_negatives, forced_negatives
-from harmony.data.simulation.scanner_corruption import DrawnScanner, ScannerCorruption, field_scale
+from harmony.data.simulation.scanner_corruption import DrawnScanner, ScannerCorruption
 from harmony.data.simulation.shifts import QueryScanner, query_scanner
 from harmony.data.sources.abide import Abide
 from harmony.data.sources.atlas import Atlas
@@ -54,7 +53,6 @@ __all__ = [
     "VolumeCache",
     "brain_mask",
     "candidate_negatives",
-    "field_scale",
     "forced_negatives",
     "load_volumes",
     "map_labels",
@@ -65,7 +63,5 @@ __all__ = [
     "read_labels",
     "read_nifti",
     "single_scan",
-    "watched",
-    "within",
     "write_nifti",
 ]

@@ -18,7 +18,7 @@ from harmony.core import Harmonized, Row, Stack, Volume, interrupts, read_rows, 
 from harmony.core.digests import intact, intact_document, seal, write_sealed
 from harmony.core.files import atomic_path
 from harmony.core.machine import device
-from harmony.data import watched, within
+from harmony.core.progress import watched, within
 from harmony.evaluation.cases import Case, EvaluationSettings, ScoredSlices
 from harmony.evaluation.domains import QueryDomain
 from harmony.evaluation.panel import Answers, Panel

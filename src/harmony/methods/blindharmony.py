@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from harmony.core import Harmonized, Stack
+from harmony.core.progress import within
 from harmony.core.reference import Reference
-from harmony.data import within
 from harmony.distances import StructuralDistance
 from harmony.flows import ImageDensity
 from harmony.methods.base import Method

@@ -16,9 +16,9 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from harmony.core import Harmonized, Stack, interrupts
+from harmony.core.progress import within
 from harmony.core.reference import Reference
 from harmony.core.volume import middle_slices
-from harmony.data import within
 from harmony.flows import ImageDensity
 from harmony.methods.base import Method
 from harmony.methods.jacobian import curve_log_jacobian

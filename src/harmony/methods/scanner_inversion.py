@@ -1,4 +1,4 @@
-"""Scanner inversion: find out what the scanner did to the whole volume, and undo it. One estimate per volume."""
+"""Scanner inversion: estimate what the scanner did to the whole volume, and undo it. One estimate per volume."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import torch
 from torch import Tensor
 
 from harmony.core import Harmonized, Stack
+from harmony.core.measures import DARKEST, robust_maximum
 from harmony.core.reference import Reference
-from harmony.data.volumes.transforms import DARKEST, robust_maximum
 from harmony.methods.base import Method
-from harmony.networks import TissueNet
-from harmony.scanner import Estimate, Prior, estimate
-from harmony.scanner.report import INVERTED, MATCHED, NOTHING, OUTSIDE, ScannerReport
+from harmony.scanner import INVERTED, MATCHED, NOTHING, OUTSIDE, Estimate, MapNetwork, Prior, ScannerReport, estimate
 
 log = logging.getLogger(__name__)
 FEWEST, THINNEST = 1000, 8  # voxels of brain, and slices, below which a stack is no volume to find a scanner in
@@ -32,18 +30,22 @@ class ScannerInversion(Method):
     6. Else x = y sum_k p_k E_k / (exp(B c) sum_k p_k E_k g_k), E_k the reference's intensities, and a share of the way
        from there to its histogram matched image.
 
-    percentile: of the brain, is 1. one_curve: "far more", squared distance after over before. matching: that share;
-    a histogram shows the scanner's curve and the subject's own anatomy, and cannot tell them apart. most_noise, widest
-    (voxels), unlikely (squared deviations per number), misfit (`scanner.Read`): beyond these the scan is returned as it
-    is, and log and report say so.
+    map_network: of tissue maps, in eval mode. prior, reference: of the reference scanner, whatever scans the network
+    was trained on. percentile: of the brain, is 1. any_probability: before the scan is seen, that its scanner has
+    gains, and as much that it has a shading. one_curve: "far more", squared distance after over before. matching: that
+    share; a histogram shows the scanner's curve and the subject's own anatomy, and cannot tell them apart. most_noise,
+    widest (voxels), unlikely (`Prior.unlikeliness`), misfit (`TextureFit`): beyond these the scan is returned as it is,
+    and log and report say so.
     """
 
     def __init__(
         self,
         *,
-        tissue: TissueNet,
+        map_network: MapNetwork,
+        prior: Prior,
         reference: Reference,
         percentile: float,
+        any_probability: float,
         one_curve: float,
         matching: float,
         most_noise: float,
@@ -51,44 +53,44 @@ class ScannerInversion(Method):
         unlikely: float,
         misfit: float,
     ) -> None:
-        self.tissue, self.reference = tissue, reference
-        self.percentile, self.one_curve, self.matching = percentile, one_curve, matching
+        self.map_network, self.prior, self.reference = map_network, prior, reference
+        self.percentile, self.any_probability = percentile, any_probability
+        self.one_curve, self.matching = one_curve, matching
         self.most_noise, self.widest, self.unlikely, self.misfit = most_noise, widest, unlikely, misfit
 
     @torch.no_grad()
     def harmonize(self, stack: Stack) -> Harmonized:
         """Wherever the scan is; all but the network's part is done on the CPU."""
-        made, home = self._harmonized(stack.to(torch.device("cpu"))), stack.image.device
-        return replace(made, image=made.image.to(home), gain=None if made.gain is None else made.gain.to(home))
+        result, home = self._harmonized(stack.to(torch.device("cpu"))), stack.image.device
+        return replace(result, image=result.image.to(home), gain=None if result.gain is None else result.gain.to(home))
 
     def _harmonized(self, stack: Stack) -> Harmonized:
-        mask = stack.mask[:, 0]
+        mask, prior = stack.mask[:, 0], self.prior
         if mask.sum() < FEWEST or len(mask) < THINNEST or stack.image[stack.mask].std() < 1e-3:
-            return Harmonized(self.reference.match(stack), report={"decision": MATCHED})
-        prior = self.tissue.prior
+            return Harmonized(self.reference.match(stack), report=ScannerReport(decision=MATCHED).plain())
         top = max(robust_maximum(stack.image[:, 0], mask, self.percentile), DARKEST)
-        found = self.estimate(stack.image[:, 0] / top, mask)
-        scanner = prior.shrunk(found.fit.contrast)
-        report = ScannerReport.of(found, scanner, prior, stack)
+        scan = self.estimate(stack.image[:, 0] / top, mask)
+        scanner = prior.shrunk(scan.fit.contrast, self.any_probability)
+        report = ScannerReport.of(scan, scanner, prior, stack)
         if report.untouched <= 1:
             return Harmonized(stack.image, report=report.decided(NOTHING).plain())
         matched = self.reference.match(stack)
         report = report.decided(INVERTED, prior.matched.distance(self.estimate(matched[:, 0], mask).evidence))
         if report.matched <= max(1, self.one_curve * report.untouched):
             return Harmonized(matched, report=replace(report, decision=MATCHED).plain())
-        if self._outside(found, prior):
+        if self._outside(scan):
             log.warning("outside of what is known: %s", report)
             return Harmonized(stack.image, report=replace(report, decision=OUTSIDE).plain())
-        gain = found.gain(scanner.contrast, prior.expected, mask)
-        restored = found.restored(gain, mask)[:, None]
+        gain = scan.gain(scanner.contrast, prior.expected, mask)
+        restored = scan.restored(gain, mask)[:, None]
         matched = self.reference.match(replace(stack, image=restored))
         final = torch.lerp(restored, matched, self.matching)
         return Harmonized(final, gain=(gain / top)[:, None], report=report.plain())
 
     def estimate(self, image: Tensor, mask: Tensor) -> Estimate:
-        return estimate(image, mask, self.tissue, self.tissue.prior)
+        return estimate(image, mask, self.map_network, self.prior)
 
-    def _outside(self, found: Estimate, prior: Prior) -> bool:
-        seen = found.resolution
-        strange = found.read.misfit > self.misfit or prior.likely(found.fit.contrast) > self.unlikely
-        return strange or bool(seen.noise > self.most_noise or seen.width.max() > self.widest)
+    def _outside(self, scan: Estimate) -> bool:
+        resolution = scan.resolution
+        strange = scan.texture.misfit > self.misfit or self.prior.unlikeliness(scan.fit.contrast) > self.unlikely
+        return strange or bool(resolution.noise > self.most_noise or resolution.width.max() > self.widest)

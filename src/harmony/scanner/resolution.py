@@ -13,10 +13,8 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.nn import functional as F
 
-MARGIN = (
-    5  # voxels of nothing, at least, around the volume: the transforms are periodic, and the head must not meet itself
-)
-EDGE = 2  # voxels: the texture is read this far inside the brain, its border says nothing of the scanner
+PADDING = 5  # voxels of nothing, at least, around the volume: transforms are periodic, the head must not meet itself
+RIM = 2  # voxels: the texture is read this far inside the brain, its border says nothing of the scanner
 OWN_NOISE = 3e-3  # at least, of a blurred scan: without any the filter would believe its own ringing
 CELLS = 8  # of frequency along an axis, from 0 to 1/2 cycle per voxel
 
@@ -47,21 +45,21 @@ def gaussian_inside(image: Tensor, mask: Tensor, width: Tensor) -> Tensor:
     return torch.where(mask, smooth, 0)
 
 
-def deblur(image: Tensor, mask: Tensor, seen: Resolution, spectrum: Tensor) -> Tensor:
-    """Wiener filter: conj(H) S / (|H|^2 S + N) of what the scanner saw, H its transfer function.
+def deblur(image: Tensor, mask: Tensor, resolution: Resolution, spectrum: Tensor) -> Tensor:
+    """Wiener filter: conj(H) S / (|H|^2 S + N) of an image of that resolution, H its transfer function.
 
     spectrum: (Q,) mean power of reference volumes per brain voxel at frequencies 0 .. sqrt(3)/2 (`mean_spectrum`).
     The image is continued beyond the brain's border (`extend`) and multiplied by the blurred mask, which makes it what
     a blur of the masked image looks like everywhere.
     """
-    if not (seen.width > 0).any() and float(seen.noise) <= 0:
+    if not (resolution.width > 0).any() and float(resolution.noise) <= 0:
         return image
     inside = mask.to(image)
-    seen_everywhere = extend(image, mask) * _convolve(inside, seen.width)
-    padded = _padded(seen_everywhere)
-    transfer = _transfer(padded.shape, seen.width)
+    everywhere = extend(image, mask) * _convolve(inside, resolution.width)
+    padded = _padded(everywhere)
+    transfer = _transfer(padded.shape, resolution.width)
     signal = _at(spectrum, _frequency(padded.shape).to(image.device))
-    gain = transfer * signal / (transfer.square() * signal + seen.noise.square() + OWN_NOISE**2)
+    gain = transfer * signal / (transfer.square() * signal + resolution.noise.square() + OWN_NOISE**2)
     clean = torch.fft.irfftn(torch.fft.rfftn(padded) * gain, s=padded.shape)
     return torch.where(mask, _cropped(clean, image.shape), 0)
 
@@ -88,7 +86,7 @@ def mean_spectrum(image: Tensor, mask: Tensor, bins: int) -> Tensor:
 
 
 def texture(image: Tensor, mask: Tensor) -> Texture:
-    """Of the image without its local mean (5 voxels wide), seen through a soft window of the inner brain."""
+    """Of the image without its local mean (5 voxels wide), through a soft window of the inner brain."""
     inner = _eroded(mask)
     window = _averaged(_averaged(inner.to(image), 3), 3) * mask
     local = _averaged(image * mask, 5) / _averaged(mask.to(image), 5).clamp(min=1e-3)
@@ -114,8 +112,8 @@ def _averaged(image: Tensor, size: int) -> Tensor:
 
 def _eroded(mask: Tensor) -> Tensor:
     outside = (~mask).float()[None, None]
-    size = 2 * EDGE + 1
-    return F.max_pool3d(F.pad(outside, (EDGE,) * 6, value=1.0), size, 1)[0, 0] == 0
+    size = 2 * RIM + 1
+    return F.max_pool3d(F.pad(outside, (RIM,) * 6, value=1.0), size, 1)[0, 0] == 0
 
 
 def _convolve(image: Tensor, width: Tensor) -> Tensor:
@@ -159,7 +157,7 @@ def _at(spectrum: Tensor, frequency: Tensor) -> Tensor:
 
 def _padded(image: Tensor) -> Tensor:
     """Zeros behind each end, to a length that the transform is quick for."""
-    more = [next_fast_len(n + 2 * MARGIN, real=True) - n for n in image.shape]
+    more = [next_fast_len(n + 2 * PADDING, real=True) - n for n in image.shape]
     return F.pad(image, [edge for n in reversed(more) for edge in (0, n)])
 
 

@@ -1,6 +1,5 @@
 """LightningModules: what is trained, with which loss."""
 
-from harmony.scanner.calibration import Calibration
 from harmony.tasks.callbacks import (
     CurveFile,
     FlowPictures,
@@ -19,7 +18,6 @@ from harmony.tasks.tissue import TissueTask
 
 __all__ = [
     "AgeTask",
-    "Calibration",
     "CurveFile",
     "CycleGanTask",
     "FlowPictures",

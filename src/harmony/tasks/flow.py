@@ -11,6 +11,8 @@ from torchmetrics import MeanMetric
 
 from harmony.core import group
 from harmony.core.batch import Batch, draws
+from harmony.core.reference import Reference
+from harmony.data import SliceDataModule
 from harmony.flows import ImageDensity
 from harmony.tasks.guided import Guidance, of_clean
 from harmony.tasks.moves import moved
@@ -25,6 +27,7 @@ class FlowTask(lightning.LightningModule):
         halved every `halve_every` steps.
     keeps: the weights that are best on validation, or the last ones. shift: of training slices, see `moved`.
     guided: shows the flow altered slices too, as what it shall find unlikely; None: likelihood alone.
+    reference: the statistics of the scans that it is trained on; they are saved with it.
     seed: with the step number it gives the dequantization noise, so that a resumed run draws the same noise.
     """
 
@@ -34,6 +37,7 @@ class FlowTask(lightning.LightningModule):
         self,
         *,
         network: ImageDensity,
+        reference: Reference,
         optimizer: BuildOptimizer,
         max_steps: int,
         guided: Guidance | None,
@@ -46,7 +50,7 @@ class FlowTask(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.density, self.optimizer, self.max_steps = network, optimizer, max_steps
-        self.guided, self.seed = guided, seed
+        self.reference, self.guided, self.seed = reference, guided, seed
         self.halve_every, self.keeps, self.shift = halve_every, keeps, shift
         self.val_bpd, self.val_bpd_altered = MeanMetric(), MeanMetric()
         if compile:
@@ -76,6 +80,10 @@ class FlowTask(lightning.LightningModule):
                 altered = self.density.bits_per_dim(image[label < 0])
                 self.val_bpd_altered.update(altered.mean(), len(altered))
                 self.log("flow/val_bpd_altered", self.val_bpd_altered, on_epoch=True)
+
+    def finish(self, data: SliceDataModule) -> dict[str, Reference]:
+        """What the flow learned from beside it, for the methods that use it: no image of theirs."""
+        return {"reference": self.reference}
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self.optimizer(self.density.parameters())

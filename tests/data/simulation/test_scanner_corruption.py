@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from harmony.data import ScannerCorruption, field_scale
+from harmony.core.measures import robust_maximum
+from harmony.data import ScannerCorruption
 from harmony.data.simulation.scanner_corruption import shading
-from harmony.data.volumes.transforms import robust_maximum
-from harmony.scanner import FIELD_TERMS, brain_box, cubic
+from harmony.scanner import FIELD_TERMS, brain_box, cubic, field_scale
 
 ALL = {
     "curve": 1.0, "gamma": (0.6, 1.6), "gain": 0.2, "shading": 0.25, "blur": 1.0, "anisotropy": 0.1, "noise": 0.05,

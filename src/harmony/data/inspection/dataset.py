@@ -12,9 +12,9 @@ import nibabel
 import numpy as np
 
 from harmony.core import DataError, Scan, Source, interrupts
+from harmony.core.progress import watched
 from harmony.data.inspection.confounding import confounded
 from harmony.data.module import SliceDataModule
-from harmony.data.progress import watched
 from harmony.data.sources.folders import visible
 from harmony.data.volumes.derivatives import single_scan
 from harmony.data.volumes.nifti import Nifti, read_labels, read_nifti

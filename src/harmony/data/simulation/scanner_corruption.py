@@ -8,12 +8,21 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
+from harmony.core.measures import DARKEST, FWHM_PER_SIGMA, robust_maximum
 from harmony.data.simulation.corruption import monotone_table
-from harmony.data.volumes.transforms import DARKEST, FWHM_PER_SIGMA, robust_maximum
-from harmony.scanner import FIELD_TERMS, POWERS, Box, Resolution, brain_box, gaussian_inside, smooth
+from harmony.scanner import (
+    FIELD_TERMS,
+    Box,
+    Resolution,
+    brain_box,
+    field_scale,
+    gaussian_inside,
+    scanner_variance,
+    smooth,
+)
 
 BORDER = 1.5 / FWHM_PER_SIGMA  # mm: tissue maps are smoothed by it before they are given gains
-COARSE = 3  # voxels: of these alone the robust maximum of a whole volume is taken
+COARSE_STEP = 3  # voxels: of every third alone the robust maximum of a whole volume is taken
 DYADIC_LEVELS, MIDDLE = 5, 0.6  # of the monotone table: as arXiv 2301.11551 draws it, coarser
 
 
@@ -31,7 +40,7 @@ class DrawnScanner:
 
 
 class ScannerCorruption:
-    """A whole volume as a random scanner would have seen it; drawn, kept and replayed exactly.
+    """A whole volume as a random scanner would have made it; drawn, kept and replayed exactly.
 
         x <- table(x ** gamma)               with probability `curve`: U(*gamma) in log, or as often a random table
         x <- x sum_k p_k exp(g_k)            g_k normal, of a deviation from U(0, gain)
@@ -85,6 +94,10 @@ class ScannerCorruption:
             seed=int(torch.randint(2**31, (), generator=generator)),
         )
 
+    def variance(self, tissues: int) -> Tensor:
+        """(K + 19,) of log gains and shading, where a scanner has any: what a prior expects of scanners."""
+        return scanner_variance(tissues, gain=self.gain, shading=self.shading)
+
     def replay(
         self,
         image: Tensor,
@@ -95,12 +108,13 @@ class ScannerCorruption:
         part: slice = slice(None),
     ) -> tuple[Tensor, Resolution]:
         """(S, H, W) image in [0, 1], mask, (K, S, H, W) tissue maps of a volume; part: the slices of it that are made;
-        spacing: voxel side in mm -> the seen image, and its blur and noise, the latter in units of that image."""
+        spacing: voxel side in mm -> the scan, and its blur and noise, the latter in units of that scan."""
         box = brain_box(mask)
-        some = (slice(None, None, COARSE),) * 3
-        coarse = image[some], mask[some], maps[:, *some], (box[0][::COARSE], box[1][::COARSE], box[2][::COARSE])
+        some = (slice(None, None, COARSE_STEP),) * 3
+        axes = box[0][::COARSE_STEP], box[1][::COARSE_STEP], box[2][::COARSE_STEP]
+        coarse = image[some], mask[some], maps[:, *some], axes
         own = image[part], mask[part], maps[:, part], (box[0][part], *box[1:])
-        level = self._brightest(coarse[1], self._contrasted(*coarse, drawn, COARSE * spacing), image[some])
+        level = self._brightest(coarse[1], self._contrasted(*coarse, drawn, COARSE_STEP * spacing), image[some])
         inside, sharp = own[1], self._contrasted(*own, drawn, spacing)
         x = gaussian_inside(sharp, inside, drawn.resolution.width)
         if drawn.resolution.noise > 0:
@@ -134,11 +148,6 @@ def shading(box: Box, field: Tensor) -> Tensor:
     favoured. Of deviation about |field| / sqrt(19)."""
     coefficients = field / field_scale() / math.sqrt(FIELD_TERMS)
     return smooth(torch.cat((torch.zeros(1), coefficients)), box)
-
-
-def field_scale() -> Tensor:
-    """(19,) root mean square of each monomial over the brain box: E x^2p = 1 / (2 p + 1) along an axis."""
-    return torch.tensor(POWERS[1:]).mul(2).add(1).float().reciprocal().prod(1).sqrt()
 
 
 def _interpolated(image: Tensor, table: Tensor) -> Tensor:

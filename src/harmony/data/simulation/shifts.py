@@ -18,8 +18,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from harmony.core import DataError, Volume
+from harmony.core.measures import FWHM_PER_SIGMA
 from harmony.data.simulation.shifts_unseen import UNSEEN
-from harmony.data.volumes.transforms import FWHM_PER_SIGMA, RobustScale
+from harmony.data.volumes.transforms import RobustScale
 
 Strength = float | Mapping[str, float] | None
 TISSUES = (1, 2, 3)  # CSF, grey matter, white matter

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from harmony.core import DataError, Scan, Volume
 from harmony.core.files import atomic_path
-from harmony.data.progress import watched
+from harmony.core.progress import watched
 from harmony.data.volumes.preprocess import Preprocess
 
 log = logging.getLogger(__name__)

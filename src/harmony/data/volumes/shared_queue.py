@@ -15,7 +15,7 @@ from typing import IO, TypeVar
 
 from harmony.core import interrupts
 from harmony.core.locks import claim
-from harmony.data.progress import watched
+from harmony.core.progress import watched
 
 Item = TypeVar("Item")
 SECONDS = 0.5  # between two looks at what others have in hand

@@ -9,8 +9,8 @@ from monai.transforms import Transform
 from scipy import ndimage
 from torch import Tensor
 
-FWHM_PER_SIGMA = 2.3548
-DARKEST = 1e-6  # of a robust maximum that something is divided by: a brain without intensities has no scale
+from harmony.core.measures import FWHM_PER_SIGMA, robust_maximum
+
 SHRINK = 1.2  # below it the aliasing of a linear resampling is smaller than what a low-pass would cost
 
 
@@ -44,13 +44,6 @@ class RobustScale(Transform):
         if scale <= 0:
             return torch.zeros_like(image), 0.0
         return torch.where(mask, image / scale, 0).clamp(0, 1), scale
-
-
-def robust_maximum(image: Tensor, mask: Tensor, percentile: float) -> float:
-    """The intensity below which `percentile` % of the voxels inside the mask lie, linear between two voxels; 0 for an
-    empty mask."""
-    inside = image[mask].float().cpu()  # torch's own quantile refuses more than 2^24 values
-    return float(np.percentile(inside.numpy(), percentile)) if len(inside) else 0.0
 
 
 def foreground(data: np.ndarray) -> np.ndarray:
