@@ -27,8 +27,7 @@ from harmony import app
 from harmony.core import Volume
 from harmony.core.scanner import Contrast, estimate, gaussian_inside, texture
 from harmony.data.volumes.transforms import robust_maximum
-from harmony.evaluation.scoring import mean_bits_per_dim
-from harmony.flows import ImageDensity
+from harmony.flows import ImageDensity, mean_bits_per_dim
 from harmony.methods import ScannerInversion
 from harmony.metrics import psnr
 
