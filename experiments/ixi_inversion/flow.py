@@ -26,8 +26,7 @@ from torch import Tensor
 from harmony import app
 from harmony.core import Volume
 from harmony.data.volumes.transforms import robust_maximum
-from harmony.evaluation.scoring import mean_bits_per_dim
-from harmony.flows import ImageDensity
+from harmony.flows import ImageDensity, mean_bits_per_dim
 from harmony.methods import ScannerInversion
 from harmony.metrics import psnr
 from harmony.scanner import Contrast, estimate, gaussian_inside, texture

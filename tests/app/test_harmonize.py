@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import nibabel
@@ -14,7 +15,7 @@ from omegaconf import OmegaConf
 from programs import Program
 
 from harmony.core import DataError, Harmonized, Stack
-from harmony.harmonize import Worker
+from harmony.delivery import Request, Worker
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +204,6 @@ def test_an_image_without_numbers_is_not_written():
     mask = torch.ones(2, 1, 8, 8, dtype=torch.bool)
     stack = Stack(torch.full((2, 1, 8, 8), 0.5), mask, torch.linspace(0, 1, 2))
     broken = SimpleNamespace(harmonize=lambda stack: Harmonized(stack.image / 0 * 0))
-    worker = Worker(OmegaConf.create({"method_name": "broken"}), SimpleNamespace(method=broken), None, None)
+    worker = Worker(Request(Path("in"), Path("out"), "broken"), SimpleNamespace(method=broken), None)
     with pytest.raises(DataError, match=r"\[sub-1\]: broken made 128 pixels that are no numbers"):
         worker.apply(stack, "sub-1")

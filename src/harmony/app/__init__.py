@@ -20,7 +20,6 @@ from harmony.app.configs import conf_folder, expand_groups, members, store_famil
 from harmony.app.guard import refuse_foreign_targets, refuse_impossible
 from harmony.app.log import ExperimentLog, open_log
 from harmony.app.runs import (
-    Applied,
     Models,
     Runs,
     alone,
@@ -37,7 +36,6 @@ from harmony.app.runs import (
 from harmony.app.shell import entry_point
 
 __all__ = [
-    "Applied",
     "ExperimentLog",
     "Models",
     "Runs",

@@ -28,8 +28,8 @@ from harmony.core.reference import VERSION as REFERENCE_VERSION
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder, content_key, fingerprint
 from harmony.data import Preprocess, SliceDataModule
+from harmony.delivery import Applied
 from harmony.flows import ImageDensity
-from harmony.methods import Method
 
 Runs = dict[str, Path]  # stage, or evaluate -> run folder
 
@@ -50,21 +50,6 @@ class Models:
     reference_bpd: float
     names: dict[str, str]
     summaries: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Applied:
-    """A method with all that applying it to somebody's scans takes.
-
-    name: of the model, as people ask for it. weights: changes with any learned file that a result may depend on.
-    """
-
-    name: str
-    method: Method
-    density: ImageDensity
-    preprocess: Preprocess
-    card: ModelCard
-    weights: str
 
 
 def model_run(cfg: DictConfig, data: SliceDataModule, stage: str) -> RunFolder:

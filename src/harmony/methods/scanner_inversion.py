@@ -64,26 +64,26 @@ class ScannerInversion(Method):
     def _harmonized(self, stack: Stack) -> Harmonized:
         mask = stack.mask[:, 0]
         if mask.sum() < FEWEST or len(mask) < THINNEST or stack.image[stack.mask].std() < 1e-3:
-            return Harmonized(self.reference.match(stack), report={"decision": MATCHED})
+            return Harmonized(self.reference.match(stack), report=ScannerReport(MATCHED))
         prior = self.tissue.prior
         top = max(robust_maximum(stack.image[:, 0], mask, self.percentile), DARKEST)
         found = self.estimate(stack.image[:, 0] / top, mask)
         scanner = prior.shrunk(found.fit.contrast)
         report = ScannerReport.of(found, scanner, prior, stack)
         if report.untouched <= 1:
-            return Harmonized(stack.image, report=report.decided(NOTHING).plain())
+            return Harmonized(stack.image, report=report.decided(NOTHING))
         matched = self.reference.match(stack)
         report = report.decided(INVERTED, prior.matched.distance(self.estimate(matched[:, 0], mask).evidence))
         if report.matched <= max(1, self.one_curve * report.untouched):
-            return Harmonized(matched, report=replace(report, decision=MATCHED).plain())
+            return Harmonized(matched, report=replace(report, decision=MATCHED))
         if self._outside(found, prior):
             log.warning("outside of what is known: %s", report)
-            return Harmonized(stack.image, report=replace(report, decision=OUTSIDE).plain())
+            return Harmonized(stack.image, report=replace(report, decision=OUTSIDE))
         gain = found.gain(scanner.contrast, prior.expected, mask)
         restored = found.restored(gain, mask)[:, None]
         matched = self.reference.match(replace(stack, image=restored))
         final = torch.lerp(restored, matched, self.matching)
-        return Harmonized(final, gain=(gain / top)[:, None], report=report.plain())
+        return Harmonized(final, gain=(gain / top)[:, None], report=report)
 
     def estimate(self, image: Tensor, mask: Tensor) -> Estimate:
         return estimate(image, mask, self.tissue, self.tissue.prior)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from math import isnan, nan
-from typing import Any
+from typing import Any, ClassVar
 
-from harmony.core import Stack
+from harmony.core import NamedReport, Stack
 from harmony.data.volumes.transforms import FWHM_PER_SIGMA
 from harmony.scanner import Contrast, Estimate, Prior, Shrunk, brain_box
 
@@ -18,33 +18,34 @@ DISTANCES = {"untouched": "as it is", "matched": "after histogram matching"}
 
 
 @dataclass(frozen=True)
-class ScannerReport:
+class ScannerReport(NamedReport):
     """The scanner of one volume, relative to the reference scanner.
 
     decision: one of the four above. gain_csf .. gain_white: factor of each tissue; doubt_..: its standard deviation.
     shading: the largest factor less 1 within the brain. gains_likely, shading_likely: how likely it is that the scanner
-    has any, 0 to 1. blur_..: FWHM along slices, rows, columns, in mm (in voxels
-    where the stack's spacing is not known). noise: Rician sigma over the robust maximum. shrunk: the share of the
-    fitted gains and shading that was taken for the subject's own. untouched, matched: squared distance of the scan, as
-    it is and matched, from untouched reference scans: 1 is what nearly all of them stay below; nan where nobody looked.
+    has any, 0 to 1. blur_..: FWHM along slices, rows, columns, in mm (in voxels without the stack's spacing).
+    noise: Rician sigma over the robust maximum. shrunk: the share of the fitted gains and shading that was taken for
+    the subject's own. untouched, matched: squared distance of the scan, as it is and matched, from untouched reference
+    scans: 1 is what nearly all of them stay below. nan where nobody looked: all of a scan with too little brain.
     """
 
+    name: ClassVar[str] = "Scanner"
     decision: str
-    gain_csf: float
-    gain_grey: float
-    gain_white: float
-    doubt_csf: float
-    doubt_grey: float
-    doubt_white: float
-    gains_likely: float
-    shading: float
-    shading_likely: float
-    blur_slices: float
-    blur_rows: float
-    blur_columns: float
-    noise: float
-    shrunk: float
-    untouched: float
+    gain_csf: float = nan
+    gain_grey: float = nan
+    gain_white: float = nan
+    doubt_csf: float = nan
+    doubt_grey: float = nan
+    doubt_white: float = nan
+    gains_likely: float = nan
+    shading: float = nan
+    shading_likely: float = nan
+    blur_slices: float = nan
+    blur_rows: float = nan
+    blur_columns: float = nan
+    noise: float = nan
+    shrunk: float = nan
+    untouched: float = nan
     matched: float = nan
 
     @classmethod
@@ -73,6 +74,13 @@ class ScannerReport:
 
     def __str__(self) -> str:
         return "; ".join(" ".join(each) for each in in_words(self.plain())[1:])
+
+    def words(self) -> list[tuple[str, str]]:
+        return in_words(self.plain())
+
+    @property
+    def left_alone(self) -> str | None:
+        return left_alone(self.plain())
 
     def plain(self) -> dict[str, float | str]:
         """For a sidecar or a table; without what nobody looked at."""

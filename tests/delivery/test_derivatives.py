@@ -11,8 +11,8 @@ from phantoms import phantom, save
 from harmony.cli.configs import choices
 from harmony.core import DataError, Scan
 from harmony.core.digests import sha256
-from harmony.data import Derivatives, read_nifti, single_scan
-from harmony.data.volumes.derivatives import label, relative_name
+from harmony.data import read_nifti, single_scan
+from harmony.delivery.derivatives import Derivatives, label, relative_name
 
 DATA = phantom()[0]
 
