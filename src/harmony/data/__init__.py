@@ -10,8 +10,8 @@ from harmony.data.simulation.corruption import (
 )
 from harmony.data.simulation.lesions import Lesions
 from harmony.data.simulation.negatives import candidate_negatives, forced_negatives
+from harmony.data.simulation.query_scanners import QueryScanner, query_scanner
 from harmony.data.simulation.scanner_corruption import DrawnScanner, ScannerCorruption, field_scale
-from harmony.data.simulation.shifts import QueryScanner, query_scanner
 from harmony.data.sources.abide import Abide
 from harmony.data.sources.atlas import Atlas
 from harmony.data.sources.bids import BidsFolder
