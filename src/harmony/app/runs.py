@@ -167,12 +167,10 @@ def load_applied(cfg: DictConfig) -> Applied:
     said = {stage: Path(path).expanduser() for stage, path in cfg.models.items() if path is not None}
     folders, run = {**model.stages, **said}, model.flow
     card = ModelCard.load(run)
-    OmegaConf.set_struct(cfg, False)
-    # A method's `${data.preprocess.percentile}` is the model's, not ours.
-    cfg.data = {"preprocess": card.preprocess, "count": card.count, "step": card.step}
     networks = {"flow": load_run(run, "flow")}
     name = cfg.method_name
-    chosen = OmegaConf.create({"methods": [name], "method": {name: plain(cfg.method)}})
+    trained_on = {"preprocess": card.preprocess, "count": card.count, "step": card.step}
+    chosen = OmegaConf.create({"methods": [name], "method": {name: plain(cfg.method)}, "data": trained_on})
     for stage in models_wanted(chosen)[1:]:
         if stage not in folders:
             raise ConfigError(f"method={name} needs a trained {stage} -> models.{stage}=runs/models/{stage}-...")
