@@ -213,7 +213,7 @@ def likeness(image: Tensor, truth: Stack, slices: ScoredSlices) -> Iterator[tupl
 
 
 def means(rows: list[Row]) -> str:
-    """`none 20.1, another 21.3 dB` of one domain; without a truth bits per dimension, or else how even the slices are."""
+    """`none 20.1, x 21.3 dB` of one domain; without a truth bits per dimension, or else how even the slices are."""
     said = {"psnr": ("dB", 1), "bpd": ("bpd", 2), "jitter": ("jitter", 2)}
     metric = next(each for each in said if any(row.metric == each for row in rows))
     unit, digits = said[metric]
