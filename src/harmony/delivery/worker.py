@@ -52,7 +52,7 @@ class Worker:
         stack = volume.stack(volume.select(None, 1))
         result, iterations = self.apply(stack, scan.subject)
         image, gain = result.image.cpu(), None if result.gain is None else result.gain[:, 0].cpu()
-        data = self.applied.preprocess.restore(volume, image[:, 0], native, gain)
+        data = self.applied.preprocess.restore(volume, image[:, 0], native, gain, result.curve)
         if not self.request.original_scale:
             data = data / volume.scale
         sidecar = {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harmony.core import Harmonized, Stack
-from harmony.core.reference import Reference
+from harmony.core.reference import Reference, curved
 from harmony.data.volumes.transforms import DARKEST, robust_maximum
 from harmony.methods.base import Method
 from harmony.networks import TissueNet
@@ -64,7 +64,7 @@ class ScannerInversion(Method):
     def _harmonized(self, stack: Stack) -> Harmonized:
         mask = stack.mask[:, 0]
         if mask.sum() < FEWEST or len(mask) < THINNEST or stack.image[stack.mask].std() < 1e-3:
-            return Harmonized(self.reference.match(stack), report=ScannerReport(MATCHED))
+            return self._one_curve(stack, ScannerReport(MATCHED))
         prior = self.tissue.prior
         top = max(robust_maximum(stack.image[:, 0], mask, self.percentile), DARKEST)
         found = self.estimate(stack.image[:, 0] / top, mask)
@@ -75,7 +75,7 @@ class ScannerInversion(Method):
         matched = self.reference.match(stack)
         report = report.decided(INVERTED, prior.matched.distance(self.estimate(matched[:, 0], mask).evidence))
         if report.matched <= max(1, self.one_curve * report.untouched):
-            return Harmonized(matched, report=replace(report, decision=MATCHED))
+            return self._one_curve(stack, replace(report, decision=MATCHED))
         if self._outside(found, prior):
             log.warning("outside of what is known: %s", report)
             return Harmonized(stack.image, report=replace(report, decision=OUTSIDE))
@@ -84,6 +84,10 @@ class ScannerInversion(Method):
         matched = self.reference.match(replace(stack, image=restored))
         final = torch.lerp(restored, matched, self.matching)
         return Harmonized(final, gain=(gain / top)[:, None], report=report)
+
+    def _one_curve(self, stack: Stack, report: ScannerReport) -> Harmonized:
+        curve = self.reference.curve(stack)
+        return Harmonized(curved(stack, curve), curve=curve, report=report)
 
     def estimate(self, image: Tensor, mask: Tensor) -> Estimate:
         return estimate(image, mask, self.tissue, self.tissue.prior)

@@ -12,8 +12,10 @@ from monai.transforms import Compose, Orientation, Spacing, SpatialResample
 from torch import Tensor
 
 from harmony.core import ConfigError, DataError, Scan, Volume
+from harmony.core.intensity_curve import IntensityCurve
 from harmony.data.volumes.bias import n4
 from harmony.data.volumes.labels import LABEL_MAPS, UnknownLabelsError, map_labels
+from harmony.data.volumes.native_curve import on_native
 from harmony.data.volumes.nifti import Nifti, read_labels, read_nifti
 from harmony.data.volumes.plausible import implausible
 from harmony.data.volumes.transforms import LowPass, RobustScale, foreground, voxel_size
@@ -109,18 +111,29 @@ class Preprocess:
             lesions=None if lesions is None else self._cut(lesions, start),
         )
 
-    def restore(self, volume: Volume, harmonized: Tensor, native: Nifti, gain: Tensor | None = None) -> np.ndarray:
-        """On the grid of the file: native * gain + scale * (harmonized - gain * image), the latter resampled.
+    def restore(
+        self,
+        volume: Volume,
+        harmonized: Tensor,
+        native: Nifti,
+        gain: Tensor | None = None,
+        curve: IntensityCurve | None = None,
+    ) -> np.ndarray:
+        """On the grid of the file: native * gain + scale * (harmonized - gain * image), the latter resampled; where the
+        whole change is a curve, scale * curve(native / scale), and nothing is resampled (`native_curve`).
 
         Only the *change* is resampled, so what was not changed keeps its voxels exactly: detail finer than the model's
         grid, highlights above the robust maximum, everything outside the brain. harmonized: (S, H, W) in [0, 1].
-        gain: (S, H, W) the smooth factor in the change, if there is one: it acts on the file's own voxels.
+        gain: (S, H, W) the smooth factor in the change, if there is one: it acts on the file's own voxels, and so does
+        the curve.
         Returns (X, Y, Z) float32 in native intensity units; a voxel is not driven below min(0, its own value).
         """
         if harmonized.shape != volume.image.shape:
             raise ValueError(
                 f"harmonized {tuple(harmonized.shape)} is not on the volume's grid {tuple(volume.image.shape)}"
             )
+        if curve is not None:
+            return self._curved(volume, harmonized, native, curve)
         factor = torch.ones_like(volume.image) if gain is None else gain.float()
         change = torch.where(volume.mask, harmonized.float() - factor * volume.image, 0)
         factor = torch.where(volume.mask, factor - 1, 0)
@@ -134,6 +147,13 @@ class Preprocess:
         own = self._even(native, brain)
         harmonized_native = own + own * factor_native + np.float32(volume.scale) * change_native
         return np.maximum(harmonized_native, np.minimum(native.data, 0))
+
+    def _curved(self, volume: Volume, harmonized: Tensor, native: Nifti, curve: IntensityCurve) -> np.ndarray:
+        brain = brain_mask(volume.scan, native)
+        own = self._even(native, brain)
+        relative = np.where(brain, np.maximum(own, 0) / volume.scale, 0)
+        bent = volume.scale * on_native(curve, relative, native.affine, volume, harmonized)
+        return np.where(brain & (own > 0), bent, own).astype(np.float32)
 
     def _even(self, native: Nifti, mask: np.ndarray) -> np.ndarray:
         """The image's voxels, without their shading where that was asked for."""
