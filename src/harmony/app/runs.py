@@ -177,7 +177,7 @@ def load_applied(cfg: DictConfig) -> Applied:
         networks[stage] = load_run(folders[stage], stage)
     reference = Reference.load(run / "reference.safetensors")
     settings = {key: value for key, value in card.preprocess.items() if key not in _NO_SETTINGS}
-    preprocess = Preprocess(**settings, only_plausible=cfg.only_plausible)
+    preprocess = Preprocess(**settings, only_plausible=cfg.only_plausible, grows=True)
     if preprocess.settings()["version"] != card.preprocess["version"]:
         raise CheckpointError(f"{run}: made with another version of the preprocessing -> train it again")
     files = [run / "reference.safetensors", *(folder / "model.safetensors" for folder in folders.values())]

@@ -19,10 +19,10 @@ from harmony.core import ConfigError, DataError, Scan
 from harmony.core.files import atomic_path, write_atomic
 from harmony.core.model_card import sha256
 from harmony.data.volumes.deepbet_mask import NoBrainError, deepbet_mask
+from harmony.data.volumes.foreground import background_level, foreground
 from harmony.data.volumes.nifti import Nifti, read_labels, read_nifti, write_nifti
 from harmony.data.volumes.plausible import BRAIN_ML
 from harmony.data.volumes.preprocess import STRIPPED
-from harmony.data.volumes.transforms import foreground
 
 AUTO = "auto"  # by deepbet, where the skull is still on
 WHOLE = 0.99  # share of a mask's voxels that are in its largest part: what a program leaves beside it are specks
@@ -75,7 +75,7 @@ def tool_for(mask: str | None, scan: Scan, native: Nifti) -> Tool | None:
 
 def whole_head(native: Nifti) -> bool:
     """Whether the skull is still on: the background is not 0, or more is above 0 than the largest brains have."""
-    above = foreground(native.data)
+    above = foreground(native.data, background_level(native.data)).inside
     return bool(above.mean() > STRIPPED or millilitres(above, native) > BRAIN_ML[1])
 
 
@@ -98,7 +98,7 @@ def brain_mask_of(scan: Scan, path: Path, tool: Tool) -> BrainMask:
         raise _bad(scan, f"{tool.program} failed ({error})") from error
     if problem := unlike_a_brain(inside, native):
         raise _bad(scan, f"{tool.program} found {problem}")
-    inside = foreground(inside)
+    inside = foreground(inside, 0.0).inside
     with atomic_path(path) as half:
         write_nifti(half, inside, native)
     write_atomic(_sidecar(path), json.dumps(_plain(wanted), indent=2) + "\n")

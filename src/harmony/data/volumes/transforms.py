@@ -53,17 +53,6 @@ def robust_maximum(image: Tensor, mask: Tensor, percentile: float) -> float:
     return float(np.percentile(inside.numpy(), percentile)) if len(inside) else 0.0
 
 
-def foreground(data: np.ndarray) -> np.ndarray:
-    """The largest connected part (faces touch) of data > 0, holes filled, (X, Y, Z) bool; empty where none is."""
-    parts, count = ndimage.label(data > 0)
-    if count == 0:
-        return np.zeros(data.shape, bool)
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    filled: np.ndarray = ndimage.binary_fill_holes(parts == sizes.argmax())
-    return filled
-
-
 def voxel_size(image: MetaTensor) -> np.ndarray:
     """(3,) mm."""
     return np.linalg.norm(np.asarray(image.affine, np.float64)[:3, :3], axis=0)
