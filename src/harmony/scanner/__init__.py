@@ -24,6 +24,7 @@ from harmony.scanner.resolution import (
     extend,
     gaussian_inside,
     mean_spectrum,
+    predicted_error,
     texture,
 )
 
@@ -54,6 +55,7 @@ __all__ = [
     "intensity_clusters",
     "mean_spectrum",
     "places",
+    "predicted_error",
     "shown",
     "smooth",
     "texture",

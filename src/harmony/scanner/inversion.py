@@ -68,7 +68,7 @@ def estimate(
     resolution, maps: where they are known, as in an ablation; nothing is estimated then.
     """
     read = prior.reading.read(texture(image, mask))
-    found = prior.reading.resolution(read) if resolution is None else resolution
+    found = prior.reading.resolution(read, prior.spectrum) if resolution is None else resolution
     clear = deblur(image, mask, found, prior.spectrum).clamp(0, BRIGHT)
     maps = network(shown(clear, image, mask)[None])[0].softmax(0) if maps is None else maps
     some = mask.nonzero()[::EVERY]

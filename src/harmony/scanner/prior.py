@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from scipy.optimize import least_squares
 from torch import Tensor
 
 from harmony.scanner.contrast import FIELD_TERMS, Contrast, TissueIntensity
-from harmony.scanner.resolution import Resolution, Texture, cell_frequencies
+from harmony.scanner.resolution import Resolution, Texture, cell_frequencies, predicted_error
 
 COARSE = 0.35  # cycles per voxel: below it detail stands above any noise floor, and a wrong model of the blur shows
 LEAST = 0.14  # cycles per voxel: coarser detail is anatomy and contrast more than it is blur or noise
@@ -48,10 +49,25 @@ class Reading:
     sharp: Tensor
     quiet: Tensor
 
-    def resolution(self, read: Read) -> Resolution:
-        """What is beyond an untouched scan; variances of blurs add up, and too little of it does no harm."""
+    def resolution(self, read: Read, spectrum: Tensor) -> Resolution:
+        """What is to be undone of what was read: along some axes the blur beyond an untouched scan's (variances of
+        blurs add up, and too little does no harm), and the noise, which the filter of a blur always knows. Or nothing.
+
+        Of these nine the one of the least predicted error, where what was read is as likely true as what is left of it
+        without the most that untouched scans show.
+        """
         width = (read.widths.square() - self.sharp.square()).clamp(min=0).sqrt() * (read.widths > 0)
-        return Resolution(width * (read.width > self.sharp), read.noise * (read.noise > self.quiet))
+        less = (read.noise.square() - self.quiet.square()).clamp(min=0).sqrt()
+        truths = Resolution(read.widths.clamp(min=0), read.noise), Resolution(width, less)
+        axes = [torch.tensor(some, dtype=width.dtype) for some in itertools.product((0, 1), repeat=3)]
+        filters = [Resolution(width * some, read.noise) for some in axes]
+
+        def error(used: Resolution | None) -> float:
+            return sum(predicted_error(used, true, spectrum) for true in truths)
+
+        best = min(filters, key=error)
+        nothing = Resolution(torch.zeros_like(width), torch.zeros_like(read.noise))
+        return best if error(best) < error(None) else nothing
 
     def read(self, texture: Texture) -> Read:
         """Robust least squares of the log power: log(S A exp(-4 pi^2 sum s_a^2 f_a^2) + N), from two starts.
