@@ -1,9 +1,9 @@
 """How often 95 % intervals of few subjects cover the truth: python benchmarks/interval_coverage.py
 
-Prints three tables: of a mean (of normal and of lognormal values), of a ratio of two means, and of the mean of answers
-that are each fitted to the other subjects. In each cell the share of samples whose interval holds the truth, and behind
-the slash its median width, in standard deviations (of the ratio: in ratios). docs/statistics.md says which was chosen,
-and why.
+Prints four tables: of a mean (of normal and of lognormal values), of a ratio of two means, of the mean of answers that
+are each fitted to the other subjects, and of ICC(2,1). In each cell the share of samples whose interval holds the
+truth, and behind the slash its median width, in standard deviations (of the ratio: in ratios). docs/statistics.md says
+which was chosen, and why.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ import numpy as np
 from scipy.stats import norm
 from scipy.stats import t as student
 
+from harmony.analysis.agreement import icc
+
 SIZES = (3, 6, 10, 20)
 SAMPLES, DRAWS, CHUNK = 4000, 400, 200
+REST = 0.1  # of the variance of a measurement, by neither the person nor the scanner
 RATIO, LOST, NOISE = 0.4, 0.1, 0.02  # a share of 0.4 of a loss of 0.1 came back, up to a noise of 0.02
 
 
@@ -45,6 +48,13 @@ def main() -> None:
         middle, wider = (low + high) / 2, (high - low) / 2 * np.sqrt(1 + n / (n - 1))
         found = cell(ends, 0, 1), cell(np.array([middle - wider, middle + wider]), 0, 1)
         print("| no effect |", n, "|", " | ".join(each.split(" /")[0] for each in found), "|")
+
+    print("\n| of the variance, scanners have | scanners | " + " | ".join(f"n = {n}" for n in SIZES) + " |")
+    print("|---" * (2 + len(SIZES)) + "|")
+    for share in (0.0, 0.1, 0.3):
+        for k in (2, 3, 10):
+            found = [cell(agreeing(n, k, share, rng), 1 - share - REST, 1) for n in SIZES]
+            print("|", f"{share:.0%}", "|", k, "|", " | ".join(found), "|")
 
 
 def lognormal(sigma: float) -> tuple[float, float]:
@@ -128,6 +138,17 @@ def fieller(gained: np.ndarray, lost: np.ndarray, _: np.random.Generator) -> np.
     half = np.sqrt((b**2 - a * (g**2 - q * gained.var(1, ddof=1))).clip(0))
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(a > 0, [(b - half) / a, (b + half) / a], [[-np.inf], [np.inf]])
+
+
+def agreeing(n: int, k: int, share: float, rng: np.random.Generator) -> np.ndarray:
+    """(2, SAMPLES) of ICC(2,1): n people on k scanners, which have `share` of the variance; REST is left, by chance."""
+    people, scanners, rest = (np.sqrt(each) for each in (1 - share - REST, share, REST))
+    tables = (
+        people * rng.normal(size=(SAMPLES, n, 1))
+        + scanners * rng.normal(size=(SAMPLES, 1, k))
+        + rest * rng.normal(size=(SAMPLES, n, k))
+    )
+    return np.array([icc(table)[1:3] for table in tables]).T
 
 
 def parts(x: np.ndarray) -> list[np.ndarray]:

@@ -37,7 +37,7 @@ from harmony.core.packed_model import About, pack
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder
 from harmony.data import BidsFolder, Preprocess, VolumeCache, read_nifti
-from harmony.data.volumes.derivatives import Derivatives
+from harmony.delivery import Derivatives
 from harmony.evaluation.scoring import Part
 
 Read = Callable[[], Any]  # what a reader makes of the files as they are

@@ -8,7 +8,7 @@ import torch
 from brains import PRIORS
 from configs import by_hydra, composed
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from harmony import app
 from harmony.cli import configs
@@ -41,19 +41,10 @@ def test_every_experiment_composes_and_instantiates(name):
     assert list(app.build_methods(cfg, networks, reference, 3.0)) == list(cfg.methods)
 
 
-def test_families_are_what_hydra_makes_of_their_files():
-    """They are put together by hand (`store_families`), for speed."""
-    members = [(family, name) for family in app.configs.FAMILIES for name in app.members(family)]
-    by_files = by_hydra(*(f"+{family}@files.{family}.{name}={name}" for family, name in members))
-    for family, name in members:
-        ours, hydras = by_files[app.configs.FAMILIES[family]][name], by_files.files[family][name]
-        assert OmegaConf.to_container(ours) == OmegaConf.to_container(hydras), (family, name)
-
-
 def dotted(node, prefix=""):
     for name in node:
         yield f"{prefix}{name}"
-        if not OmegaConf.is_missing(node, name) and isinstance(node._get_node(name), DictConfig) and node[name]:
+        if isinstance(node[name], dict):
             yield from dotted(node[name], f"{prefix}{name}.")
 
 
@@ -65,12 +56,12 @@ def test_the_command_knows_every_key_that_hydra_composes():
     pages = {
         "config": [*(f"experiment={name}" for name in EXPERIMENTS), *(f"data={name}" for name in DATA)],
         "harmonize": [f"method={file.stem}" for file in (ROOT / "conf" / "method").glob("*.yaml")],
+        "dashboard": ["output=here.json"],
     }
     for page, words in pages.items():
         known = configs.known_keys(page)
         for word in words:
-            assert not set(dotted(composed(word, name=page))) - known, word
-    assert not set(dotted(composed(name="dashboard"))) - configs.known_keys("dashboard")
+            assert not set(dotted(OmegaConf.to_container(composed(word, name=page)))) - known, word
 
 
 @pytest.mark.parametrize("name", sorted(composed().method))
@@ -188,6 +179,13 @@ def test_a_group_of_query_scanners_stands_for_its_members():
     }  # fmt: skip
 
 
+def test_needed_stands_for_what_methods_and_judges_use_and_nothing_is_trained_twice():
+    cfg = composed("experiment=quickstart", "stages=[segmenter,needed,evaluate]", "evaluation.judges=[age]")
+    app.refuse_impossible(cfg)
+    app.expand_stages(cfg)
+    assert list(cfg.stages) == ["segmenter", "flow", "harmonizer", "tissue", "age", "evaluate"]
+
+
 @pytest.mark.parametrize("override", ["sede=2", "tasks.flow.max_step=3", "experiment=quikstart", "data=nowhere"])
 def test_misspelt_keys_and_names_are_refused(override):
     with pytest.raises(HydraException):
@@ -247,6 +245,17 @@ def test_an_override_of_a_method_reaches_it():
     assert method.distance.b1 == 0.6
 
 
+def test_a_method_gets_the_scale_and_the_slices_that_its_networks_learned_from_where_its_config_gives_it_none():
+    words = ("data.preprocess.percentile=98", "data.count=7", "data.step=3")
+    names = ["harmonizing_flows", "scanner_inversion"]
+    for more, step in (((), 3), (("+method.harmonizing_flows.step=5",), 5)):
+        cfg = composed(*words, *more, f"methods=[{','.join(names)}]")
+        networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)}
+        reference = Reference(torch.zeros(3, 1, 8, 8), torch.rand(3, 8), torch.ones(3))
+        adapted, inverted = app.build_methods(cfg, networks, reference, 3.0).values()
+        assert (adapted.count, adapted.step, inverted.percentile) == (7, step, 98)
+
+
 def test_a_chains_steps_get_their_networks_and_their_overrides():
     name = "hm_harmonizing_flows"
     cfg = composed(f"methods=[{name}]", f"method.{name}.steps.harmonizing_flows.batch=3")
@@ -268,7 +277,8 @@ def test_harmonize_takes_a_chain():
 
 def test_a_chains_steps_can_not_run_arbitrary_code():
     node = {"_target_": "harmony.methods.chain", "_partial_": True, "steps": {"a": {"_target_": "os.system"}}}
-    cfg = OmegaConf.create({"methods": ["x"], "method": {"x": node}})
+    data = {"preprocess": {"percentile": 99.5}, "count": 1, "step": 1}
+    cfg = OmegaConf.create({"methods": ["x"], "method": {"x": node}, "data": data})
     with pytest.raises(ConfigError, match="not something harmony may build"):
         app.build_methods(cfg, {"flow": torch.nn.Identity()}, None, 3.0)
 

@@ -11,7 +11,7 @@ HOUSE = ROOT / "src" / "harmony"
 ENTRIES = {"train", "evaluate", "harmonize", "check", "report", "dashboard"}
 UPPER = [
     *HOUSE.glob("*.py"),
-    *(path for room in ("app", "evaluation", "judges") for path in (HOUSE / room).glob("*.py")),
+    *(path for room in ("app", "evaluation", "delivery", "judges") for path in (HOUSE / room).glob("*.py")),
 ]
 
 
@@ -43,8 +43,15 @@ def test_no_config_object_below_the_door():
 @pytest.mark.parametrize("path", UPPER, ids=lambda path: str(path.relative_to(HOUSE)))
 def test_files_and_functions_of_the_upper_floors_are_short(path):
     text = path.read_text()
-    assert len(text.splitlines()) <= (80 if path.stem == "evaluate" else 300)
+    assert len(text.splitlines()) <= (80 if path.stem in ("evaluate", "harmonize") else 300)
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             assert not body or node.end_lineno - body[0].lineno + 1 <= 40, node.name
+
+
+@pytest.mark.parametrize("name", ["harmonize.py", "evaluation/scoring.py", "delivery/worker.py", "delivery/quality.py"])
+def test_what_applies_methods_knows_no_methods_name(name):
+    text = (HOUSE / name).read_text().lower()
+    methods = {path.stem for path in (ROOT / "conf" / "method").glob("*.yaml")} - {"none"}
+    assert not [word for word in {*methods, "scanner"} if re.search(rf"\b{word}\b", text)]

@@ -79,6 +79,7 @@ def test_every_judge_has_its_rows(first):
     assert [each["judge"] for each in summary["judges"]] == ["tissue", "age", "bigaug", "tent", "site exp"]
     assert set(summary["against_none"]["exp"]) == {"histogram_matching", "bigaug", "tent", "combat"}
     assert "gm_ml_per_year" in summary["biology"]["exp"]["none"]
+    assert summary["agreement"]["none"]["volume_gm_ml"]["scanners"] == 2
 
 
 def test_quality_is_printed_before_anything_is_scored(first):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 import subprocess
 
@@ -102,11 +103,15 @@ def test_a_healthy_machine_is_said_to_be(tmp_path):
         ("torch>=2.10", "2.10.0+cpu", None),
         ("hydra-core>=1.3.8,<1.4", "1.4.0", "needed"),
         ("nflows==0.14", "0.14", None),
+        ("nflows==0.14", "0.14.1", "needed"),
+        ("nflows==0.14", "0.14+local", None),
+        ("nibabel[dicom]>=5.4", "5.10", None),
+        ("torch>=2.10", "2.11.0.dev20260101", None),
         ("nibabel>=5.4", None, "not installed"),
     ],
 )
 def test_bad_versions_are_wrong(need, installed, wrong):
-    name = need.split(">")[0].split("=")[0]
+    name = re.split(r"[\[>=]", need)[0]
     (found,) = doctor.packages([need], {name: installed}.get)
     assert (found.state == "wrong") == (wrong is not None)
     assert wrong is None or wrong in found.value

@@ -143,6 +143,7 @@ def hostile(content):
         "code": claiming("flow/run.py"),
         "hidden": claiming("flow/.profile"),
         "deep": claiming("flow/a/b.json"),
+        "other content than its digest": content | {"flow/config.json": b'{"a": 1}'},
         "not named": content | {"flow/extra.json": b"{}"},
         "named, not there": {key: value for key, value in content.items() if not key.endswith("config.json")},
         "name of a folder elsewhere": claiming("flow/a.json", name="../../evil"),
@@ -175,7 +176,7 @@ def test_compressed_members_are_refused_before_they_are_read(packed, tmp_path):
     bomb = {"flow/model.safetensors": bytes(50_000_000)}
     path = rewritten(tmp_path / "b.harmony", (members(packed) | bomb).items(), kind=zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 500_000
-    with pytest.raises(CheckpointError, match="compressed"):
+    with pytest.raises(CheckpointError, match="a member is compressed"):
         unpack(path, tmp_path / "cache")
 
 

@@ -10,15 +10,13 @@ import numpy as np
 import pytest
 import torch
 from damage import DAMAGED
-from omegaconf import OmegaConf
 from phantoms import AFFINE, phantom, preprocess, save, scan_of
 
-from harmony.app.runs import Applied
 from harmony.core import DataError, Scan
 from harmony.core.model_card import ModelCard
-from harmony.data import BidsFolder, Derivatives, SliceDataModule, read_nifti
+from harmony.data import BidsFolder, SliceDataModule, read_nifti
 from harmony.data.inspection import Inspection, inspect
-from harmony.harmonize import Worker
+from harmony.delivery import Applied, Derivatives, Request, Worker
 from harmony.methods import Unharmonized
 
 SUBJECT = "sub-77"
@@ -118,11 +116,9 @@ def through_check(root: Path, settings: dict[str, str]) -> None:
 
 def through_harmonize(root: Path, settings: dict[str, str]) -> None:
     card = ModelCard("flow", "0", preprocess().settings(), {}, {}, "")
-    cfg = OmegaConf.create({"skip_done": True, "original_scale": True, "method_name": "none", "method": {}})
-    cfg.update({"input": str(root), "only_plausible": False})
     output = Derivatives(root / "out", "none")
     applied = Applied("flow", Unharmonized(), density=None, preprocess=preprocess(), card=card, weights="")
-    worker = Worker(cfg, applied, output, tool=None)
+    worker = Worker(Request(root, root / "out", "none"), applied, output)
     for scan in BidsFolder(root, **settings).scans():
         try:
             worker.one(scan)

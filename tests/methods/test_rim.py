@@ -100,7 +100,7 @@ def test_scanner_inversion_spares_the_rim(installed, kind):
     middle[first : last + 1] = True
     stack = query.stack(torch.arange(len(middle)))
     made = installed.harmonize(stack)
-    assert made.report["decision"] == "inverted"
+    assert made.report.decision == "inverted"
     rim, inner = change(made.image, stack, ~middle), change(made.image, stack, middle)
     print(f"scanner_inversion, {kind}: rim {rim:.1f}, middle {inner:.1f}, ratio {rim / inner:.2f}")
     assert rim <= max(MORE, said().get("scanner_inversion", 0)) * inner + 0.5

@@ -11,7 +11,7 @@ from harmony.reports.records import REGION, refreshed
 
 ROOT = Path(__file__).parents[2]
 RECORDS = sorted((ROOT / "experiments").glob("*/README.md"))
-WITH_ROWS = [path for path in RECORDS if path.with_name("results.csv").exists()]
+WITH_ROWS = [path for path in RECORDS if list(path.parent.glob("results.csv*"))]
 
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", *WITH_ROWS], ids=lambda path: path.parent.name)
@@ -90,6 +90,23 @@ def test_the_harmed_are_counted_where_the_loss_is_more_than_the_margin(record):
     write_rows(record.with_name("results.csv"), rows)
     found = table(record, "{rows: [method], columns: show, show: [psnr, psnr harmed]}")
     assert found == [["method", "PSNR dB", "PSNR dB, harmed"], ["---"] * 3, ["none", "24.0", "-"], ["n4", "23.3", "2"]]
+
+
+def test_how_far_the_listed_scanners_agree(record):
+    values = {"none": ((90.0, 100.0, 110.0), (100.0, 110.0, 120.0)), "hm": ((90.0, 100.0, 110.0),) * 2}
+    rows = [
+        Row(method, domain, f"s{k}", "volume_gm_ml", value)
+        for method, scanners in values.items()
+        for domain, own in zip(("reference", "exp"), scanners, strict=True)
+        for k, value in enumerate(own)
+    ]
+    write_rows(record.with_name("results.csv"), [*rows, Row("none", "log", "s0", "volume_gm_ml", 1.0)])
+    show = "[volume_gm_ml icc, volume_gm_ml between, volume_gm_ml apart]"
+    found = table(record, f"{{rows: [method], columns: show, domains: [reference, exp], show: {show}}}")
+    assert found[0][1:] == [f"volume gm ml, {how}" for how in ("ICC(2,1) [95 %]", "of the scanner %", "apart %")]
+    assert found[2][1].startswith("0.667 [")
+    assert [line[2] for line in found[2:]] == ["33", "0"]
+    assert found[3] == ["hm", "1.000 [1.000, 1.000]", "0", "0.00"]
 
 
 def test_the_mean_leaves_the_reference_out_and_a_papers_row_stands_below_ours(record):

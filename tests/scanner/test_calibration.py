@@ -108,7 +108,7 @@ def test_another_scanner_becomes_the_reference_through_the_same_network():
     first, wanted = labelled(30), second(30)
     result = method.harmonize(stack(first.image, first.mask))
     before = psnr(first.image[:, None], wanted.image[:, None])
-    assert result.report["decision"] == "inverted"
+    assert result.report.decision == "inverted"
     assert psnr(result.image, wanted.image[:, None]) > before + 6
     same = method.harmonize(stack(wanted.image, wanted.mask))
     assert psnr(same.image, wanted.image[:, None]) > 35

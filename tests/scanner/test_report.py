@@ -8,7 +8,7 @@ import torch
 from brains import by_intensity, flat_prior, labelled, learned_prior, neutral_prior, phantom, scanner, stack
 
 from harmony.scanner import INVERTED, MATCHED, NOTHING, OUTSIDE, Resolution, ScannerReport, Shrunk, estimate
-from harmony.scanner.report import in_words, largest_shading, left_alone
+from harmony.scanner.report import largest_shading
 
 KEYS = [
     "decision", "gain_csf", "gain_grey", "gain_white", "doubt_csf", "doubt_grey", "doubt_white", "gains_likely",
@@ -63,27 +63,39 @@ def test_tissues_are_those_of_the_prior_whatever_they_are_called():
     scan = labelled(3, levels)
     found = estimate(scan.image, scan.mask, lambda volume: by_intensity(volume, levels), prior)
     shrunk = prior.shrunk(found.fit.contrast, 0.9)
-    plain = ScannerReport.of(found, shrunk, prior, stack(scan.image, scan.mask)).plain()
-    assert [key for key in plain if key.startswith("gain_")] == ["gain_csf", "gain_cortex", "gain_deep", "gain_white"]
-    assert "cortex" in dict(in_words(plain))["gains"]
+    report = ScannerReport.of(found, shrunk, prior, stack(scan.image, scan.mask))
+    assert [key for key in report.plain() if key.startswith("gain_")] == [
+        "gain_csf",
+        "gain_cortex",
+        "gain_deep",
+        "gain_white",
+    ]
+    assert "cortex" in dict(report.words())["gains"]
     assert flat_prior().tissues == ("csf", "grey", "white")
 
 
 def test_a_scanner_in_words():
-    report = {
-        **{"decision": INVERTED, "gain_csf": 0.96, "gain_grey": 1.08, "gain_white": 0.89, "shading": 0.18},
-        **{"doubt_csf": 0.02, "doubt_grey": 0.03, "doubt_white": 0.01, "noise": 0.035, "shrunk": 0.25},
-        **{"blur_slices": 1.7, "blur_rows": 1.6, "blur_columns": 0.0, "untouched": 34.0, "matched": 2.0},
-        **{"gains_likely": 0.98, "shading_likely": 0.4},
-    }
-    entries = dict(in_words(report))
+    report = ScannerReport(
+        decision=INVERTED,
+        gains={"csf": 0.96, "grey": 1.08, "white": 0.89},
+        doubts={"csf": 0.02, "grey": 0.03, "white": 0.01},
+        gains_likely=0.98,
+        shading=0.18,
+        shading_likely=0.4,
+        blur={"slices": 1.7, "rows": 1.6, "columns": 0.0},
+        noise=0.035,
+        shrunk=0.25,
+        untouched=34.0,
+    )
+    entries = dict(report.words())
     assert entries["gains"] == "csf 0.96 ± 0.02, grey 1.08 ± 0.03, white 0.89 ± 0.01 (98% that there are any)"
     assert entries["shading"] == "up to 18% (40% that there is any)"
     assert entries["blur"].startswith("1.7 × 1.6 × 0.0 mm")
     assert entries["noise"].startswith("3.5%")
     assert entries["shrunk"].startswith("by 25%")
-    assert in_words({}) == []
-    assert in_words({"decision": MATCHED}) == [("decision", MATCHED)]
-    alone = [left_alone({"decision": decision}) for decision in (NOTHING, OUTSIDE, INVERTED, MATCHED)]
+    assert entries["distance from untouched scans"].startswith("34.00 as it is (")
+    both = dict(report.decided(MATCHED, 2.0).words())
+    assert both["distance from untouched scans"].startswith("34.00 as it is, 2.00 after histogram matching (")
+    assert ScannerReport(decision=MATCHED).words() == [("decision", MATCHED)]
+    alone = [ScannerReport(decision=decision).left_alone for decision in (NOTHING, OUTSIDE, INVERTED, MATCHED)]
     assert [reason is None for reason in alone] == [False, False, True, True]
-    assert left_alone({}) is None

@@ -1,5 +1,6 @@
 """Numbers out of rows: means with intervals, paired comparisons, tables; reports only draw and word them."""
 
+from harmony.analysis.agreement import Agreement, agreement, agreements, pairwise
 from harmony.analysis.biology import biology
 from harmony.analysis.comparison import Comparison, Entry, Group, Test, compare
 from harmony.analysis.intervals import Interval, mean_interval, ratio
@@ -12,6 +13,7 @@ __all__ = [
     "BASELINE",
     "PUBLISHED",
     "Against",
+    "Agreement",
     "Cell",
     "Comparison",
     "Entry",
@@ -23,12 +25,15 @@ __all__ = [
     "SweepJob",
     "Test",
     "against",
+    "agreement",
+    "agreements",
     "best",
     "biology",
     "compare",
     "find_runs",
     "holm",
     "mean_interval",
+    "pairwise",
     "pooled",
     "ratio",
     "recovered",

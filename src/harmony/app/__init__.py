@@ -8,6 +8,7 @@ from harmony.app.build import (
     build_panel,
     build_task,
     evaluation_settings,
+    expand_stages,
     inject,
     models_wanted,
     parts_wanted,
@@ -21,7 +22,6 @@ from harmony.app.configs import conf_folder, expand_groups, members, store_famil
 from harmony.app.guard import refuse_foreign_targets, refuse_impossible
 from harmony.app.log import ExperimentLog, open_log
 from harmony.app.runs import (
-    Applied,
     Models,
     Runs,
     alone,
@@ -38,7 +38,6 @@ from harmony.app.runs import (
 from harmony.app.shell import entry_point
 
 __all__ = [
-    "Applied",
     "ExperimentLog",
     "Models",
     "Runs",
@@ -53,6 +52,7 @@ __all__ = [
     "entry_point",
     "evaluation_settings",
     "expand_groups",
+    "expand_stages",
     "experiment_run",
     "inject",
     "load_applied",

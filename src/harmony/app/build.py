@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -13,10 +12,10 @@ import hydra
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from harmony.app.guard import refuse_foreign_targets
+from harmony.app.guard import NEEDED, refuse_foreign_targets
 from harmony.core import ConfigError, DataError, Scan, of_subjects
 from harmony.core.reference import Reference
-from harmony.core.runs import WORDS, parts_of
+from harmony.core.runs import parts_of, without_words
 from harmony.data import QueryScanner, SliceDataModule, query_scanner
 from harmony.evaluation import Case, Cut, EvaluationSettings, Panel, QueryDomain, RealScanner, examples, first_people
 from harmony.judges import AdaptiveJudge, CohortJudge, ImageJudge
@@ -26,7 +25,7 @@ from harmony.methods import Method
 def build(cfg: DictConfig, **objects: Any) -> Any:
     """Instantiate a config node whose every `_target_` is on the allow-list; containers become dicts and lists."""
     refuse_foreign_targets(cfg)
-    return hydra.utils.instantiate(_without_words(cfg), _convert_="all", **objects)
+    return hydra.utils.instantiate(without_words(plain(cfg)), _convert_="all", **objects)
 
 
 def plain(cfg: DictConfig | ListConfig) -> Any:
@@ -35,8 +34,8 @@ def plain(cfg: DictConfig | ListConfig) -> Any:
 
 
 def inject(constructor: partial[Any], at_hand: Mapping[str, Any]) -> Any:
-    """Call it with those of the objects at hand that it asks for by name."""
-    wanted = inspect.signature(constructor.func).parameters
+    """Call it with those of the objects at hand that it asks for by name, and that its config does not give it."""
+    wanted = set(inspect.signature(constructor.func).parameters) - set(constructor.keywords)
     return constructor(**{name: value for name, value in at_hand.items() if name in wanted})
 
 
@@ -150,10 +149,24 @@ def models_wanted(cfg: DictConfig) -> list[str]:
 def build_methods(
     cfg: DictConfig, networks: Mapping[str, Any], reference: Reference, reference_bpd: float
 ) -> dict[str, Method]:
-    """The chosen methods by name. networks: by the names of `parts_wanted`. The flow (`density`), its bpd on held-out
-    reference images and the reference statistics go to the constructors that ask for them."""
-    at_hand = {"density": networks["flow"], "reference": reference, "reference_bpd": reference_bpd}
+    """The chosen methods by name. networks: by the names of `parts_wanted`. To the constructors that ask for them go
+    the flow (`density`), its bpd on held-out reference images, the reference statistics, and of `cfg.data` how the
+    networks' images were scaled (`percentile`) and which slices they learned from (`count`, `step`)."""
+    at_hand = {
+        "density": networks["flow"],
+        "reference": reference,
+        "reference_bpd": reference_bpd,
+        "percentile": cfg.data.preprocess.percentile,
+        "count": cfg.data.count,
+        "step": cfg.data.step,
+    }
     return {name: _with_models(plain(cfg.method[name]), networks, at_hand) for name in cfg.methods}
+
+
+def expand_stages(cfg: DictConfig) -> None:
+    """`needed` in `stages` -> the stages of `models_wanted`, in its place, each once."""
+    stages = [stage for name in cfg.stages for stage in (models_wanted(cfg) if name == NEEDED else [name])]
+    cfg.stages = list(dict.fromkeys(stages))
 
 
 class BuiltJudges(NamedTuple):
@@ -202,24 +215,3 @@ def _with_models(node: dict[str, Any], networks: Mapping[str, Any], at_hand: Map
     own["steps"] = {name: _with_models(step, networks, at_hand) for name, step in node.get("steps", {}).items()}
     rest = {key: value for key, value in node.items() if key not in ("models", "steps")}
     return inject(build(OmegaConf.create(rest)), own)
-
-
-def _without_words(cfg: DictConfig) -> DictConfig:
-    """A resolved copy at the same place in the config, without what is said of its members."""
-    made = copy.deepcopy(cfg)
-    made._set_parent(cfg._get_parent())
-    OmegaConf.set_struct(made, False)
-    OmegaConf.resolve(made)
-    _drop_words(made)
-    return made
-
-
-def _drop_words(node: Any) -> None:
-    if isinstance(node, DictConfig):
-        for word in WORDS:
-            node.pop(word, None)
-        for key in node:
-            _drop_words(node._get_node(key))
-    elif isinstance(node, ListConfig):
-        for k in range(len(node)):
-            _drop_words(node._get_node(k))

@@ -29,8 +29,8 @@ from harmony.core.reference import VERSION as REFERENCE_VERSION
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder, content_key, fingerprint
 from harmony.data import Preprocess, SliceDataModule
+from harmony.delivery import Applied
 from harmony.flows import ImageDensity
-from harmony.methods import Method
 from harmony.scanner import Prior
 
 Runs = dict[str, Path]  # stage, or evaluate -> run folder
@@ -54,21 +54,6 @@ class Models:
     reference_bpd: float
     names: dict[str, str]
     summaries: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Applied:
-    """A method with all that applying it to somebody's scans takes.
-
-    name: of the model, as people ask for it. weights: changes with any learned file that a result may depend on.
-    """
-
-    name: str
-    method: Method
-    density: ImageDensity
-    preprocess: Preprocess
-    card: ModelCard
-    weights: str
 
 
 def model_run(cfg: DictConfig, data: SliceDataModule, stage: str) -> RunFolder:
@@ -197,12 +182,10 @@ def load_applied(cfg: DictConfig) -> Applied:
     said = {stage: Path(path).expanduser() for stage, path in cfg.models.items() if path is not None}
     folders, run = {**model.stages, **said}, model.flow
     card = ModelCard.load(run)
-    OmegaConf.set_struct(cfg, False)
-    # A method's `${data.preprocess.percentile}` is the model's, not ours.
-    cfg.data = {"preprocess": card.preprocess, "count": card.count, "step": card.step}
     networks: dict[str, Any] = {"flow": load_run(run, "flow")}
     name = cfg.method_name
-    chosen = OmegaConf.create({"methods": [name], "method": {name: plain(cfg.method)}})
+    trained_on = {"preprocess": card.preprocess, "count": card.count, "step": card.step}
+    chosen = OmegaConf.create({"methods": [name], "method": {name: plain(cfg.method)}, "data": trained_on})
     for stage in models_wanted(chosen)[1:]:
         if stage not in folders:
             raise ConfigError(f"method={name} needs a trained {stage} -> models.{stage}=runs/models/{stage}-...")
@@ -210,7 +193,7 @@ def load_applied(cfg: DictConfig) -> Applied:
     networks |= load_beside(parts_wanted(chosen), folders)
     reference = Reference.load(run / "reference.safetensors")
     settings = {key: value for key, value in card.preprocess.items() if key not in _NO_SETTINGS}
-    preprocess = Preprocess(**settings, only_plausible=cfg.only_plausible)
+    preprocess = Preprocess(**settings, only_plausible=cfg.only_plausible, grows=True)
     if preprocess.settings()["version"] != card.preprocess["version"]:
         raise CheckpointError(f"{run}: made with another version of the preprocessing -> train it again")
     files = [path for folder in (run, *folders.values()) for path in sorted(folder.glob("*.safetensors"))]

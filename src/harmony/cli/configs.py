@@ -1,7 +1,6 @@
 """conf/ read as plain YAML: what can be asked of a command, and the comments that explain it.
 
 Hydra composes these files when a command runs; it takes seconds to import, and help and a misspelt word should not.
-A name of a group is a file of its folder, or an entry of variants.yaml.
 """
 
 from __future__ import annotations
@@ -41,14 +40,13 @@ def conf_folder() -> Path:
 
 def groups() -> set[str]:
     """What a whole config can be chosen for."""
-    return {folder.name for folder in conf_folder().iterdir() if folder.is_dir()} | set(_variants())
+    return {folder.name for folder in conf_folder().iterdir() if folder.is_dir()}
 
 
 @functools.cache
 def choices(group: str) -> dict[str, str]:
-    """The names of a group, each with the first sentence of its explanation."""
-    files = {path.stem: _headline(path.read_text(encoding="utf-8")) for path in _files(group)}
-    return dict(sorted((files | _headlines().get(group, {})).items()))
+    """The names of a group, each with the first sentence of its comment, else with what it says of itself."""
+    return {path.stem: _explanation(path) for path in sorted((conf_folder() / group).glob("*.yaml"))}
 
 
 def settings(config: str) -> list[Setting]:
@@ -129,8 +127,6 @@ def _content(group: str, name: str) -> tuple[dict[str, Any], bool]:
     """A config, and whether it goes to the top whatever the package."""
     if name in MADE and not group:
         return _made(name), False
-    if name in _variants().get(group, {}):
-        return _variants()[group][name], False
     text = (conf_folder() / group / f"{name}.yaml").read_text(encoding="utf-8")
     return yaml.safe_load(text) or {}, re.match(r"#\s*@package _global_", text) is not None
 
@@ -144,29 +140,11 @@ def _made(name: str) -> dict[str, Any]:
     return {"models": {stage: None for stage in choices("task") if stage != "flow"}}
 
 
-def _files(group: str) -> list[Path]:
-    return [path for path in sorted((conf_folder() / group).glob("*.yaml")) if group or path.stem != "variants"]
-
-
-@functools.cache
-def _variants() -> dict[str, dict[str, Any]]:
-    return yaml.safe_load((conf_folder() / "variants.yaml").read_text(encoding="utf-8"))
-
-
-@functools.cache
-def _headlines() -> dict[str, dict[str, str]]:
-    """Group -> entry of variants.yaml -> its explanation: the comment above it, else what it says of itself."""
-    found: dict[str, dict[str, str]] = {group: {} for group in _variants()}
-    group, comment = "", ""
-    for line in (conf_folder() / "variants.yaml").read_text(encoding="utf-8").splitlines():
-        named = re.match(r"(  )?(\w+):$", line)
-        if named and named[1]:
-            says = _variants()[group][named[2]].get("says", "").strip()
-            found[group][named[2]] = _headline(comment) or ("" if "${" in says else says)
-        elif named:
-            group = named[2]
-        comment = f"{comment}{line.strip()}\n" if line.startswith("  #") else ""
-    return found
+def _explanation(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    comment = _headline(text)
+    says = "" if comment else (yaml.safe_load(text) or {}).get("says", "").strip()
+    return "" if "${" in says else comment or says
 
 
 def _headline(text: str) -> str:

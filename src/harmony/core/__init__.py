@@ -2,6 +2,7 @@
 
 from harmony.core.errors import CheckpointError, ConfigError, DamagedError, DataError, HarmonyError, StorageError
 from harmony.core.manifest import Scan, Source, of_subjects, split_by_subject
+from harmony.core.report import NamedReport, Report, Steps
 from harmony.core.results import REFERENCE, Row, by_subject, read_rows, write_rows
 from harmony.core.stack import Harmonized, Stack
 from harmony.core.volume import Volume
@@ -14,10 +15,13 @@ __all__ = [
     "DataError",
     "Harmonized",
     "HarmonyError",
+    "NamedReport",
+    "Report",
     "Row",
     "Scan",
     "Source",
     "Stack",
+    "Steps",
     "StorageError",
     "Volume",
     "by_subject",

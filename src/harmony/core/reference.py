@@ -6,14 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from skimage.exposure import match_histograms
 from torch import Tensor
+from torch.nn import functional
 
 from harmony.core.errors import CheckpointError
 from harmony.core.files import atomic_path
+from harmony.core.intensity_curve import IntensityCurve
 from harmony.core.stack import Stack
 from harmony.core.volume import Volume
 
@@ -51,13 +53,20 @@ class Reference:
         brain = covered.flatten(1).sum(1) / count
         return cls((total / covered.clamp(min=1)).float()[:, None], intensities, brain.float())
 
-    def start(self, position: Tensor) -> Tensor:
-        """The mean slice at each position in [0, 1], linear between neighbours: (B,) -> (B, 1, H, W)."""
+    def start(self, position: Tensor, size: torch.Size | None = None) -> Tensor:
+        """The mean slice at each position in [0, 1], linear between neighbours: (B,) -> (B, 1, H, W).
+
+        size: (H, W) of slices that are larger than the reference's (a brain that did not fit); 0 around it.
+        """
         place = position.clamp(0, 1) * (len(self.mean_slices) - 1)
         below = place.floor().long().clamp(max=len(self.mean_slices) - 2)
         share = (place - below)[:, None, None, None]
         mean = self.mean_slices.to(position.device)
-        return torch.lerp(mean[below], mean[below + 1], share)
+        slices = torch.lerp(mean[below], mean[below + 1], share)
+        if size is None or size == slices.shape[2:]:
+            return slices
+        rows, columns = size[0] - slices.shape[2], size[1] - slices.shape[3]
+        return functional.pad(slices, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
 
     def pooled(self, position: Tensor) -> Tensor:
         """(Q,) ascending: quantiles of the reference intensities over slices at the positions (S,) of a stack.
@@ -77,11 +86,18 @@ class Reference:
 
         A strictly monotone intensity change of the query leaves the result unchanged, whatever the change was.
         """
-        image = torch.zeros_like(stack.image)
+        return curved(stack, self.curve(stack))
+
+    def curve(self, stack: Stack) -> IntensityCurve | None:
+        """The quantile map of `match`; None of a stack without brain. An intensity goes to where the share of the brain
+        that is as dark, or darker, is reached in the reference (Gonzalez and Woods, histogram specification)."""
         inside = stack.image[stack.mask].cpu().numpy()
-        matched = match_histograms(inside, self.pooled(stack.position).numpy()) if inside.size else inside
-        image[stack.mask] = torch.as_tensor(matched, dtype=image.dtype, device=image.device).clamp(0, 1)
-        return image
+        if not inside.size:
+            return None
+        levels, counts = np.unique(inside, return_counts=True)
+        wanted, often = np.unique(self.pooled(stack.position).numpy(), return_counts=True)
+        shares = (each.cumsum() / each.sum() for each in (counts, often))
+        return IntensityCurve(levels, np.interp(*shares, wanted).clip(0, 1))
 
     def save(self, path: Path) -> None:
         with atomic_path(path) as temporary:
@@ -94,6 +110,15 @@ class Reference:
             return cls(**{field.name: tensors[field.name] for field in fields(cls)})
         except (OSError, KeyError, SafetensorError) as error:
             raise CheckpointError(f"{path}: not the reference statistics of a trained model ({error})") from error
+
+
+def curved(stack: Stack, curve: IntensityCurve | None) -> Tensor:
+    """(S, 1, H, W) the stack with a curve inside the brain, 0 outside."""
+    image = torch.zeros_like(stack.image)
+    if curve is not None:
+        values = curve(stack.image[stack.mask].cpu().double().numpy())
+        image[stack.mask] = torch.as_tensor(values, dtype=image.dtype, device=image.device)
+    return image
 
 
 def _quantiles(values: Tensor, at: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from harmony.core.errors import DataError
+from harmony.core.intensity_curve import IntensityCurve
+from harmony.core.report import Report
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,16 @@ class Harmonized:
     trace: name -> (iterations, S): what happened on the way (for example "distance", "bpd", "fallback").
     gain: (S, 1, H, W), the part of the change that is a smooth factor; None where there is none. On a finer grid the
         scan itself is multiplied by it, and only image - gain * query is interpolated.
-    report: what the method found out about the scan, as numbers and words: a result of its own.
+    curve: what the image is of the query, where it is one curve of the intensity; None where it is more than that. On a
+        finer grid it acts on the file's own voxels, and nothing is interpolated.
+    report: what the method found out about the scan, if it looks; a result of its own.
     """
 
     image: Tensor
     trace: dict[str, Tensor] = field(default_factory=dict)
     gain: Tensor | None = None
-    report: dict[str, float | str] = field(default_factory=dict)
+    curve: IntensityCurve | None = None
+    report: Report | None = None
 
     def refuse_no_numbers(self, method: str, subject: str) -> None:
         """Raises DataError for an image with pixels that are no numbers: it can be neither scored nor written."""

@@ -16,11 +16,13 @@ from harmony.core.stack import Stack
 class Volume:
     """A preprocessed scan: S slices of H x W pixels that hold the whole brain box along the slice axis.
 
-    image: (S, H, W) float32 in [0, 1]: native intensity / scale, clipped, zero outside the brain.
+    image: (S, H, W) float32 in [0, 1]: (native intensity - zero) / scale, clipped, zero outside the brain.
     mask: (S, H, W) bool.
     labels: (S, H, W) int16, or None. lesions: (S, H, W) bool, or None.
     affine: (4, 4) float64, array index (s, h, w) -> world millimetres (RAS).
-    scale: native intensity that became 1 (the robust maximum of the volume).
+    scale: native intensity, counted from `zero`, that became 1 (the robust maximum of the volume).
+    zero: native intensity of no signal: 0 but for scans that were shifted (z-scores, -1 to 1).
+    remarks: what a reader of a result should know of the scan, in words.
     """
 
     scan: Scan
@@ -30,6 +32,8 @@ class Volume:
     affine: np.ndarray
     scale: float
     lesions: Tensor | None = None
+    zero: float = 0.0
+    remarks: tuple[str, ...] = ()
 
     def select(self, count: int | None, step: int) -> Tensor:
         """Indices of `count` slices, every `step`-th, from the middle of the brain box; all of them for None.

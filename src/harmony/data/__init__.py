@@ -9,8 +9,8 @@ from harmony.data.simulation.corruption import (
 )
 from harmony.data.simulation.lesions import Lesions
 from harmony.data.simulation.negatives import candidate_negatives, forced_negatives
+from harmony.data.simulation.query_scanners import QueryScanner, query_scanner
 from harmony.data.simulation.scanner_corruption import DrawnScanner, ScannerCorruption
-from harmony.data.simulation.shifts import QueryScanner, query_scanner
 from harmony.data.sources.abide import Abide
 from harmony.data.sources.atlas import Atlas
 from harmony.data.sources.bids import BidsFolder
@@ -18,10 +18,10 @@ from harmony.data.sources.dhcp import Dhcp
 from harmony.data.sources.ixi import Ixi
 from harmony.data.sources.manifest_csv import CsvManifest
 from harmony.data.sources.oasis3 import Oasis3
+from harmony.data.sources.single import single_scan
 from harmony.data.sources.sites import SimulatedSites
 from harmony.data.volumes.bias import n4
 from harmony.data.volumes.cache import VolumeCache, load_volumes
-from harmony.data.volumes.derivatives import Derivatives, single_scan
 from harmony.data.volumes.labels import LABEL_MAPS, STRUCTURES, map_labels
 from harmony.data.volumes.nifti import Nifti, read_labels, read_nifti, write_nifti
 from harmony.data.volumes.preprocess import Preprocess, brain_mask
@@ -37,7 +37,6 @@ __all__ = [
     "Corruption",
     "CsvManifest",
     "CurveCorruption",
-    "Derivatives",
     "Dhcp",
     "DrawnScanner",
     "InTurn",

@@ -3,7 +3,7 @@
 from harmony.evaluation.cases import Case, Cut, EvaluationSettings, ScoredSlices, first_people
 from harmony.evaluation.domains import QueryDomain, RealScanner, closest_pairs, examples, query_domains
 from harmony.evaluation.panel import Panel, announce
-from harmony.evaluation.scoring import Evaluation, mean_bits_per_dim, measure
+from harmony.evaluation.scoring import Evaluation, measure
 from harmony.evaluation.summary import summary
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "closest_pairs",
     "examples",
     "first_people",
-    "mean_bits_per_dim",
     "measure",
     "query_domains",
     "summary",

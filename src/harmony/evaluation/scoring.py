@@ -9,7 +9,6 @@ from math import isnan
 from pathlib import Path
 from statistics import mean
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -18,17 +17,15 @@ from harmony.core import Harmonized, Row, Stack, Volume, interrupts, read_rows, 
 from harmony.core.digests import intact, intact_document, seal, write_sealed
 from harmony.core.files import atomic_path
 from harmony.core.machine import device
-from harmony.core.progress import watched, within
+from harmony.core.progress import watched
 from harmony.evaluation.cases import Case, EvaluationSettings, ScoredSlices
 from harmony.evaluation.domains import QueryDomain
 from harmony.evaluation.panel import Answers, Panel
 from harmony.evaluation.pictures import keep_case
-from harmony.flows import ImageDensity
+from harmony.flows import ImageDensity, mean_bits_per_dim
 from harmony.methods import AdaptiveMethod, Evidence, Method
 from harmony.metrics import jitter, lesion_contrast, psnr, ssim_map
 from harmony.reports import AdaptationCurves, adaptation_figure
-
-BATCH = 16  # slices that the flow scores together
 
 
 @dataclass(frozen=True)
@@ -174,8 +171,8 @@ def score_methods(
         harmonized.refuse_no_numbers(name, known.name)
         outcomes[name] = Harmonized(image, harmonized.trace)
         scored = dict(measure(image, slices, density)) | {"seconds": seconds}
-        numbers = {key: value for key, value in harmonized.report.items() if not isinstance(value, str)}
-        scored |= {f"scanner_{key}": value for key, value in numbers.items()}
+        if harmonized.report is not None:
+            scored |= harmonized.report.numbers()
         if "fallback" in harmonized.trace:
             scored["fallbacks"] = float(harmonized.trace["fallback"].sum())
         rows += [Row(name, domain, known.subject, metric, value, known.name) for metric, value in scored.items()]
@@ -215,19 +212,8 @@ def likeness(image: Tensor, truth: Stack, slices: ScoredSlices) -> Iterator[tupl
             yield f"psnr_brain_{name}", psnr(image[part], truth.image[part], truth.mask[part])
 
 
-@torch.no_grad()
-def mean_bits_per_dim(density: ImageDensity, image: Tensor) -> float:
-    """(S, 1, H, W) on any device -> mean over the slices."""
-    found = []
-    with within("bits per dimension", len(image)) as told:
-        for part in image.split(BATCH):
-            found.append(density.bits_per_dim(part.to(device())))
-            told(len(part))
-    return float(torch.cat(found).mean())
-
-
 def means(rows: list[Row]) -> str:
-    """`none 20.1, ssimh 21.3 dB` of one domain; without a truth bits per dimension, or else how even the slices are."""
+    """`none 20.1, x 21.3 dB` of one domain; without a truth bits per dimension, or else how even the slices are."""
     said = {"psnr": ("dB", 1), "bpd": ("bpd", 2), "jitter": ("jitter", 2)}
     metric = next(each for each in said if any(row.metric == each for row in rows))
     unit, digits = said[metric]

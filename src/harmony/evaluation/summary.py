@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from harmony.analysis import biology, result_table
+from harmony.analysis import agreements, biology, result_table
 from harmony.core import Row
 from harmony.data import SliceDataModule
 from harmony.evaluation.cases import EvaluationSettings
@@ -31,6 +31,7 @@ def summary(
         "adapt_on": settings.adapt_on,
         "judges": [asdict(each) for each in qualities],
         "biology": biology(rows),
+        "agreement": agreements(table.values),
         "means": table.means(),
         "against_none": table.against_none(),
     }

@@ -58,7 +58,7 @@ class BlindHarmony(Method):
         return Harmonized(torch.cat([result.image for result in solved])[row], trace)
 
     def _solve(self, image: Tensor, mask: Tensor, position: Tensor) -> Iterates:
-        start = self.reference.start(position).to(image)
+        start = self.reference.start(position, image.shape[2:]).to(image)
         start = torch.where(start > 0, start, image)
         return self.solver.solve(self.density, self.distance.to(image, mask), start, mask)
 

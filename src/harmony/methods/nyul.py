@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from harmony.core import Harmonized, Stack
-from harmony.core.reference import Reference
+from harmony.core.intensity_curve import IntensityCurve
+from harmony.core.reference import Reference, curved
 from harmony.methods.base import Method
 
 
@@ -23,13 +24,14 @@ class Nyul(Method):
         self.reference, self.percentiles = reference, list(percentiles)
 
     def harmonize(self, stack: Stack) -> Harmonized:
-        image = torch.zeros_like(stack.image)
         inside = stack.image[stack.mask].cpu().double().numpy()
-        if inside.size:
-            wanted = np.percentile(self.reference.pooled(stack.position).numpy(), self.percentiles)
-            mapped = through_landmarks(inside, np.percentile(inside, self.percentiles), wanted)
-            image[stack.mask] = torch.as_tensor(mapped, dtype=image.dtype, device=image.device).clamp(0, 1)
-        return Harmonized(image)
+        if not inside.size:
+            return Harmonized(torch.zeros_like(stack.image))
+        wanted = np.percentile(self.reference.pooled(stack.position).numpy(), self.percentiles)
+        levels = np.unique(inside)
+        values = through_landmarks(levels, np.percentile(inside, self.percentiles), wanted).clip(0, 1)
+        curve = IntensityCurve(levels, values)
+        return Harmonized(curved(stack, curve), curve=curve)
 
 
 def through_landmarks(values: np.ndarray, landmarks: np.ndarray, wanted: np.ndarray) -> np.ndarray:

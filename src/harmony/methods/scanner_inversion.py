@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harmony.core import Harmonized, Stack
 from harmony.core.measures import DARKEST, robust_maximum
-from harmony.core.reference import Reference
+from harmony.core.reference import Reference, curved
 from harmony.methods.base import Method
 from harmony.scanner import INVERTED, MATCHED, NOTHING, OUTSIDE, Estimate, MapNetwork, Prior, ScannerReport, estimate
 
@@ -67,25 +67,29 @@ class ScannerInversion(Method):
     def _harmonized(self, stack: Stack) -> Harmonized:
         mask, prior = stack.mask[:, 0], self.prior
         if mask.sum() < FEWEST or len(mask) < THINNEST or stack.image[stack.mask].std() < 1e-3:
-            return Harmonized(self.reference.match(stack), report=ScannerReport(decision=MATCHED).plain())
+            return self._one_curve(stack, ScannerReport(decision=MATCHED))
         top = max(robust_maximum(stack.image[:, 0], mask, self.percentile), DARKEST)
         scan = self.estimate(stack.image[:, 0] / top, mask)
         scanner = prior.shrunk(scan.fit.contrast, self.any_probability)
         report = ScannerReport.of(scan, scanner, prior, stack)
         if report.untouched <= 1:
-            return Harmonized(stack.image, report=report.decided(NOTHING).plain())
+            return Harmonized(stack.image, report=report.decided(NOTHING))
         matched = self.reference.match(stack)
         report = report.decided(INVERTED, prior.matched.distance(self.estimate(matched[:, 0], mask).evidence))
         if report.matched <= max(1, self.one_curve * report.untouched):
-            return Harmonized(matched, report=replace(report, decision=MATCHED).plain())
+            return self._one_curve(stack, replace(report, decision=MATCHED))
         if self._outside(scan):
             log.warning("outside of what is known: %s", report)
-            return Harmonized(stack.image, report=replace(report, decision=OUTSIDE).plain())
+            return Harmonized(stack.image, report=replace(report, decision=OUTSIDE))
         gain = scan.gain(scanner.contrast, prior.expected, mask)
         restored = scan.restored(gain, mask)[:, None]
         matched = self.reference.match(replace(stack, image=restored))
         final = torch.lerp(restored, matched, self.matching)
-        return Harmonized(final, gain=(gain / top)[:, None], report=report.plain())
+        return Harmonized(final, gain=(gain / top)[:, None], report=report)
+
+    def _one_curve(self, stack: Stack, report: ScannerReport) -> Harmonized:
+        curve = self.reference.curve(stack)
+        return Harmonized(curved(stack, curve), curve=curve, report=report)
 
     def estimate(self, image: Tensor, mask: Tensor) -> Estimate:
         return estimate(image, mask, self.map_network, self.prior)

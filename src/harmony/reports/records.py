@@ -1,6 +1,7 @@
 """The tables of records, from the rows beside them: `make records`.
 
-In a README, what stands between these two lines is made from results.csv; the braces hold the fields of `Layout`:
+In a README, what stands between these two lines is made from results.csv, packed or not; the braces hold the fields of
+`Layout`:
 
     <!-- table: {rows: [method], columns: domain, show: [psnr, ssim], bold: true} -->
     <!-- end -->
@@ -18,6 +19,7 @@ from typing import Any
 from yaml import YAMLError, safe_load
 
 from harmony.analysis import PUBLISHED, biology, result_table
+from harmony.analysis.agreement import RATIOS
 from harmony.core import DataError, read_rows
 from harmony.core.files import write_atomic
 from harmony.reports.sheet import Layout, Sheet
@@ -49,7 +51,8 @@ def refreshed(text: str, path: Path, families: Families) -> str:
 
 
 def _sheet(layout: Layout, path: Path) -> Sheet:
-    wanted = {quantity.split()[0] for quantity in layout.show}
+    shown = {quantity.split()[0] for quantity in layout.show}
+    wanted = shown.union(*(RATIOS.get(metric, ()) for metric in shown))
     rows = [row for row in read_rows(path.parent / layout.source) if wanted & {row.metric, row.metric.split("_")[0]}]
     published = safe_load((path.parent / layout.published).read_text())["rows"] if layout.published else {}
     methods: list[str] = []

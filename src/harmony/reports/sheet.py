@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from statistics import fmean
 from typing import Any
 
-from harmony.analysis import PUBLISHED, ResultTable, best
+from harmony.analysis import PUBLISHED, Agreement, ResultTable, agreement, best
+from harmony.analysis.agreement import scanners_of
 from harmony.core import REFERENCE
 from harmony.core.vocabulary import MEAN, MIDDLE, describe
 
@@ -19,7 +20,8 @@ class Layout:
 
     show: metrics, or `METRIC interval` (with its 95 % interval), `METRIC off` (mean |difference| to the untouched
     reference scan), `METRIC each` (subject by subject), `METRIC harmed` (how many subjects were, `core.margins`),
-    `dice recovered` (% of the lost Dice that came back), `age r2`.
+    `dice recovered` (% of the lost Dice that came back), `age r2`. Of all listed domains together: `VOLUME icc`
+    (with its interval), `VOLUME variation`, `VOLUME apart`, `VOLUME between` (`analysis.Agreement`).
     domains, methods: which, in this order; all of the rows otherwise. `mean`: over the other domains but the reference.
     published: YAML with a paper's rows, shown in italics. bold: the best method of each domain. source: the rows.
     """
@@ -75,6 +77,8 @@ class Sheet:
         if how == "each":
             values = self.table.values.get((domain, method, metric), {}).values()
             return ", ".join(f"{value:.{describe(metric).digits}f}" for value in values) or "-"
+        if how in _AGREEMENT:
+            return self.agreed(method, metric, how)
         value = self.number(domain, method, quantity)
         if value is None:
             return "-"
@@ -85,6 +89,12 @@ class Sheet:
         rivals = {name: self.number(domain, name, quantity) for name in self.axes["method"] if PUBLISHED not in name}
         rounded = {name: float(_digits(each, quantity)) for name, each in rivals.items() if each is not None}
         return f"**{text}**" if self.layout.bold and not how and method in best(rounded, metric) else text
+
+    def agreed(self, method: str, metric: str, how: str) -> str:
+        """How far the listed domains agree on a volume, by this method."""
+        scanners = scanners_of(self.table.values, method, metric)
+        found = agreement({name: scanners[name] for name in self.axes["domain"] if name in scanners})
+        return "-" if found is None else _AGREEMENT[how](found)
 
     def number(self, domain: str, method: str, quantity: str) -> float | None:
         metric, _, how = quantity.partition(" ")
@@ -127,6 +137,12 @@ def _title(axis: str, name: str) -> str:
     return describe(metric).label + _HOW.get(how, f" {how}")
 
 
+_AGREEMENT: Mapping[str, Callable[[Agreement], str]] = {
+    "icc": lambda each: f"{each.icc.mean:.3f} [{each.icc.span(3)}]",
+    "variation": lambda each: f"{each.variation.mean:.2f}",
+    "apart": lambda each: f"{each.apart.mean:.2f}",
+    "between": lambda each: f"{100 * each.between:.0f}",
+}
 _MEAN = "mean of the query scanners"
 _HOW = {
     "": "",
@@ -136,5 +152,9 @@ _HOW = {
     "harmed": ", harmed",
     "recovered": " back, %",
     "r2": " R2",
+    "icc": ", ICC(2,1) [95 %]",
+    "variation": ", CoV %",
+    "apart": ", apart %",
+    "between": ", of the scanner %",
 }
 _DIGITS = {"harmed": 0, "recovered": 0, "r2": 2}

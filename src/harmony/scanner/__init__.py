@@ -32,6 +32,7 @@ from harmony.scanner.resolution import (
     extend,
     gaussian_inside,
     mean_spectrum,
+    predicted_error,
     texture,
 )
 from harmony.scanner.texture_model import TextureFit, TextureModel
@@ -90,6 +91,7 @@ __all__ = [
     "network_labels",
     "one_hot",
     "places",
+    "predicted_error",
     "scanner_variance",
     "smooth",
     "texture",

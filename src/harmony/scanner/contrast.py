@@ -74,9 +74,9 @@ Box = tuple[Tensor, Tensor, Tensor]  # places along each axis: (S,), (H,), (W,)
 
 def brain_box(mask: Tensor) -> Box:
     """The places of a (S, H, W) mask's voxels; an axis along which the brain is one voxel has the place 0."""
-    axes = []
-    for axis, size in enumerate(mask.shape):
-        inside = mask.movedim(axis, 0).flatten(1).any(1).nonzero()
+    axes, columns = [], mask.any(2)
+    for covered in (columns.any(1), columns.any(0), mask.any(0).any(0)):
+        inside, size = covered.nonzero(), len(covered)
         low, high = (int(inside[0]), int(inside[-1])) if len(inside) else (0, size - 1)
         half = max((high - low) / 2, 0.5)
         axes.append((torch.arange(size, dtype=torch.float32, device=mask.device) - (low + high) / 2) / half)

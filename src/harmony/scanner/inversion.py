@@ -70,7 +70,7 @@ def estimate(
     resolution, maps: where they are known, as in an ablation; nothing is estimated then.
     """
     texture_fit = appearance.texture.fit(texture(image, mask))
-    resolution = appearance.texture.resolution(texture_fit) if resolution is None else resolution
+    resolution = appearance.texture.resolution(texture_fit, appearance.spectrum) if resolution is None else resolution
     clear = deblur(image, mask, resolution, appearance.spectrum).clamp(0, BRIGHTEST)
     maps = network(network_input(clear, image, mask)[None])[0].softmax(0) if maps is None else maps
     some = mask.nonzero()[::EVERY]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import isnan, nan
-from typing import Any
+from typing import ClassVar
 
-from harmony.core import Stack
+from harmony.core import NamedReport, Stack
 from harmony.core.measures import FWHM_PER_SIGMA
 from harmony.scanner.contrast import Contrast, brain_box
 from harmony.scanner.inversion import Estimate
@@ -17,12 +17,10 @@ NOTHING, MATCHED, INVERTED = "nothing needed", "one curve: histogram matching", 
 OUTSIDE = "outside of what is known"
 LEFT_ALONE = {NOTHING: "nothing was needed", OUTSIDE: "it is outside of what the model knows"}
 AXES = ("slices", "rows", "columns")
-DISTANCES = {"untouched": "as it is", "matched": "after histogram matching"}
-GAIN, DOUBT = "gain_", "doubt_"  # before a tissue's name, in a sidecar
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScannerReport:
+class ScannerReport(NamedReport):
     """The scanner of one volume, relative to the reference scanner. nan, or nothing, is what nobody looked at: of a
     stack that is no volume, everything but the decision.
 
@@ -34,6 +32,7 @@ class ScannerReport:
     them stay below.
     """
 
+    name: ClassVar[str] = "Scanner"
     decision: str
     gains: Mapping[str, float] = field(default_factory=dict)
     doubts: Mapping[str, float] = field(default_factory=dict)
@@ -71,14 +70,36 @@ class ScannerReport:
         return replace(self, decision=decision, matched=_rounded(matched))
 
     def __str__(self) -> str:
-        return "; ".join(" ".join(entry) for entry in in_words(self.plain())[1:])
+        return "; ".join(" ".join(entry) for entry in self.words()[1:])
+
+    def words(self) -> list[tuple[str, str]]:
+        decision = [("decision", self.decision)]
+        if not self.gains:  # too little of a brain to find a scanner in
+            return decision
+        gains = (f"{tissue} {gain:.2f} ± {self.doubts[tissue]:.2f}" for tissue, gain in self.gains.items())
+        blur = " × ".join(f"{self.blur[axis]:.1f}" for axis in AXES)
+        looked = {"as it is": self.untouched, "after histogram matching": self.matched}
+        distances = [f"{distance:.2f} {words}" for words, distance in looked.items() if not isnan(distance)]
+        return [
+            *decision,
+            ("gains", f"{', '.join(gains)} ({self.gains_likely:.0%} that there are any)"),
+            ("shading", f"up to {self.shading:.0%} ({self.shading_likely:.0%} that there is any)"),
+            ("blur", f"{blur} mm FWHM along slices, rows, columns"),
+            ("noise", f"{self.noise:.1%} of the robust maximum"),
+            ("shrunk", f"by {self.shrunk:.0%}: as much of the fit was taken for the subject's own"),
+            ("distance from untouched scans", f"{', '.join(distances)} (1: the farthest of them)"),
+        ]
+
+    @property
+    def left_alone(self) -> str | None:
+        return LEFT_ALONE.get(self.decision)
 
     def plain(self) -> dict[str, float | str]:
         """For a sidecar or a table, flat; without what nobody looked at."""
         entries: dict[str, float | str] = {
             "decision": self.decision,
-            **{f"{GAIN}{tissue}": gain for tissue, gain in self.gains.items()},
-            **{f"{DOUBT}{tissue}": doubt for tissue, doubt in self.doubts.items()},
+            **{f"gain_{tissue}": gain for tissue, gain in self.gains.items()},
+            **{f"doubt_{tissue}": doubt for tissue, doubt in self.doubts.items()},
             "gains_likely": self.gains_likely,
             "shading": self.shading,
             "shading_likely": self.shading_likely,
@@ -89,33 +110,6 @@ class ScannerReport:
             "matched": self.matched,
         }
         return {name: value for name, value in entries.items() if isinstance(value, str) or not isnan(value)}
-
-
-def left_alone(report: Mapping[str, Any]) -> str | None:
-    """Why the scan was returned as it is; None where it was not, or where a method reports no scanner."""
-    return LEFT_ALONE.get(report.get("decision", ""))
-
-
-def in_words(report: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """A report as it stands in a sidecar, for people: name and value."""
-    if not report:
-        return []
-    decision = [("decision", report["decision"])]
-    if "noise" not in report:  # too little of a brain to find a scanner in
-        return decision
-    tissues = [key.removeprefix(GAIN) for key in report if key.startswith(GAIN)]
-    gains = (f"{name} {report[f'{GAIN}{name}']:.2f} ± {report[f'{DOUBT}{name}']:.2f}" for name in tissues)
-    blur = " × ".join(f"{report[f'blur_{axis}']:.1f}" for axis in AXES)
-    distances = [f"{report[name]:.2f} {words}" for name, words in DISTANCES.items() if name in report]
-    return [
-        *decision,
-        ("gains", f"{', '.join(gains)} ({report['gains_likely']:.0%} that there are any)"),
-        ("shading", f"up to {report['shading']:.0%} ({report['shading_likely']:.0%} that there is any)"),
-        ("blur", f"{blur} mm FWHM along slices, rows, columns"),
-        ("noise", f"{report['noise']:.1%} of the robust maximum"),
-        ("shrunk", f"by {report['shrunk']:.0%}: as much of the fit was taken for the subject's own"),
-        ("distance from untouched scans", f"{', '.join(distances)} (1: the farthest of them)"),
-    ]
 
 
 def largest_shading(contrast: Contrast, stack: Stack) -> float:

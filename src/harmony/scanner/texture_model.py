@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,7 +12,7 @@ import torch
 from scipy.optimize import least_squares
 from torch import Tensor
 
-from harmony.scanner.resolution import Resolution, Texture, cell_frequencies
+from harmony.scanner.resolution import Resolution, Texture, cell_frequencies, predicted_error
 
 LOWEST = 0.14  # cycles per voxel: coarser detail is anatomy and contrast more than it is blur or noise
 CLEAR = 0.35  # cycles per voxel: below it detail stands above any noise floor, and a wrong model of the blur shows
@@ -46,10 +47,25 @@ class TextureModel:
     sharp: Tensor
     quiet: Tensor
 
-    def resolution(self, fit: TextureFit) -> Resolution:
-        """What is beyond an untouched scan; variances of blurs add up, and too little of it does no harm."""
+    def resolution(self, fit: TextureFit, spectrum: Tensor) -> Resolution:
+        """What is to be undone of a fit: along some axes the blur beyond an untouched scan's (variances of blurs add
+        up, and too little does no harm), and the noise, which the filter of a blur always knows. Or nothing.
+
+        Of these nine the one of the least predicted error, where the fit is as likely true as what is left of it
+        without the most that untouched scans show.
+        """
         width = (fit.widths.square() - self.sharp.square()).clamp(min=0).sqrt() * (fit.widths > 0)
-        return Resolution(width * (fit.width > self.sharp), fit.noise * (fit.noise > self.quiet))
+        less = (fit.noise.square() - self.quiet.square()).clamp(min=0).sqrt()
+        truths = Resolution(fit.widths.clamp(min=0), fit.noise), Resolution(width, less)
+        axes = [torch.tensor(some, dtype=width.dtype) for some in itertools.product((0, 1), repeat=3)]
+        filters = [Resolution(width * some, fit.noise) for some in axes]
+
+        def error(used: Resolution | None) -> float:
+            return sum(predicted_error(used, true, spectrum) for true in truths)
+
+        best = min(filters, key=error)
+        nothing = Resolution(torch.zeros_like(width), torch.zeros_like(fit.noise))
+        return best if error(best) < error(None) else nothing
 
     def fit(self, texture: Texture) -> TextureFit:
         """Robust least squares of the log power: log(S A exp(-4 pi^2 sum s_a^2 f_a^2) + N), from two starts.

@@ -16,7 +16,7 @@ from harmony.core.progress import watched
 from harmony.data.inspection.confounding import confounded
 from harmony.data.module import SliceDataModule
 from harmony.data.sources.folders import visible
-from harmony.data.volumes.derivatives import single_scan
+from harmony.data.sources.single import single_scan
 from harmony.data.volumes.nifti import Nifti, read_labels, read_nifti
 from harmony.data.volumes.plausible import implausible
 from harmony.data.volumes.preprocess import Preprocess, brain_mask

@@ -21,7 +21,7 @@ from harmony.core import ConfigError, DataError, Scan, Volume
 from harmony.core.files import atomic_path, write_changed
 from harmony.core.progress import watched
 from harmony.core.runs import fingerprint
-from harmony.data.simulation.shifts import query_scanner
+from harmony.data.simulation.query_scanners import query_scanner
 from harmony.data.sources.atlas import LABELS
 from harmony.data.sources.atlas import VERSION as ATLAS_VERSION
 from harmony.data.sources.bids import BidsFolder

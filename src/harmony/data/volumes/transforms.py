@@ -46,18 +46,6 @@ class RobustScale(Transform):
         return torch.where(mask, image / scale, 0).clamp(0, 1), scale
 
 
-def foreground(data: np.ndarray) -> np.ndarray:
-    """The largest connected part (faces touch) of data > 0, holes filled, (X, Y, Z) bool; empty where none is."""
-    parts, count = ndimage.label(data > 0)
-    if count == 0:
-        return np.zeros(data.shape, bool)
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    # A hole is background that does not reach the border; a padded border makes everything outside one part.
-    outside, _ = ndimage.label(np.pad(parts != sizes.argmax(), 1, constant_values=True))
-    return (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
-
-
 def voxel_size(image: MetaTensor) -> np.ndarray:
     """(3,) mm."""
     return np.linalg.norm(np.asarray(image.affine, np.float64)[:3, :3], axis=0)

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from harmony.core import DamagedError, DataError, Scan
-from harmony.core.contrasts import T1W, contrast_of
 from harmony.core.digests import read_sealed, sha256, write_sealed
 from harmony.core.files import remove_leftovers, write_atomic
-from harmony.data.volumes.nifti import Nifti, write_nifti
+from harmony.data import Nifti, write_nifti
+from harmony.data.sources.single import ENTITY, bare
 
 DESCRIPTION = "dataset_description.json"
 FIGURES = "figures"
@@ -27,7 +27,6 @@ grid, mapped into the domain of a reference scanner. `desc-` says by which metho
 quality.html shows every scan before and after; `desc-brain_mask` is a brain mask that was made on the way.
 """
 DIGEST = "ImageDigest"  # of the sidecar: SHA-256 of the image that it belongs to
-ENTITY = re.compile(r"[a-z]+-[A-Za-z0-9+]+")
 SUFFIX = re.compile(r"[A-Za-z0-9]+")
 
 
@@ -156,20 +155,9 @@ def relative_name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if root.is_dir() and path.is_relative_to(root) else path.name
 
 
-def single_scan(path: Path, mask: Path | None, *, otherwise: str = T1W) -> Scan:
-    """One file as a scan: subject, session and contrast from a BIDS name, else a subject made of the file's name, and
-    the contrast `otherwise`."""
-    stem, contrast = _bare(path), contrast_of(path) or otherwise
-    found = re.match(r"(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?", stem)
-    subject = found[1] if found else "sub-" + (re.sub(r"[^A-Za-z0-9]", "", stem) or "scan")
-    words = stem.removeprefix(found[0]).split("_") if found else []
-    variant = "_".join(word for word in words if ENTITY.fullmatch(word)) or None
-    return Scan(path, subject, found[2] if found else None, mask=mask, contrast=contrast, variant=variant)
-
-
 def _entities(scan: Scan) -> tuple[str, str]:
     """The entities and the suffix of a result's name, without `desc-`."""
-    words = _bare(scan.path).split("_")
+    words = bare(scan.path).split("_")
     suffix = words.pop() if SUFFIX.fullmatch(words[-1]) and len(words) > 1 else scan.contrast
     if words[0] != scan.subject or not all(ENTITY.fullmatch(word) for word in words):
         words, suffix = [scan.name], scan.contrast
@@ -184,10 +172,6 @@ def _provenance(sidecar: Path, image: Path) -> dict[str, Any] | None:
     except (OSError, DamagedError):
         return None
     return about
-
-
-def _bare(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
 def _makers(path: Path) -> list[str]:

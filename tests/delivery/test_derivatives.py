@@ -11,8 +11,9 @@ from phantoms import phantom, save
 from harmony.cli.configs import choices
 from harmony.core import DataError, Scan
 from harmony.core.digests import sha256
-from harmony.data import Derivatives, read_nifti, single_scan
-from harmony.data.volumes.derivatives import label, relative_name
+from harmony.data import read_nifti, single_scan
+from harmony.delivery import derivatives
+from harmony.delivery.derivatives import Derivatives, label, relative_name
 
 DATA = phantom()[0]
 
@@ -140,6 +141,22 @@ def test_a_damaged_result_is_not_done(which, tmp_path):
     raw[raw.index(b"none") if which == "sidecar" else len(raw) // 2] ^= 1
     path.write_bytes(raw)
     assert output.provenance(scan) is None
+
+
+def test_a_process_that_dies_behind_the_image_leaves_no_sidecar_of_the_former_one(tmp_path, monkeypatch):
+    output = Derivatives(tmp_path / "out", "none")
+    scan = scan_at(tmp_path / "a" / "sub-01_T1w.nii.gz")
+    done(output, scan)
+
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(derivatives, "write_sealed", dies)
+    with pytest.raises(KeyboardInterrupt):
+        done(output, scan)
+    assert output.image(scan).exists()
+    assert not output.sidecar(scan).exists()
+    assert not list(output.results())
 
 
 def test_a_result_of_an_older_version_has_no_digest_and_is_done(tmp_path):

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from harmony.core import interrupts
-from harmony.data.volumes.shared_queue import helpers, in_turn
+from harmony.delivery.shared_queue import helpers, in_turn
 
 ITEMS = [f"scan{k:02d}" for k in range(20)]
 

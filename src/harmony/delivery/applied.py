@@ -1,0 +1,22 @@
+"""A method with all that applying it to somebody's scans takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harmony.core.model_card import ModelCard
+from harmony.data import Preprocess
+from harmony.flows import ImageDensity
+from harmony.methods import Method
+
+
+@dataclass(frozen=True)
+class Applied:
+    """name: of the model, as people ask for it. weights: changes with any learned file that a result may depend on."""
+
+    name: str
+    method: Method
+    density: ImageDensity
+    preprocess: Preprocess
+    card: ModelCard
+    weights: str
