@@ -43,7 +43,7 @@ def anatomy(seed):
 
 
 def head(seed):
-    """Anatomy that darkens to its border over some voxels, as a brain does to its fluid: else the border is all error."""
+    """Anatomy that darkens to its border, as a brain does to its fluid; else the border is all error."""
     z, y, x = torch.meshgrid(*(torch.linspace(-1.1, 1.1, n) for n in SIZE), indexing="ij")
     depth = (1 - (z**2 + y**2 + x**2).sqrt()).clamp(min=0)
     return anatomy(seed) * (0.1 + 0.9 * (depth / 0.35).clamp(max=1))
@@ -97,7 +97,7 @@ def test_blur_and_noise_are_read_from_texture():
 
 @pytest.mark.parametrize("blur", [0.0, 0.3, 0.6, 1.0, 1.5, 2.4])
 def test_at_no_amounts_of_blur_and_noise_is_the_result_further_from_the_truth_than_the_scan(blur):
-    """Before, the noise was taken for none below what untouched scans show, and the filter of the blur did not know it."""
+    """Before, noise below what untouched scans show was taken for none, and the filter of the blur did not know it."""
     heads = [scanned(head(seed), [0.0] * 3, 0.002 * seed, seed) for seed in range(12)]  # the reference has noise, too
     reading = reading_of([texture(each, ball()) for each in heads], 1.1)
     image, mask, spectrum = head(50), ball(), spectrum_of(heads)

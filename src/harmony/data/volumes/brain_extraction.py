@@ -18,11 +18,11 @@ from scipy import ndimage
 from harmony.core import ConfigError, DataError, Scan
 from harmony.core.files import atomic_path, write_atomic
 from harmony.core.model_card import sha256
+from harmony.data.volumes.brain import STRIPPED
 from harmony.data.volumes.deepbet_mask import NoBrainError, deepbet_mask
 from harmony.data.volumes.foreground import background_level, foreground
 from harmony.data.volumes.nifti import Nifti, read_labels, read_nifti, write_nifti
 from harmony.data.volumes.plausible import BRAIN_ML
-from harmony.data.volumes.preprocess import STRIPPED
 
 AUTO = "auto"  # by deepbet, where the skull is still on
 WHOLE = 0.99  # share of a mask's voxels that are in its largest part: what a program leaves beside it are specks
