@@ -94,7 +94,7 @@ class Worker:
         image, gain = made.image.cpu(), None if made.gain is None else made.gain[:, 0].cpu()
         data = self.applied.preprocess.restore(volume, image[:, 0], native, gain)
         if not self.cfg.original_scale:
-            data = data / volume.scale
+            data = self.applied.preprocess.relative(volume, data, native)
         provenance = {
             **self.origin(scan, native),
             **extraction,
@@ -103,6 +103,8 @@ class Worker:
             **({"Scanner": made.report} if made.report else {}),
             "BitsPerDimension": (bpd := self.bits_per_dim(stack.image, image)),
             "RobustMaximum": volume.scale,
+            "IntensityZero": volume.zero,
+            "Remarks": list(volume.remarks),
             "Seconds": round(time.perf_counter() - begin, 2),
         }
         before_after_figure(self.output.figure(scan), volume.image, image[:, 0])
@@ -171,7 +173,7 @@ def find_scans(cfg: DictConfig, contrast: str) -> tuple[list[Scan], list[DataErr
     if path.is_dir():
         if Path(cfg.output).expanduser().resolve() == path.resolve():
             raise ConfigError("output= is the input folder -> write into another, for example its derivatives/harmony")
-        found = BidsFolder(path, mask=mask, suffix=contrast).listing()
+        found = BidsFolder(path, mask=mask, suffix=contrast, people=False).listing()
         return found.chosen(participants=cfg.participants, sessions=cfg.sessions, skip_bad=cfg.skip_bad)
     if not path.exists():
         raise DataError("no such file or folder", cure="say which scan or BIDS folder to harmonize: input=", path=path)
