@@ -162,8 +162,8 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
 
 
 def load_applied(cfg: DictConfig) -> Applied:
-    """The chosen method, or the best that the model serves, from run folders alone: `model` of the flow, `models` of what
-    else it needs; where that says nothing, what came packed with the flow."""
+    """The chosen method, or the best that the model serves, from run folders alone: `model` of the flow, `models` of
+    what else it needs; where that says nothing, what came packed with the flow."""
     model = resolve_model(cfg.model, runs=Path(cfg.runs).expanduser(), cache=Path(cfg.cache).expanduser())
     said = {stage: Path(path).expanduser() for stage, path in cfg.models.items() if path is not None}
     folders, run = {**model.stages, **said}, model.flow

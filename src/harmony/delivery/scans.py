@@ -18,7 +18,7 @@ def find_scans(request: Request, contrast: str) -> tuple[list[Scan], list[DataEr
     if path.is_dir():
         if request.output.resolve() == path.resolve():
             raise ConfigError("output= is the input folder -> write into another, for example its derivatives/harmony")
-        listing = BidsFolder(path, mask=mask, suffix=contrast).listing()
+        listing = BidsFolder(path, mask=mask, suffix=contrast, people=False).listing()
         return listing.chosen(participants=request.participants, sessions=request.sessions, skip_bad=request.skip_bad)
     if not path.exists():
         raise DataError("no such file or folder", cure="say which scan or BIDS folder to harmonize: input=", path=path)

@@ -54,7 +54,7 @@ class Worker:
         image, gain = result.image.cpu(), None if result.gain is None else result.gain[:, 0].cpu()
         data = self.applied.preprocess.restore(volume, image[:, 0], native, gain, result.curve)
         if not self.request.original_scale:
-            data = data / volume.scale
+            data = self.applied.preprocess.relative(volume, data, native)
         sidecar = {
             **self.about(scan, native),
             **extraction,
@@ -63,6 +63,8 @@ class Worker:
             **findings(result.report),
             "BitsPerDimension": (bpd := self.bits_per_dim(stack.image, image)),
             "RobustMaximum": volume.scale,
+            "IntensityZero": volume.zero,
+            "Remarks": list(volume.remarks),
             "Seconds": round(time.perf_counter() - begin, 2),
         }
         before_after_figure(self.output.figure(scan), volume.image, image[:, 0])
