@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -71,6 +71,17 @@ def tool_for(mask: str | None, scan: Scan, native: Nifti) -> Tool | None:
     if scan.mask is not None or (mask == AUTO and not whole_head(native)):
         return None
     return may_find(mask)
+
+
+def with_brain(scan: Scan, path: Path, mask: str | None, native: Nifti) -> tuple[Scan, BrainMask | None]:
+    """The scan with a brain mask at `path`, where `mask=` asks for one or the skull is still on; it is said.
+    Raises DataError as `brain_mask_of`."""
+    tool = tool_for(mask, scan, native)
+    if tool is None:
+        return scan, None
+    found = brain_mask_of(scan, path, tool)
+    print(f"  {scan.name}: brain found by {found.tool} {found.version}", flush=True)
+    return replace(scan, mask=found.path), found
 
 
 def whole_head(native: Nifti) -> bool:
