@@ -22,6 +22,7 @@ from harmony.core.group import share_batch_statistics
 from harmony.core.interrupts import Interrupted
 from harmony.core.machine import device
 from harmony.core.model_card import ModelCard, domain, sha256
+from harmony.core.models import resolve_model
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder
 from harmony.data import SliceDataModule
@@ -61,6 +62,8 @@ def train_network(cfg: DictConfig, stage: str, data: SliceDataModule, run: RunFo
         run.begin(OmegaConf.to_yaml(cfg, resolve=True))
     lightning.seed_everything(cfg.seed, verbose=False)
     network = app.build(node.network)
+    if node.get("start"):  # weights to begin with, of a trained model of the same network
+        app.load_weights(network, started_from(cfg, stage) / "model.safetensors")
     reference = Reference.of(data.volumes("train"), **app.plain(cfg.reference))
     task = app.build_task(node.module, network=network, reference=reference)
     log = app.open_log(cfg, app.experiment_run(cfg, data))
@@ -126,6 +129,16 @@ def fit(
     if trainer.world_size > 1:
         torch.distributed.destroy_process_group()
     return best
+
+
+def started_from(cfg: DictConfig, stage: str) -> Path:
+    """The run folder of the model that `tasks.STAGE.start` names: as `model=` does of `harmony harmonize`."""
+    place = Path(cfg.runs), Path(cfg.cache).expanduser()
+    model = resolve_model(cfg.tasks[stage].start, runs=place[0], cache=place[1])
+    folder = model.flow if stage == "flow" else model.of(stage)
+    if folder is None:
+        raise ConfigError(f"tasks.{stage}.start={cfg.tasks[stage].start}: that model has no {stage}")
+    return folder
 
 
 def refuse_uneven(batch_size: int, processes: int) -> None:

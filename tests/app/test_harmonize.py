@@ -118,6 +118,13 @@ def test_harmonizing_needs_the_run_folder_only_and_uses_its_constants(tmp_path, 
     assert len(images(tmp_path / "out")) == 3
 
 
+def test_without_a_method_it_is_the_best_that_the_model_serves(tmp_path, model, scans):
+    one = sorted(scans.glob("sub-*/anat/*_T1w.nii.gz"))[0]
+    code, output = run(tmp_path, f"input={one}", "output=out", f"model={model}")
+    assert code == 0, output
+    assert [path for path in images(tmp_path / "out") if "desc-histogrammatching" in path.name], output
+
+
 def test_kill_in_the_middle_and_start_again_finishes_the_job(tmp_path, model, scans):
     words = [f"input={scans}", "output=out", f"model={model}", "method=blindharmony", "method.solver.iterations=15"]
     process = start(tmp_path, *words)

@@ -7,12 +7,14 @@ import signal
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 from door import PREPROCESS, command, save_scan, sidecar, start
 
+REAL = Path(os.environ.get("HARMONY_REAL_DATA", Path(__file__).parents[2] / "../shared/data")) / "real"
 SMALL = [
     f"data.preprocess.{key}={json.dumps(value)}" for key, value in PREPROCESS.items() if key in ("spacing", "size")
 ]
@@ -96,9 +98,9 @@ def test_mistakes_are_one_line_and_exit_code_2(packed, flow, bids, tmp_path):
         (["empty", *one[1:]], "no sub-*/[ses-*/]anat/*_T1w.nii[.gz]"),
         ([*one[:3], "not a model.harmony"], "not a packed model"),
         ([*one[:3], "ixihh"], "did you mean ixi-hh?"),
-        (["head_T1w.nii.gz", *one[1:]], "mask=auto"),
+        (["head_T1w.nii.gz", *one[1:], "--mask", "null"], "mask=auto"),
         (["sub-1_T2w.nii.gz", *one[1:]], "a T2w image, and the model knows T1w"),
-        ([*one, "--mask", "auto", "seed=2"], "install SynthStrip"),
+        ([*one, "--mask", "synthstrip", "seed=2"], "install FreeSurfer's mri_synthstrip"),
         ([*one, "workers=0.5"], "workers"),
         ([*one, "~nothing"], "nothing"),
     ]:
@@ -156,7 +158,7 @@ def test_a_whole_head_with_a_brain_finder(packed, tmp_path):
     """A stand-in for SynthStrip: the brain is where the head is brightest."""
     head = save_scan(tmp_path / "sub-9_T1w.nii.gz", scale=1.45)
     path = f"{synthstrip(tmp_path).parent}:{os.environ['PATH']}"
-    words = ["harmonize", head, "out", "--model", packed, "--mask", "auto", "method=histogram_matching"]
+    words = ["harmonize", head, "out", "--model", packed, "--mask", "synthstrip", "method=histogram_matching"]
     code, out, err = command(*words, cwd=tmp_path, PATH=path)
     assert code == 0, err
     folder = tmp_path / "out" / "sub-9" / "anat"
@@ -169,6 +171,21 @@ def test_a_whole_head_with_a_brain_finder(packed, tmp_path):
     assert not np.array_equal(before[mask], after[mask])
     code, out, err = command(*words, cwd=tmp_path, PATH=path)
     assert "1 were done" in out, err
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not REAL.is_dir(), reason="real scans not found: set HARMONY_REAL_DATA")
+def test_a_real_head_needs_nothing_but_its_file(tmp_path):
+    head = REAL / "sub-uih" / "anat" / "sub-uih_T1w.nii.gz"
+    code, out, err = command("harmonize", head, "out", cwd=tmp_path)
+    assert code == 0, err
+    assert "brain found by deepbet 1.0.2" in out
+    folder = tmp_path / "out" / "sub-uih" / "anat"
+    about = sidecar(folder / "sub-uih_desc-histogrammatching_T1w.json")
+    assert about["BrainExtraction"] == {"Tool": "deepbet", "Version": "1.0.2"}
+    assert (folder / "sub-uih_desc-brain_mask.nii.gz").exists()
+    words = [folder / "sub-uih_desc-histogrammatching_T1w.nii.gz", "again"]  # its own output is a head, too
+    assert command("harmonize", *words, cwd=tmp_path)[0] == 0
 
 
 def test_models_are_listed_and_packed_with_what_a_method_needs(flow, tmp_path):
@@ -214,7 +231,7 @@ def test_the_output_is_valid_bids(packed, bids, tmp_path):
     (bids / "sub-01" / "anat" / "sub-01_T1w.nii.gz").unlink()
     path = f"{synthstrip(tmp_path).parent}:{os.environ['PATH']}"
     for method in ("none", "histogram_matching"):
-        words = ["harmonize", bids, "out", "--model", packed, "--method", method, "--mask", "auto"]
+        words = ["harmonize", bids, "out", "--model", packed, "--method", method, "--mask", "synthstrip"]
         code, _, err = command(*words, cwd=tmp_path, PATH=path)
         assert code == 0, err
     assert len(results(tmp_path / "out")) == 2 * 6

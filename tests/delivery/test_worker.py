@@ -44,7 +44,7 @@ class Darker(Method):
 
     def harmonize(self, stack):
         gain = torch.where(stack.mask, 0.5, 0.0) if self.smooth else None
-        return Harmonized(0.5 * stack.image, {"bpd": torch.zeros(3, len(stack))}, gain, self.report)
+        return Harmonized(0.5 * stack.image, {"bpd": torch.zeros(3, len(stack))}, gain, report=self.report)
 
 
 class Learner(AdaptiveMethod):

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from yaml import YAMLError
 
 from harmony import __version__
+from harmony.app.best import choose
 from harmony.app.build import build, build_methods, models_wanted, parts_wanted, plain, real_scans
 from harmony.core import CheckpointError, ConfigError, Scan
 from harmony.core.files import atomic_path
@@ -176,12 +177,13 @@ def load_weights(module: torch.nn.Module, path: Path) -> None:
 
 
 def load_applied(cfg: DictConfig) -> Applied:
-    """The chosen method, from run folders alone: `model` of the flow, `models` of what else it needs; where that says
-    nothing, what came packed with the flow."""
+    """The chosen method, or the best that the model serves, from run folders alone: `model` of the flow, `models` of
+    what else it needs; where that says nothing, what came packed with the flow."""
     model = resolve_model(cfg.model, runs=Path(cfg.runs).expanduser(), cache=Path(cfg.cache).expanduser())
     said = {stage: Path(path).expanduser() for stage, path in cfg.models.items() if path is not None}
     folders, run = {**model.stages, **said}, model.flow
     card = ModelCard.load(run)
+    choose(cfg, folders)
     networks: dict[str, Any] = {"flow": load_run(run, "flow")}
     name = cfg.method_name
     trained_on = {"preprocess": card.preprocess, "count": card.count, "step": card.step}

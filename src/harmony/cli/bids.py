@@ -32,7 +32,7 @@ def _parser() -> Parser:
         parser.add_argument(*flags, dest=f"{name}_label", nargs="+", metavar="LABEL", help=f"only these {what}")
     parser.add_argument("--model", help="a packed model, a run folder, or a name of `harmony models`")
     parser.add_argument("--method", help="a name of conf/method")
-    parser.add_argument("--mask", help="a pattern with {subject}, or auto")
+    parser.add_argument("--mask", help="a pattern with {subject}, or auto (default), deepbet, synthstrip, hd-bet")
     parser.add_argument("--skip-bad", action="store_true", help="name a bad scan at the end, do not stop there")
     parser.add_argument("--n-procs", "--n_procs", type=int, default=1, metavar="N", help="processes (default 1)")
     parser.add_argument("-v", "--version", action="version", version=f"harmony {__version__}")

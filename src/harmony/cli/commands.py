@@ -76,7 +76,7 @@ COMMANDS = {
         (
             "harmony harmonize scan.nii.gz out/",
             "harmony harmonize bids/ bids/derivatives/harmony --method histogram_matching --workers 4",
-            "harmony harmonize head.nii.gz out/ --mask auto --model scanner.harmony method.solver.iterations=20",
+            "harmony harmonize head.nii.gz out/ --mask synthstrip --model scanner.harmony method.solver.iterations=20",
         ),
         "harmonize",
         (

@@ -70,8 +70,8 @@ def findings() -> list[Finding]:
             "W&B", "online: WANDB_API_KEY is set" if os.environ.get("WANDB_API_KEY") else "offline: no WANDB_API_KEY"
         ),
         _optional("SimpleITK", _installed("SimpleITK"), "for n4", "pip install 'harmony-mri[n4]'"),
-        _optional("SynthStrip", shutil.which("mri_synthstrip"), "for mask=auto", "install FreeSurfer's mri_synthstrip"),
-        _optional("HD-BET", shutil.which("hd-bet"), "for mask=auto", "pip install hd-bet"),
+        _optional("SynthStrip", shutil.which("mri_synthstrip"), "for mask=synthstrip", "install FreeSurfer"),
+        _optional("HD-BET", shutil.which("hd-bet"), "for mask=hd-bet", "pip install hd-bet"),
         _optional("browser", _browser(), "to look at the pages here", "any browser, here or elsewhere"),
     ]
 

@@ -2,13 +2,15 @@
 
 from harmony.data.module import SliceDataModule
 from harmony.data.simulation.corruption import (
+    GREY_LEVELS,
     BroadCorruption,
     Corruption,
     CurveCorruption,
     InTurn,
+    per_image,
 )
 from harmony.data.simulation.lesions import Lesions
-from harmony.data.simulation.negatives import candidate_negatives, forced_negatives
+from harmony.data.simulation.negatives import Labelled, alter, candidate_negatives, forced_negatives
 from harmony.data.simulation.query_scanners import QueryScanner, query_scanner
 from harmony.data.simulation.scanner_corruption import DrawnScanner, ScannerCorruption
 from harmony.data.sources.abide import Abide
@@ -28,6 +30,7 @@ from harmony.data.volumes.preprocess import Preprocess, brain_mask
 from harmony.data.volumes.travelling import on_grid_of, on_one_lattice
 
 __all__ = [
+    "GREY_LEVELS",
     "LABEL_MAPS",
     "STRUCTURES",
     "Abide",
@@ -41,6 +44,7 @@ __all__ = [
     "DrawnScanner",
     "InTurn",
     "Ixi",
+    "Labelled",
     "Lesions",
     "Nifti",
     "Oasis3",
@@ -50,6 +54,7 @@ __all__ = [
     "SimulatedSites",
     "SliceDataModule",
     "VolumeCache",
+    "alter",
     "brain_mask",
     "candidate_negatives",
     "forced_negatives",
@@ -58,6 +63,7 @@ __all__ = [
     "n4",
     "on_grid_of",
     "on_one_lattice",
+    "per_image",
     "query_scanner",
     "read_labels",
     "read_nifti",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harmony import __version__
 from harmony.core import DataError, interrupts
-from harmony.data.volumes.brain_extraction import AUTO, find_tool
+from harmony.data.volumes.brain_extraction import may_find
 from harmony.delivery.applied import Applied
 from harmony.delivery.derivatives import Derivatives
 from harmony.delivery.quality import entry
@@ -36,8 +36,8 @@ def deliver(request: Request, applied: Applied, command: Sequence[str], *, helpi
     the last word to the process that started it. Raises DataError for a bad scan, unless those are skipped.
     """
     scans, bad = find_scans(request, applied.card.contrast)
-    tool = find_tool() if request.mask == AUTO else None
-    worker = Worker(request, applied, Derivatives(request.output, request.method), tool)
+    may_find(request.mask)  # a program that is not installed is said before anything is done
+    worker = Worker(request, applied, Derivatives(request.output, request.method))
     worker.output.check(scans)
     worker.output.describe(version=__version__, source=request.source.resolve())
     further = 0 if helping else min(request.workers, len(scans)) - 1

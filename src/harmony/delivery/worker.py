@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -14,7 +14,7 @@ from harmony.core.digests import sha256
 from harmony.core.machine import device
 from harmony.core.runs import fingerprint, without_words
 from harmony.data import Nifti, brain_mask, read_nifti
-from harmony.data.volumes.brain_extraction import Tool, brain_mask_of
+from harmony.data.volumes.brain_extraction import may_find, with_brain
 from harmony.data.volumes.plausible import skull_stripped
 from harmony.delivery.applied import Applied
 from harmony.delivery.derivatives import Derivatives, relative_name
@@ -26,15 +26,11 @@ from harmony.reports import before_after_figure
 
 @dataclass
 class Worker:
-    """What harmonizes one scan after the other; how many it harmonized, and how many were done.
-
-    tool: finds the brain; None where masks are given, or not needed.
-    """
+    """What harmonizes one scan after the other; how many it harmonized, and how many were done."""
 
     request: Request
     applied: Applied
     output: Derivatives
-    tool: Tool | None = None
     harmonized: int = 0
     done: int = 0
 
@@ -46,15 +42,15 @@ class Worker:
             self.done += 1
             return
         begin = time.perf_counter()
-        scan, extraction = self.with_mask(scan)
         native = read_nifti(scan.path, subject=scan.subject)
+        scan, extraction = self.with_mask(scan, native)
         volume = self.applied.preprocess(scan)
         stack = volume.stack(volume.select(None, 1))
         result, iterations = self.apply(stack, scan.subject)
         image, gain = result.image.cpu(), None if result.gain is None else result.gain[:, 0].cpu()
         data = self.applied.preprocess.restore(volume, image[:, 0], native, gain, result.curve)
         if not self.request.original_scale:
-            data = data / volume.scale
+            data = self.applied.preprocess.relative(volume, data, native)
         sidecar = {
             **self.about(scan, native),
             **extraction,
@@ -63,6 +59,8 @@ class Worker:
             **findings(result.report),
             "BitsPerDimension": (bpd := self.bits_per_dim(stack.image, image)),
             "RobustMaximum": volume.scale,
+            "IntensityZero": volume.zero,
+            "Remarks": list(volume.remarks),
             "Seconds": round(time.perf_counter() - begin, 2),
         }
         before_after_figure(self.output.figure(scan), volume.image, image[:, 0])
@@ -88,12 +86,10 @@ class Worker:
             "HarmonyVersion": __version__,
         }
 
-    def with_mask(self, scan: Scan) -> tuple[Scan, dict[str, Any]]:
-        """The scan with the brain mask that a tool finds, and what the sidecar says of that."""
-        if self.tool is None:
-            return scan, {}
-        mask = brain_mask_of(scan, self.output.mask(scan), self.tool)
-        return replace(scan, mask=mask.path), {"BrainExtraction": {"Tool": mask.tool, "Version": mask.version}}
+    def with_mask(self, scan: Scan, native: Nifti) -> tuple[Scan, dict[str, Any]]:
+        """The scan with the brain mask that a tool finds, if it needs one, and what the sidecar says of that."""
+        masked, mask = with_brain(scan, self.output.mask(scan), self.request.mask, native)
+        return masked, {} if mask is None else {"BrainExtraction": {"Tool": mask.tool, "Version": mask.version}}
 
     def apply(self, stack: Stack, subject: str) -> tuple[Harmonized, int]:
         """The harmonized slices and how many iterations or passes it took."""
@@ -112,7 +108,7 @@ class Worker:
 
     def made_from(self, scan: Scan) -> dict[str, Any]:
         """What decides the result: the files' bytes, the weights, the settings."""
-        request, tool = self.request, self.tool
+        request, tool = self.request, may_find(self.request.mask)
         try:
             files = {"image": sha256(scan.path)} | ({"mask": sha256(scan.mask)} if scan.mask else {})
         except OSError as error:

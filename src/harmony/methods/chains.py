@@ -42,7 +42,7 @@ class Chain(Method):
             trace |= {key: torch.cat([trace[key], t]) if key in trace else t for key, t in result.trace.items()}
             gain = _product(gain, result.gain)
             reports[name] = result.report
-        return Harmonized(stack.image, trace, gain, _whole(reports))
+        return Harmonized(stack.image, trace, gain, report=_whole(reports))
 
 
 class AdaptiveChain(AdaptiveMethod):

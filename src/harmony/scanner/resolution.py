@@ -129,7 +129,7 @@ def _averaged(image: Tensor, size: int) -> Tensor:
     for axis in range(3):
         lines = F.pad(image.movedim(axis, 0), (0, 0, 0, 0, size // 2, size // 2))
         length = image.shape[axis]
-        image = (sum(lines[k : k + length] for k in range(size)) / size).movedim(0, axis)
+        image = (torch.as_tensor(sum(lines[k : k + length] for k in range(size))) / size).movedim(0, axis)
     return image
 
 

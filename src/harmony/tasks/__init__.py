@@ -14,9 +14,12 @@ from harmony.tasks.guided import Guidance
 from harmony.tasks.harmonizer import HarmonizerTask
 from harmony.tasks.judges import AgeTask, SegmenterTask
 from harmony.tasks.paired import PairedTask
+from harmony.tasks.ranked import RankedGuidance
 from harmony.tasks.tissue import TissueTask
+from harmony.tasks.walk import AdaptationWalk
 
 __all__ = [
+    "AdaptationWalk",
     "AgeTask",
     "CurveFile",
     "CycleGanTask",
@@ -27,6 +30,7 @@ __all__ = [
     "LastCheckpoint",
     "PairedTask",
     "ProgressLines",
+    "RankedGuidance",
     "SegmenterTask",
     "StopOnSignal",
     "TissueTask",

@@ -25,7 +25,7 @@ from harmony.data.volumes.brain_extraction import (
     unlike_a_brain,
 )
 
-REAL = Path(os.environ.get("HARMONY_REAL_DATA", "../shared/data")) / "real"
+REAL = Path(os.environ.get("HARMONY_REAL_DATA", Path(__file__).parents[3] / "../shared/data")) / "real"
 PROGRAMS = ["synthstrip", "hd-bet"]
 ADULT = AFFINE @ np.diag([2.5, 2.5, 2.5, 1])  # the phantom of 66 ml becomes one of 1035
 # Plays both programs: the mask is where the image is above 150, written where the real one would write it.
@@ -161,6 +161,7 @@ def test_an_image_without_a_brain_is_said_by_deepbet_too(tmp_path):
 
 
 @pytest.mark.real
+@pytest.mark.skipif(not REAL.is_dir(), reason="real scans not found: set HARMONY_REAL_DATA")
 @pytest.mark.parametrize(("subject", "name"), [("uih", "sub-uih"), ("xa30", "sub-xa30_acq-prescan")])
 def test_a_real_head_has_the_mask_that_people_have_looked_at(subject, name, tmp_path):
     scan = Scan(REAL / f"sub-{subject}" / "anat" / f"{name}_T1w.nii.gz", f"sub-{subject}")

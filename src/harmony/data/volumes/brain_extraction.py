@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -18,11 +18,11 @@ from scipy import ndimage
 from harmony.core import ConfigError, DataError, Scan
 from harmony.core.files import atomic_path, write_atomic
 from harmony.core.model_card import sha256
+from harmony.data.volumes.brain import STRIPPED
 from harmony.data.volumes.deepbet_mask import NoBrainError, deepbet_mask
 from harmony.data.volumes.foreground import background_level, foreground
 from harmony.data.volumes.nifti import Nifti, read_labels, read_nifti, write_nifti
 from harmony.data.volumes.plausible import BRAIN_ML
-from harmony.data.volumes.preprocess import STRIPPED
 
 AUTO = "auto"  # by deepbet, where the skull is still on
 WHOLE = 0.99  # share of a mask's voxels that are in its largest part: what a program leaves beside it are specks
@@ -71,6 +71,17 @@ def tool_for(mask: str | None, scan: Scan, native: Nifti) -> Tool | None:
     if scan.mask is not None or (mask == AUTO and not whole_head(native)):
         return None
     return may_find(mask)
+
+
+def with_brain(scan: Scan, path: Path, mask: str | None, native: Nifti) -> tuple[Scan, BrainMask | None]:
+    """The scan with a brain mask at `path`, where `mask=` asks for one or the skull is still on; it is said.
+    Raises DataError as `brain_mask_of`."""
+    tool = tool_for(mask, scan, native)
+    if tool is None:
+        return scan, None
+    found = brain_mask_of(scan, path, tool)
+    print(f"  {scan.name}: brain found by {found.tool} {found.version}", flush=True)
+    return replace(scan, mask=found.path), found
 
 
 def whole_head(native: Nifti) -> bool:

@@ -11,7 +11,7 @@ SPECK = 1e-3  # of what is taken for brain: a part apart that is smaller is nois
 BELOW = 0.02  # of the brain may lie below the background: interpolation does that
 FAINT = 0.015  # of the robust maximum: an edge of this height is ripples that die away
 RIPPLE = 0.08  # of the robust maximum: the ripples of a cubic spline around a brain stay below
-OFFSET = 0.05  # of the robust range: a darkest voxel closer to 0 is at 0
+OFFSET = 0.04  # of the robust range: what is nearer to 0 and above is 0
 AIR = 0.1  # of the voxels of a head are air, and dark
 DARKEST, BRIGHTEST = 0.05, 99.5  # percentiles: the outermost voxels are overshoots
 
@@ -67,12 +67,13 @@ def zero_level(data: np.ndarray, mask: np.ndarray, background: float | None) -> 
     inside = data[mask]
     if not inside.size:
         return 0.0
+    top = float(np.percentile(inside, BRIGHTEST))
     if background is not None:
         if np.count_nonzero(inside < background) <= BELOW * inside.size:
-            return background
+            return 0.0 if 0 < background <= OFFSET * (top - background) else background
         ripples = _edge(data - background) <= FAINT * _top(inside)
         return background if ripples else min(float(np.percentile(inside, DARKEST)), 0.0)
-    low, top = float(np.percentile(data, DARKEST)), float(np.percentile(inside, BRIGHTEST))
+    low = float(np.percentile(data, DARKEST))
     near = OFFSET * (top - low)
     return low if low < -near or (low > near and np.mean(data <= low + near) > AIR) else 0.0
 

@@ -188,8 +188,10 @@ def _parse(path: Path) -> nibabel.Nifti1Image:
         raw = _filled(head, stream, needed)
         if len(raw) < needed:
             raise _BadImageError(f"the file is truncated: {len(raw)} of {needed} bytes")
-        left = _drain(stream)
-        if left >= smallest and kind is not nibabel.MGHImage:  # which may carry tags behind its voxels
+        left = (
+            _drain(stream) if kind is not nibabel.MGHImage else 0 * _drain(stream)
+        )  # which has tags behind its voxels
+        if left >= smallest:
             raise _BadImageError(f"{left} bytes or more behind the last voxel: the header's shape or type is damaged")
     if left:
         log.warning("%s: %d bytes behind the last voxel are not read", path, left)
