@@ -250,7 +250,7 @@ def test_a_method_gets_the_scale_and_the_slices_that_its_networks_learned_from_w
     names = ["harmonizing_flows", "scanner_inversion"]
     for more, step in (((), 3), (("+method.harmonizing_flows.step=5",), 5)):
         cfg = composed(*words, *more, f"methods=[{','.join(names)}]")
-        networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)}
+        networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)} | PRIORS
         reference = Reference(torch.zeros(3, 1, 8, 8), torch.rand(3, 8), torch.ones(3))
         adapted, inverted = app.build_methods(cfg, networks, reference, 3.0).values()
         assert (adapted.count, adapted.step, inverted.percentile) == (7, step, 98)
