@@ -33,6 +33,11 @@ def test_every_entry_point_and_room_is_on_a_floor_and_there_are_nine_at_most():
     assert named == rooms | ENTRIES
 
 
+def test_what_is_private_to_hydra_and_omegaconf_is_used_in_one_file():
+    private = re.compile(r"hydra\._internal|set_struct|\._(set|get)_(parent|node|flag|full_key)\b|\._metadata\b")
+    assert [path.name for path in HOUSE.rglob("*.py") if private.search(path.read_text())] == ["launch.py"]
+
+
 def test_no_config_object_below_the_door():
     rooms = [path for path in HOUSE.rglob("*.py") if path.parent not in (HOUSE, HOUSE / "app", HOUSE / "cli")]
     assert len(rooms) > 50
