@@ -147,10 +147,12 @@ def load_run(run: Path, stage: str) -> torch.nn.Module:
     try:
         trained = OmegaConf.load(run / "config.yaml")
         network = build(trained.tasks[stage].network)
-    except (OSError, ValueError, YAMLError, AttributeError, TypeError, ConfigKeyError, InstantiationException) as error:
+    except (OSError, ValueError, YAMLError, AttributeError, TypeError, ConfigKeyError) as error:
+        raise CheckpointError(f"{run}: not the run folder of a trained {stage} ({error})") from error
+    except InstantiationException as error:
         why = str(error).splitlines()[0]
         raise CheckpointError(
-            f"{run}: not the run folder of a {stage} of this version ({why}) -> train it again"
+            f"{run}: of another version, which built its {stage} otherwise ({why}) -> train it again"
         ) from error
     load_weights(network, run / "model.safetensors")
     return network.to(device()).eval().requires_grad_(False)
