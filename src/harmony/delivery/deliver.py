@@ -1,7 +1,8 @@
-"""A whole call: every scan into the output folder, by one process or several, and a page over all of them."""
+"""A whole call: every scan into the output, by one process or several, and a page over all of them."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,38 +12,44 @@ from harmony.core import DataError, interrupts
 from harmony.data.volumes.brain_extraction import AUTO, find_tool
 from harmony.delivery.applied import Applied
 from harmony.delivery.derivatives import Derivatives
-from harmony.delivery.quality import entry
+from harmony.delivery.output import Output
+from harmony.delivery.quality import write_page
 from harmony.delivery.request import Request
 from harmony.delivery.scans import find_scans
-from harmony.delivery.shared_queue import helpers, in_turn
-from harmony.delivery.worker import Worker
-from harmony.reports import quality_page
+from harmony.delivery.shared_queue import helpers, helping_since, in_turn
+from harmony.delivery.single_file import SingleFile
+from harmony.delivery.worker import UNITS, Worker
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a call went: scans harmonized, scans that were done, and those that could not be. page: of the output."""
+    """How a call went: scans harmonized by its processes, scans that were done before, and those that could not be.
+    page: of the output; None where there is none."""
 
     harmonized: int
     done: int
     bad: list[DataError]
-    page: Path
+    page: Path | None
 
 
-def deliver(request: Request, applied: Applied, command: Sequence[str], *, helping: bool) -> Outcome | None:
+def deliver(request: Request, applied: Applied, command: Sequence[str]) -> Outcome | None:
     """Every scan of the request, one at a time; one that is done is left alone.
 
-    command: what starts a further process of the same call. helping: this is one of those, which leaves the page and
-    the last word to the process that started it. Raises DataError for a bad scan, unless those are skipped.
+    command: what starts a further process of the same call. In such a process: None, as it leaves the page and the last
+    word to the one that started it. Raises DataError for a bad scan, unless those are skipped.
     """
+    since = helping_since()
     scans, bad = find_scans(request, applied.card.contrast)
     tool = find_tool() if request.mask == AUTO else None
-    worker = Worker(request, applied, Derivatives(request.output, request.method), tool)
-    worker.output.check(scans)
-    worker.output.describe(version=__version__, source=request.source.resolve())
-    further = 0 if helping else min(request.workers, len(scans)) - 1
-    with helpers(command, max(further, 0)):
-        for scan in in_turn(scans, worker.output.lock, "harmonizing"):
+    output = output_of(request)
+    output.check(scans)
+    output.describe(version=__version__, sources=request.sources)
+    if since is None:
+        print(f"intensities: {UNITS[request.own_unit]} (original_scale={str(request.own_unit).lower()})", flush=True)
+    worker = Worker(request, applied, output, tool, time.time_ns() if since is None else since)
+    further = 0 if since is not None else min(request.workers, len(scans)) - 1
+    with helpers(command, max(further, 0), worker.begun):
+        for scan in in_turn(scans, output.lock, "harmonizing"):
             try:
                 worker.one(scan)
             except DataError as error:
@@ -50,8 +57,11 @@ def deliver(request: Request, applied: Applied, command: Sequence[str], *, helpi
                     raise
                 bad.append(error)
             interrupts.check()
-    if helping:
+    if since is not None:
         return None
-    page = worker.output.root / "quality.html"
-    quality_page(page, [entry(result) for result in worker.output.results()], [error.public for error in bad])
-    return Outcome(worker.harmonized, worker.done, bad, page)
+    return Outcome(worker.harmonized, worker.done, bad, write_page(output, bad))
+
+
+def output_of(request: Request) -> Output:
+    """A file where the request names one, else a folder of BIDS derivatives."""
+    return SingleFile(request.output) if request.one_file else Derivatives(request.output, request.method)
