@@ -122,7 +122,7 @@ def test_kill_in_the_middle_and_start_again_finishes_the_job(tmp_path, model, sc
     words = [f"input={scans}", "output=out", f"model={model}", "method=blindharmony", "method.solver.iterations=15"]
     process = start(tmp_path, *words)
     for line in process.stdout:
-        if "bpd" in line:
+        if "changed by" in line:
             process.send_signal(signal.SIGKILL)
             break
     process.communicate()

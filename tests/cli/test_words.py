@@ -101,7 +101,9 @@ def test_words_stand_in_their_places(tmp_path, monkeypatch):
         (["harmonize", ".", "o", "skip_bat=true"], "mean skip_bad?"),
         (["harmonize", "."], "OUTPUT must be said"),
         (["harmonize"], "INPUT and OUTPUT must be said"),
-        (["harmonize", ".", "o", "p"], "'p': a word too many"),
+        (["harmonize", ".", "o", "p"], "o: no such file"),
+        (["harmonize", "link.nii", "o"], "link.nii: a link to gone.nii, which is not there"),
+        (["train", "quickstart", "p"], "'p': a word too many"),
         (["harmonize", ".", "o", "--model"], "a value must follow"),
         (["harmonize", "here.ni", "o"], "mean here.nii in"),
         (["harmonize", "no/such/folder", "o"], "no such file or folder"),
@@ -121,6 +123,7 @@ def test_words_stand_in_their_places(tmp_path, monkeypatch):
 def test_a_slip_is_named_with_what_was_meant(typed, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here.nii").touch()
+    (tmp_path / "link.nii").symlink_to("gone.nii")
     with pytest.raises(UsageError) as caught:
         words(*typed)
     assert said in str(caught.value)

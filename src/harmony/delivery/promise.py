@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from harmony.core import DataError, Scan, Volume
+from harmony.core import DataError, Volume
 from harmony.data import Nifti
 
 REACHED = 0.05  # of the model's mask, interpolated: below, a voxel has no neighbour on the model's grid
 UNIT = 0.25  # of the robust maximum: how far the median of the brain may be from that of the harmonized slices
+SAME = 1e-5  # of the robust maximum: what rounding may change
 NAMED_ML = 0.1  # what was not reached below this needs no word
 CURE = "leave the scan out, and report it: this is a mistake of harmony"
 
@@ -26,27 +28,31 @@ class Reach:
     def sidecar(self) -> dict[str, float]:
         return {"HarmonizedVolume": round(self.harmonized_ml, 1), "NotHarmonizedVolume": round(self.missed_ml, 1)}
 
-    def __str__(self) -> str:
-        """A remark for people; empty where all was harmonized."""
+    def remarks(self) -> list[str]:
+        """For people; none where all was harmonized."""
         whole = self.harmonized_ml + self.missed_ml
         if self.missed_ml < NAMED_ML:
-            return ""
-        return f"{self.missed_ml:.1f} of {whole:.0f} ml of the brain mask lie beyond the model's slices, unchanged"
+            return []
+        return [f"{self.missed_ml:.1f} of {whole:.0f} ml of the brain mask lie beyond the model's slices, unchanged"]
+
+
+class Unit(NamedTuple):
+    """zero, one: the intensities of a result that the model calls 0 and 1."""
+
+    zero: float
+    one: float
 
 
 @dataclass(frozen=True)
 class Promise:
-    """What is to hold of a result. native: the scan's file. outside: (X, Y, Z) the file in the unit that was asked for.
-    brain: (X, Y, Z) bool. volume: as the model saw it. one: the result's intensity that the model calls 1, and zero:
-    the one that it calls 0."""
+    """What is to hold of a result. native: the scan's file. untouched: (X, Y, Z) the file, in the unit that was asked
+    for. brain: (X, Y, Z) bool. volume: as the model saw it."""
 
-    scan: Scan
     native: Nifti
-    outside: np.ndarray
+    untouched: np.ndarray
     brain: np.ndarray
     volume: Volume
-    one: float
-    zero: float = 0.0
+    unit: Unit
 
     def check(self, data: np.ndarray, image: np.ndarray) -> Reach:
         """Raises DataError for a result that is not on the scan's grid, not finite, changed outside of the brain, or in
@@ -55,7 +61,7 @@ class Promise:
             raise self._broken(f"the result is {data.shape}, the scan {self.native.data.shape}")
         if count := np.count_nonzero(~np.isfinite(data)):
             raise self._broken(f"{count} voxels of the result are no numbers")
-        if count := np.count_nonzero((data != self.outside) & ~self.brain):
+        if count := np.count_nonzero((np.abs(data - self.untouched) > SAME * self.unit.one) & ~self.brain):
             raise self._broken(f"{count} voxels outside of the brain were changed")
         reach = self.reach()
         if not reach.harmonized_ml:
@@ -69,16 +75,16 @@ class Promise:
         to_slices = np.linalg.inv(self.volume.affine) @ self.native.affine
         index = (places @ to_slices[:3, :3].T + to_slices[:3, 3]).T
         inside = self.volume.mask.numpy().astype(np.float32)
-        # Half a voxel about the grid counts as on it, as where the change was put back.
         reached = map_coordinates(inside, index, order=1, mode="constant") > REACHED
         ml = abs(np.linalg.det(self.native.affine[:3, :3])) / 1000
         return Reach(ml * np.count_nonzero(reached), ml * np.count_nonzero(~reached))
 
     def _check_unit(self, data: np.ndarray, image: np.ndarray) -> None:
         wanted = float(np.median(image[self.volume.mask.numpy()]))
-        there = (float(np.median(data[self.brain])) - self.zero) / self.one
+        there = (float(np.median(data[self.brain])) - self.unit.zero) / self.unit.one
         if abs(there - wanted) > UNIT:
             raise self._broken(f"the brain's median is {there:.3g} of its unit, and should be {wanted:.3g}")
 
     def _broken(self, problem: str) -> DataError:
-        return DataError(problem, cure=CURE, path=self.scan.path, subject=self.scan.subject)
+        scan = self.volume.scan
+        return DataError(problem, cure=CURE, path=scan.path, subject=scan.subject)

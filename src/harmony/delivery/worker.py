@@ -20,7 +20,7 @@ from harmony.data.volumes.plausible import skull_stripped
 from harmony.delivery.applied import Applied
 from harmony.delivery.derivatives import relative_name
 from harmony.delivery.output import Output
-from harmony.delivery.promise import Promise, Reach
+from harmony.delivery.promise import Promise, Reach, Unit
 from harmony.delivery.request import Request
 from harmony.delivery.words import own_words
 from harmony.methods import AdaptiveMethod
@@ -83,20 +83,24 @@ class Worker:
             "MeanChange": round(float((image - stack.image)[stack.mask].abs().mean()), 4),
             **reach.sidecar(),
             "RobustMaximum": volume.scale,
+            "IntensityZero": volume.zero,
+            "Remarks": [*volume.remarks, *reach.remarks()],
             "Seconds": round(time.perf_counter() - begin, 2),
         }
         self.draw(scan, volume, image[:, 0])
         self.output.write(scan, data, native, about)
-        print(f"  {scan.name}: {'; '.join(outcome(about, reach))}, {about['Seconds']} s", flush=True)
+        print(f"  {scan.name}: {'; '.join(outcome(about))}, {about['Seconds']} s", flush=True)
 
     def put_back(self, volume: Volume, native: Nifti, result: Harmonized) -> tuple[np.ndarray, Reach]:
         """(X, Y, Z) on the scan's grid, in the unit that was asked for, looked at once more."""
         preprocess, scan = self.applied.preprocess, volume.scan
         image, gain = result.image[:, 0].cpu(), None if result.gain is None else result.gain[:, 0].cpu()
-        data, outside, one = preprocess.restore(volume, image, native, gain, result.curve), native.data, volume.scale
+        data, untouched = preprocess.restore(volume, image, native, gain, result.curve), native.data
+        unit = Unit(volume.zero, volume.scale)
         if not self.request.own_unit:
-            data, outside, one = data / volume.scale, outside / volume.scale, 1.0
-        promise = Promise(scan, native, outside, brain_mask(scan, native), volume, one)
+            data, untouched = (preprocess.relative(volume, values, native) for values in (data, untouched))
+            unit = Unit(0.0, 1.0)
+        promise = Promise(native, untouched, brain_mask(scan, native), volume, unit)
         return data, promise.check(data, image.numpy())
 
     def draw(self, scan: Scan, volume: Volume, image: Tensor) -> None:
@@ -174,9 +178,9 @@ def findings(report: Report | None) -> dict[str, Any]:
     return {**report.sidecar(), "Findings": dict(report.words()), "LeftAlone": report.left_alone}
 
 
-def outcome(about: dict[str, Any], reach: Reach) -> list[str]:
+def outcome(about: dict[str, Any]) -> list[str]:
     """How it went, for the screen."""
     alone, bpd = about.get("LeftAlone"), about.get("BitsPerDimension")
     words = [f"left alone, as {alone}" if alone else f"changed by {about['MeanChange']:.1%} of the robust maximum"]
     words += [f"bpd {bpd['before']:.3f} -> {bpd['after']:.3f}"] if bpd else []
-    return words + ([str(reach)] if str(reach) else [])
+    return words + about["Remarks"]
