@@ -2,7 +2,7 @@
 
 from harmony.delivery.applied import Applied
 from harmony.delivery.bids_filter import read_filter
-from harmony.delivery.deliver import Outcome, deliver
+from harmony.delivery.call import Outcome, deliver
 from harmony.delivery.derivatives import Derivatives
 from harmony.delivery.output import Output, Result
 from harmony.delivery.request import Request

@@ -14,7 +14,7 @@ from harmony.data import Nifti
 REACHED = 0.05  # of the model's mask, interpolated: below, a voxel has no neighbour on the model's grid
 UNIT = 0.25  # of the robust maximum: how far the median of the brain may be from that of the harmonized slices
 SAME = 1e-5  # of the robust maximum: what rounding may change
-NAMED_ML = 0.1  # what was not reached below this needs no word
+NAMED_ML = 0.5  # what was not reached below this needs no word
 CURE = "leave the scan out, and report it: this is a mistake of harmony"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from harmony.core import ConfigError, DataError, Scan
 from harmony.core.contrasts import refuse_other_contrast
 from harmony.data import BidsFolder, single_scan
-from harmony.data.volumes.brain_extraction import AUTO
+from harmony.data.volumes.brain_extraction import may_find
 from harmony.delivery.bids_filter import filtered
 from harmony.delivery.request import Request
 from harmony.delivery.words import own_words, translated
@@ -29,7 +29,7 @@ def _of_folder(request: Request, contrast: str) -> tuple[list[Scan], list[DataEr
         raise ConfigError("output= is the input folder -> write into another, for example its derivatives/harmony")
     if request.one_file:
         raise ConfigError(f"output={request.output}: one file, and input= is a folder -> name a folder")
-    mask = None if request.mask == AUTO else request.mask
+    mask = None if may_find(request.mask) else request.mask
     listing = BidsFolder(path, mask=mask, suffix=contrast).listing()
     scans, bad = listing.chosen(participants=request.participants, sessions=request.sessions, skip_bad=request.skip_bad)
     return scans if request.bids_filter is None else filtered(scans, request.bids_filter), [translated(e) for e in bad]
@@ -42,7 +42,7 @@ def _of_file(path: Path, request: Request, contrast: str) -> Scan:
         raise DataError(_absent(path), cure="say which scan, or which BIDS folder, to harmonize: input=", path=path)
     scan = single_scan(path, None, otherwise=contrast)
     refuse_other_contrast(scan, contrast)
-    if request.mask in (None, AUTO):
+    if request.mask is None or may_find(request.mask):
         return scan
     return single_scan(path, _mask(request, scan), otherwise=contrast)
 

@@ -15,7 +15,7 @@ from harmony.core.digests import sha256
 from harmony.core.machine import device
 from harmony.core.runs import fingerprint, without_words
 from harmony.data import Nifti, brain_mask, read_nifti
-from harmony.data.volumes.brain_extraction import Tool, brain_mask_of
+from harmony.data.volumes.brain_extraction import brain_mask_of, may_find, tool_for
 from harmony.data.volumes.plausible import skull_stripped
 from harmony.delivery.applied import Applied
 from harmony.delivery.derivatives import relative_name
@@ -32,14 +32,13 @@ UNITS = {True: "the scan's own", False: "the reference's: 1 is the robust maximu
 class Worker:
     """What harmonizes one scan after the other; how many were harmonized, and how many were done.
 
-    tool: finds the brain; None where masks are given, or not needed. begun: when the call began (ns since 1970): what
-    another process of it has harmonized since then counts as harmonized, and is not done again.
+    begun: when the call began (ns since 1970): what another process of it has harmonized since then counts as
+    harmonized, and is not done again.
     """
 
     request: Request
     applied: Applied
     output: Output
-    tool: Tool | None = None
     begun: int = 2**63
     harmonized: int = 0
     done: int = 0
@@ -51,9 +50,10 @@ class Worker:
             if self.is_done(scan, origin):
                 return
             begin = time.perf_counter()
-            scan, extraction = self.with_mask(scan)
+            native = read_nifti(scan.path, subject=scan.subject)
+            scan, extraction = self.with_mask(scan, native)
             about = {**extraction, "MadeFrom": origin}
-            self.harmonize(scan, about, begin)
+            self.harmonize(scan, native, about, begin)
             self.harmonized += 1
 
     def is_done(self, scan: Scan, origin: dict[str, Any]) -> bool:
@@ -67,9 +67,8 @@ class Worker:
         self.harmonized, self.done = self.harmonized + ours, self.done + (not ours)
         return True
 
-    def harmonize(self, scan: Scan, about: dict[str, Any], begin: float) -> None:
+    def harmonize(self, scan: Scan, native: Nifti, about: dict[str, Any], begin: float) -> None:
         """about: what the sidecar says so far."""
-        native = read_nifti(scan.path, subject=scan.subject)
         volume = self.applied.preprocess(scan)
         stack = volume.stack(volume.select(None, 1))
         result, iterations = self.apply(stack, scan.subject)
@@ -126,11 +125,13 @@ class Worker:
             "HarmonyVersion": __version__,
         }
 
-    def with_mask(self, scan: Scan) -> tuple[Scan, dict[str, Any]]:
-        """The scan with the brain mask that a tool finds, and what the sidecar says of that."""
-        if self.tool is None:
+    def with_mask(self, scan: Scan, native: Nifti) -> tuple[Scan, dict[str, Any]]:
+        """The scan with the brain mask that a tool finds, if it needs one, and what the sidecar says of that."""
+        tool = tool_for(self.request.mask, scan, native)
+        if tool is None:
             return scan, {}
-        mask = brain_mask_of(scan, self.output.mask(scan), self.tool)
+        mask = brain_mask_of(scan, self.output.mask(scan), tool)
+        print(f"  {scan.name}: brain found by {mask.tool} {mask.version}", flush=True)
         return replace(scan, mask=mask.path), {"BrainExtraction": {"Tool": mask.tool, "Version": mask.version}}
 
     def apply(self, stack: Stack, subject: str) -> tuple[Harmonized, int]:
@@ -154,7 +155,7 @@ class Worker:
 
     def made_from(self, scan: Scan) -> dict[str, Any]:
         """What decides the result: the files' bytes, the weights, the settings."""
-        request, tool = self.request, self.tool
+        request, tool = self.request, may_find(self.request.mask)
         files = {"image": digest(scan, scan.path)} | ({"mask": digest(scan, scan.mask)} if scan.mask else {})
         by = [] if tool is None else [tool.program, tool.version(tool.program)]
         constants = [*by, self.applied.card.preprocess, request.own_unit, __version__]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harmony import __version__
 from harmony.core import DataError, interrupts
-from harmony.data.volumes.brain_extraction import AUTO, find_tool
+from harmony.data.volumes.brain_extraction import may_find
 from harmony.delivery.applied import Applied
 from harmony.delivery.derivatives import Derivatives
 from harmony.delivery.output import Output
@@ -40,13 +40,13 @@ def deliver(request: Request, applied: Applied, command: Sequence[str]) -> Outco
     """
     since = helping_since()
     scans, bad = find_scans(request, applied.card.contrast)
-    tool = find_tool() if request.mask == AUTO else None
+    may_find(request.mask)  # a program that is not installed is said before anything is done
     output = output_of(request)
     output.check(scans)
     output.describe(version=__version__, sources=request.sources)
     if since is None:
         print(f"intensities: {UNITS[request.own_unit]} (original_scale={str(request.own_unit).lower()})", flush=True)
-    worker = Worker(request, applied, output, tool, time.time_ns() if since is None else since)
+    worker = Worker(request, applied, output, time.time_ns() if since is None else since)
     further = 0 if since is not None else min(request.workers, len(scans)) - 1
     with helpers(command, max(further, 0), worker.begun):
         for scan in in_turn(scans, output.lock, "harmonizing"):
