@@ -29,6 +29,7 @@ class Command:
     places: tuple[Place, ...] = ()
     flags: tuple[str, ...] = ()  # of the entry point itself
     switches: tuple[str, ...] = ()  # settings that are true, false or neither: as options they need no value
+    values: tuple[str, ...] = ()  # its options that a word follows
 
     def page(self) -> str:
         """Text and examples, for a command without a config."""
@@ -44,12 +45,18 @@ _EXPERIMENT = Place("EXPERIMENT", "experiment", "a name of conf/experiment", mus
 COMMANDS = {
     "check": Command(
         "what is in a folder of scans, and all that is wrong with it",
-        "Reads every scan as training would and lists what is there and everything that is wrong with it. Nothing is\n"
-        "written. Exit code 0: ready; 1: the data have errors; 2: the command cannot be understood.",
-        ("harmony check scans/", "harmony check scans/ --json", "harmony check data=ixi data.root=ixi/"),
+        "Reads every scan and lists what is there, everything that is wrong with it for what is intended (--for\n"
+        "harmonize, train or study), and every subject or image that would be left out. Nothing is written. Exit code\n"
+        "0: ready; 1: the data have errors; 2: the command cannot be understood.",
+        (
+            "harmony check scans/ --for harmonize",
+            "harmony check scans/ --for train --json",
+            "harmony check data=ixi data.root=ixi/ --for train",
+        ),
         "config",
         (Place("FOLDER", "data.root", "a BIDS folder, or with data=NAME another kind of data set", must=False),),
         ("--json",),
+        ("--for",),
     ),
     "train": Command(
         "learn a reference scanner, and what else an experiment needs",

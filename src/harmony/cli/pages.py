@@ -45,6 +45,7 @@ def page(name: str, command: Command) -> str:
         + _table([(_default(setting), setting.text) for setting in top]),
         *(_choices(group, name) for group in _groups(command, top)),
         *(["--json: everything as JSON, for machines"] if "--json" in command.flags else []),
+        *(["--for harmonize|train|study: what the data are for"] if "--for" in command.values else []),
         "Every key of conf/ may follow, and Hydra's -m, --cfg job, --info, --resolve.",
         "examples:\n" + "\n".join(f"  {example}" for example in command.examples),
     ]

@@ -36,6 +36,8 @@ def translate(name: str, command: Command, typed: Sequence[str]) -> list[str]:
         word = rest.pop(0)
         if word in command.flags:
             words.append(word)
+        elif word.split("=")[0] in command.values:
+            words += [word, *_value_of(word, rest, "=" not in word)]
         elif word.split("=")[0] in HYDRA:
             words += [word, *_value_of(word, rest, HYDRA[word.split("=")[0]] and "=" not in word)]
         elif word.startswith("-") and word != "-":
@@ -77,7 +79,7 @@ def _option(command: Command, word: str, rest: list[str]) -> str:
     said, equals, value = word.partition("=")
     known = options(command)
     if said not in known:
-        raise unknown("option", said, [*known, *command.flags, *HYDRA])
+        raise unknown("option", said, [*known, *command.flags, *command.values, *HYDRA])
     setting = next(each for each in settings(command.config) if each.name == known[said])
     switch = isinstance(setting.default, bool) or setting.name in command.switches
     if switch and not equals:
