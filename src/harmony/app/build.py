@@ -146,6 +146,14 @@ def models_wanted(cfg: DictConfig) -> list[str]:
     return list(dict.fromkeys(part.partition("/")[0] for part in parts_wanted(cfg)))
 
 
+def takes_density(node: Mapping[str, Any]) -> bool:
+    """Whether a method, or one of its steps, is given the flow by its constructor."""
+    if "flow" in stages_of(node):
+        return True
+    wanted = inspect.signature(hydra.utils.get_object(node["_target_"])).parameters
+    return "density" in wanted or any(takes_density(step) for step in node.get("steps", {}).values())
+
+
 def build_methods(
     cfg: DictConfig, networks: Mapping[str, Any], reference: Reference, reference_bpd: float
 ) -> dict[str, Method]:
@@ -153,7 +161,7 @@ def build_methods(
     the flow (`density`), its bpd on held-out reference images, the reference statistics, and of `cfg.data` how the
     networks' images were scaled (`percentile`) and which slices they learned from (`count`, `step`)."""
     at_hand = {
-        "density": networks["flow"],
+        "density": networks.get("flow"),
         "reference": reference,
         "reference_bpd": reference_bpd,
         "percentile": cfg.data.preprocess.percentile,
