@@ -190,7 +190,7 @@ def load_applied(cfg: DictConfig) -> Applied:
     trained_on = {"preprocess": card.preprocess, "count": card.count, "step": card.step}
     chosen = OmegaConf.create({"methods": [name], "method": {name: plain(cfg.method)}, "data": trained_on})
     scored = cfg.bits_per_dim or takes_density(plain(cfg.method))
-    networks = {"flow": load_run(run, "flow")} if scored else {}
+    networks: dict[str, Any] = {"flow": load_run(run, "flow")} if scored else {}
     for stage in models_wanted(chosen)[1:]:
         if stage not in folders:
             raise ConfigError(f"method={name} needs a trained {stage} -> models.{stage}=runs/models/{stage}-...")

@@ -17,9 +17,9 @@ class Request:
     """A call of `harmonize`, as plain values.
 
     sources: one or several scans, or the folder of a data set. output: the derivatives folder, or of one scan a file.
-    settings: of the method. mask: a file, for several scans a pattern with {subject}, `auto` for one that deepbet
-    finds where the skull is still on, `deepbet`, `synthstrip` or `hd-bet` for one that this program finds for every
-    scan, None for none. participants, sessions: of a folder, only these; None for all. bids_filter:
+    settings: of the method. mask: a file, for several scans a pattern with {subject}, `auto` for one that deepbet finds
+    where the skull is still on, `deepbet`, `synthstrip` or `hd-bet` for one that this program finds for every scan,
+    None for none. participants, sessions: of a folder, only these; None for all. bids_filter:
     entities that the scans must have, as `--bids-filter-file` of BIDS Apps has them. workers: processes here, this one
     included. skip_done: leave alone what is there of the same scan, model and method. skip_bad: name a bad scan at the
     end, in place of stopping there. original_scale: in each scan's own intensity unit (True) or the reference's
