@@ -80,6 +80,17 @@ def test_the_margin_grows_with_the_distance_and_is_steepest_near_the_truth():
         torch.testing.assert_close(guided.hinge(truth, truth + 2 * at, distance), torch.zeros(4))
 
 
+@pytest.mark.parametrize("flow", FLOWS)
+def test_nothing_altered_is_nothing_told_apart(flow):
+    """Equal images of a pair get the same noise, and cost the same: they lack the whole margin, to the last bit."""
+    density = FLOWS[flow]().eval()
+    image, mask = pictures()
+    guided = ranked(share=1.0)
+    guided.altered = lambda image, *_: image
+    made = guided.step(density, image, mask, draws(0, 0))
+    torch.testing.assert_close(made.loss, made.clean + 0.5)
+
+
 def test_the_distance_is_in_grey_levels_inside_the_brain():
     image, mask = pictures(2)
     altered = torch.where(mask, image + 2 / 255, image + 0.5)
@@ -91,7 +102,7 @@ def test_a_ranked_step_by_hand():
     """Clean slices cost their mean, a pair the share that it lacks of its margin; nothing else is in the loss."""
 
     class Brightness(torch.nn.Module):
-        def bits_per_dim(self, image, draw):
+        def bits_per_dim(self, image, draw, noise_of):
             return 10 * image.flatten(1).mean(1)  # what is dark is likely
 
     image, mask = pictures()
@@ -113,7 +124,7 @@ class Tilt(torch.nn.Module):
         super().__init__()
         self.tilt = torch.nn.Parameter(torch.tensor(0.01))
 
-    def bits_per_dim(self, image, draw):
+    def bits_per_dim(self, image, draw, noise_of=None):
         return self.tilt.expm1().div(self.tilt).log() - self.tilt * image.flatten(1).mean(1)
 
 

@@ -49,8 +49,10 @@ class RankedGuidance(FlowGuidance):
         altered = self.altered(truth, inside, draw)
         if self.walk is not None and float(torch.rand((), generator=draw)) < self.walk.share:
             altered = self.walk.outputs(density, altered, inside, draw)
-        # One batch: the norms of the flow's conditioner see truth and altered slices alike.
-        clean, worse = density.bits_per_dim(torch.cat((image, altered)), draw).split((len(image), count))
+        # One batch: the norms of the flow's conditioner see truth and altered slices alike. One noise for both of a
+        # pair: else, where little was altered, its noise is most of what their bits differ by.
+        noise_of = torch.cat((torch.arange(len(image)), torch.arange(count))).to(image.device, non_blocking=True)
+        clean, worse = density.bits_per_dim(torch.cat((image, altered)), draw, noise_of).split((len(image), count))
         hinge = self.hinge(clean[:count], worse, grey_distance(altered, truth, inside))
         acts = (hinge.detach() > 0).float().mean()
         return Guided(clean.mean() + self.weight * hinge.mean(), clean.mean().detach(), acts)
