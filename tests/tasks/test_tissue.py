@@ -29,7 +29,7 @@ def volume(seed, labelled=True):
     return Volume(scan, image.clamp(max=1), labels > 0, labels if labelled else None, 2 * torch.eye(4).numpy(), 1.0)
 
 
-def task(clusters=False, lesions=0.0, lesions_in="white", **changes):
+def task(clusters=False, lesions=0.0, lesions_in="white", flattened=0.0, label_map=None, start=None, **changes):
     corruption = {
         "curve": 0.0, "gamma": (1.0, 1.0), "gain": 0.1, "shading": 0.1, "blur": 0.5, "anisotropy": 0.0, "noise": 0.02,
         "probability": 0.5, "percentile": 99.5,
@@ -47,7 +47,10 @@ def task(clusters=False, lesions=0.0, lesions_in="white", **changes):
         max_steps=10,
         slab=8,
         spacing=2.0,
+        flattened=flattened,
         clusters=clusters,
+        label_map=label_map,
+        start=start,
         mirror=True,
         seed=0,
     )

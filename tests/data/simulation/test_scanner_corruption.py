@@ -22,7 +22,7 @@ MAPS = torch.stack([MASK & (IMAGE < 0.4), MASK & (IMAGE >= 0.4) & (IMAGE < 0.7),
 def seen(seed=0, **changes):
     corruption = ScannerCorruption(**(ALL | changes))
     drawn = corruption.draw(3, torch.Generator().manual_seed(seed))
-    return corruption.replay(IMAGE, MASK, MAPS, drawn, 2.0), drawn
+    return corruption.replay(IMAGE, MASK, MAPS, drawn, 2.0)[:2], drawn
 
 
 def test_a_scanner_of_no_strength_changes_nothing():
@@ -38,8 +38,8 @@ def test_a_slab_is_seen_as_the_volume_that_it_is_of(changes):
     corruption, cut = ScannerCorruption(**(ALL | plain | changes)), slice(2, 8)
     drawn = corruption.draw(3, torch.Generator().manual_seed(0))
     dim = torch.where(torch.arange(12)[:, None, None] < 8, 0.3, 0.9) * MASK
-    whole, _ = corruption.replay(dim, MASK, MAPS, drawn, 2.0)
-    part, _ = corruption.replay(dim, MASK, MAPS, drawn, 2.0, cut)
+    whole = corruption.replay(dim, MASK, MAPS, drawn, 2.0).image
+    part = corruption.replay(dim, MASK, MAPS, drawn, 2.0, cut).image
     inside = MASK[cut].clone()
     inside[-3:] = False  # what a blur brings in from beyond the slab
     torch.testing.assert_close(part[inside], whole[cut][inside], atol=0.01, rtol=0.05)
@@ -57,7 +57,7 @@ def test_the_brightest_of_a_volume_is_as_bright_as_before(changes):
     )
     for seed in range(5):
         drawn = corruption.draw(3, torch.Generator().manual_seed(seed))
-        made, _ = corruption.replay(image, mask, maps, drawn, 2.0)
+        made = corruption.replay(image, mask, maps, drawn, 2.0).image
         top, before = (robust_maximum(each, mask, ALL["percentile"]) for each in (made, image))
         assert top == pytest.approx(before, rel=0.05)
 
