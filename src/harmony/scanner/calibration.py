@@ -71,7 +71,12 @@ class Calibration:
             again = reference.match(volume.stack(torch.arange(len(volume.image))))[:, 0]
             raw.append(estimate(volume.image, volume.mask, network, appearance))
             matched.append(estimate(again, volume.mask, network, appearance))
-        even = torch.stack([even_gains(volume, network, appearance) for volume in chosen[:: min(self.even_every, len(chosen) // FEWEST)]])
+        even = torch.stack(
+            [
+                even_gains(volume, network, appearance)
+                for volume in chosen[:: min(self.even_every, len(chosen) // FEWEST)]
+            ]
+        )
         theta = torch.stack([scan.fit.contrast.theta for scan in raw])
         return Prior(
             **vars(appearance),

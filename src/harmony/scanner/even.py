@@ -27,6 +27,8 @@ SIGMAS = (16.0, 12.0, 8.0)  # mm, of the field's Gaussian from round to round; t
 # from the field before it: means of means of what is left would follow ever finer detail
 SETTLED = 1e-3  # of the log field, root mean square of a round's change
 MOST_ROUNDS = 6
+AROUND = 5.0  # mm: sigma of the Gaussian that says what is around a voxel ...
+SURROUNDED = 0.55, 0.75  # ... and the share of the last tissue from which, and up to which, it counts as that
 OUTLIER = 2.0  # deviations of a tissue, in `TUKEY`s, beyond which a voxel says nothing of the field: lesions, vessels
 
 
@@ -34,7 +36,7 @@ OUTLIER = 2.0  # deviations of a tissue, in `TUKEY`s, beyond which a voxel says 
 class EvenScan:
     """A scan (S, H, W) as log y = log E_k + log_gains[k] + field, of the reference's E_k(r).
 
-    maps: (K, S, H, W) probabilities of the tissues. log_gains: (K,), relative to the last tissue, whose own is in the
+    maps: (K, S, H, W) probabilities of the tissues, lesions with what is around them (`surrounded`). log_gains: (K,), relative to the last tissue, whose own is in the
     field. change: root mean square of the last round's change of the field.
     """
 
@@ -71,7 +73,17 @@ def even_scan(
             base = field
         elif count >= len(SIGMAS) and change < SETTLED:
             break
-    return EvenScan(maps, field, log_gains, change)
+    return EvenScan(surrounded(maps, mask, spacing), field, log_gains, change)
+
+
+def surrounded(maps: Tensor, mask: Tensor, spacing: float) -> Tensor:
+    """(K, S, H, W) the maps, with the last tissue wherever it is nearly all that is around: a lesion is none of the
+    tissues, and takes the gain of what it lies in."""
+    around = smooth_mean(maps[-1], mask.to(maps), spacing, AROUND)
+    inside = ((around - SURROUNDED[0]) / (SURROUNDED[1] - SURROUNDED[0])).clamp(0, 1)
+    last = torch.zeros_like(maps)
+    last[-1] = 1
+    return torch.lerp(maps, last, inside)
 
 
 def refined(
