@@ -29,7 +29,7 @@ from harmony.core.results import COLUMNS
 from harmony.methods import Budget, HarmonizingFlows
 from harmony.metrics import psnr
 
-SCANNERS = (None, "exp", "log", "gamma_0.7", "tissue", "bias", "blur", "noise", "mix")
+SCANNERS = (None, "exp", "log", "tissue", "blur", "noise", "mix")
 OWN = ("data.", "part=", "subjects=", "passes=", "rates=", "jacobian=", "harmonizer=")
 DEFAULTS = ["+part=val", "+subjects=2", "+passes=4", "+rates='1'", "+jacobian=0", "+harmonizer=null"]
 

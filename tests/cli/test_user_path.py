@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import stat
@@ -12,7 +13,9 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from door import PREPROCESS, command, save_scan, sidecar, start
+from door import PREPROCESS, brain, command, save_scan, sidecar, start
+
+from harmony.cli.commands import COMMANDS
 
 REAL = Path(os.environ.get("HARMONY_REAL_DATA", Path(__file__).parents[2] / "../shared/data")) / "real"
 SMALL = [
@@ -88,6 +91,39 @@ def test_the_model_of_the_package_is_used_when_none_is_given(tmp_path):
     assert "<dt>decision</dt>" in (tmp_path / "out" / "quality.html").read_text()
 
 
+@pytest.mark.parametrize("example", COMMANDS["harmonize"].examples)
+def test_every_example_of_the_help_works_as_it_is_printed(example, tmp_path):
+    """With the installed model, nothing else said."""
+    for k, name in enumerate(("scan.nii.gz", "a.nii.gz", "b.nii.gz", "bids/sub-1/anat/sub-1_T1w.nii.gz")):
+        save_scan(tmp_path / name, k)
+    head = nibabel.load(save_scan(tmp_path / "head.nii.gz", scale=1.45))
+    inside = (brain(0) > 0).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(inside, head.affine), tmp_path / "brain_mask.nii.gz")
+    program, *words = shlex.split(example)
+    assert program == "harmony"
+    code, out, err = command(*words, cwd=tmp_path)
+    assert code == 0, err
+    assert "1 scans harmonized" in out or "2 scans harmonized" in out
+    if "harmonized.nii.gz" in words:
+        assert (tmp_path / "harmonized.nii.gz").is_file()
+
+
+def test_what_could_swallow_a_mistake_is_refused(tmp_path):
+    """No number of processes but one is silent; a cache that cannot be written to stops nobody, and is named."""
+    save_scan(tmp_path / "scan.nii.gz")
+    words = ["harmonize", "scan.nii.gz", "out", "--skip-bad"]
+    for number in ("0", "-1", "1.5"):
+        code, _, err = command(*words, "--workers", number, cwd=tmp_path)
+        assert code == 2
+        assert "workers=" in err
+    code, _, err = command(*words, "--original-scale", "5", cwd=tmp_path)
+    assert (code, "word too many" in err or "original_scale" in err) == (2, True)
+    (tmp_path / "a file").touch()
+    code, out, err = command(*words, cwd=tmp_path, HARMONY_CACHE=str(tmp_path / "a file"))
+    assert code == 0, err
+    assert "HARMONY_CACHE= names another folder" in out + err
+
+
 def test_mistakes_are_one_line_and_exit_code_2(packed, flow, bids, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "not a model.harmony").write_text("hello")
@@ -115,7 +151,7 @@ def test_stopped_and_started_again(packed, bids, tmp_path):
     words = ["harmonize", bids, "out", "--model", packed, "method.solver.iterations=8", "--method", "blindharmony"]
     process = start(*words, cwd=tmp_path)
     for line in process.stdout:
-        if "bpd" in line:
+        if "changed by" in line:
             process.send_signal(signal.SIGTERM)
             break
     _, err = process.communicate(timeout=120)
@@ -134,7 +170,7 @@ def test_several_workers_make_the_same_files_as_one(packed, bids, tmp_path):
         words = ["harmonize", bids, folder, "--model", packed, "method=histogram_matching", f"workers={workers}"]
         code, out, err = command(*words, cwd=tmp_path)
         assert code == 0, err
-        assert out.count("bpd") == 4  # each scan once
+        assert out.count("changed by") == 4  # each scan once
         assert out.count("quality page") == 1
     assert results(tmp_path / "one") == results(tmp_path / "two")
     for a, b in zip(*(sorted((tmp_path / name).glob("sub-*/**/*.nii.gz")) for name in ("one", "two")), strict=True):

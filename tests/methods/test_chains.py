@@ -36,7 +36,7 @@ class Step(Method):
     def harmonize(self, stack):
         image = torch.where(stack.mask, self.gain * stack.image + self.offset, 0)
         gain = torch.full_like(stack.image, self.gain) if self.smooth else None
-        return Harmonized(image, {}, gain, self.report)
+        return Harmonized(image, {}, gain, report=self.report)
 
 
 @pytest.fixture

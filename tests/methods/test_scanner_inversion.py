@@ -10,7 +10,7 @@ from brains import TISSUES, by_intensity, histograms, learned_prior, phantom, sc
 from harmony.methods import ScannerInversion
 from harmony.metrics import psnr
 from harmony.networks import TissueNet
-from harmony.scanner import estimate
+from harmony.scanner import Resolution, estimate
 
 
 def method(**changes):
@@ -130,3 +130,14 @@ def test_the_report_says_what_was_done():
     assert ratio == pytest.approx(torch.tensor(0.14).exp().item(), rel=0.03)
     assert report["shrunk"] == pytest.approx(0, abs=0.1)  # of what is certain, nothing
     assert {"shading", "noise", "blur_rows", "doubt_grey"} <= report.keys()
+
+
+@pytest.mark.parametrize(("limit", "width", "noise"), [("widest", 1.2, 0.0), ("most_noise", 0.0, 0.12)])
+def test_more_blur_or_noise_than_the_network_was_trained_on_is_outside(limit, width, noise):
+    """Along any axis."""
+    image, mask, maps = phantom()
+    scan = method().estimate(scanned(image, mask, maps, scanner()), mask)
+    scan = replace(scan, resolution=Resolution(torch.tensor([0.0, width, 0.0]), torch.tensor(noise)))
+    amount = max(width, noise)
+    assert method(**{limit: 0.9 * amount})._outside(scan)
+    assert not method(**{limit: 1.1 * amount})._outside(scan)

@@ -10,6 +10,7 @@ from brains import (
     by_intensity,
     histograms,
     labelled,
+    phantom,
     scanned,
     scanner,
     stack,
@@ -27,6 +28,7 @@ from harmony.scanner import (
     learn_intensity,
     learn_spectrum,
     learn_untouched,
+    mean_spectrum,
     network_labels,
     one_hot,
     scanner_variance,
@@ -154,3 +156,17 @@ def test_the_limit_of_untouched_scans_holds_for_scans_that_it_was_not_learned_on
     assert float(learn_untouched([SimpleNamespace(evidence=row) for row in odd], 1.0).limit) < 1.5 * float(
         untouched.limit
     )
+
+
+def test_the_spectrum_of_a_reference_is_the_geometric_mean():
+    """One restless scan does not set it."""
+    still, restless = labelled(0), volume(*phantom(1, texture=0.2)[:2])
+    spectra = [mean_spectrum(scan.image, scan.mask, 16) for scan in (still, restless)]
+    torch.testing.assert_close(learn_spectrum([still, restless], 16), (spectra[0] * spectra[1]).sqrt())
+
+
+def test_a_network_labels_the_brain_and_no_more():
+    scan = labelled(0)
+    labels = network_labels(by_intensity)(scan)
+    assert (labels[~scan.mask] == 0).all()
+    assert (labels[scan.mask] == scan.labels[scan.mask]).float().mean() > 0.99

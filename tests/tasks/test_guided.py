@@ -42,7 +42,7 @@ def clipped(**changes):
 
 
 def ranked(**changes):
-    settings = {"walk": None, "share": 0.5, "slope": 0.06, "power": 0.5, "every": 2}
+    settings = {"walk": None, "share": 0.5, "weight": 0.5, "slope": 0.06, "power": 0.5, "least": 1e-6, "every": 2}
     return RankedGuidance(corruption=GAINS, **(settings | changes))
 
 
@@ -64,18 +64,31 @@ def test_the_hinge_pulls_before_its_margin_and_not_beyond_at_any_level_of_bits(l
     truth = torch.full((2,), level, requires_grad=True)
     altered = (level + torch.tensor([0.11, 0.13])).requires_grad_()
     ranked().hinge(truth, altered, torch.tensor([4.0, 4.0])).sum().backward()
-    assert altered.grad.tolist() == [-1.0, 0.0]
-    assert truth.grad.tolist() == [1.0, 0.0]
+    torch.testing.assert_close(altered.grad, torch.tensor([-1 / 0.12, 0.0]))
+    torch.testing.assert_close(truth.grad, torch.tensor([1 / 0.12, 0.0]))
 
 
 def test_the_margin_grows_with_the_distance_and_is_steepest_near_the_truth():
-    nothing = torch.zeros(4)
-    margin = ranked().hinge(nothing, nothing, torch.tensor([0.0, 1.0, 4.0, 9.0]))
-    torch.testing.assert_close(margin, torch.tensor([0.0, 0.06, 0.12, 0.18]))
-    torch.testing.assert_close(
-        ranked(power=1.0).hinge(nothing, nothing, torch.tensor([0.0, 1.0, 4.0, 9.0])),
-        0.06 * torch.tensor([0.0, 1.0, 4.0, 9.0]),
-    )
+    distance, truth = torch.tensor([0.25, 1.0, 4.0, 9.0]), torch.full((4,), 3.0)
+    for guided, margin in (
+        (ranked(), [0.03, 0.06, 0.12, 0.18]),
+        (ranked(power=1.0), [0.015, 0.06, 0.24, 0.54]),
+        (ranked(least=1.0), [0.06, 0.06, 0.12, 0.18]),
+    ):
+        at = torch.tensor(margin)
+        torch.testing.assert_close(guided.hinge(truth, truth + at / 4, distance), torch.full((4,), 0.75))
+        torch.testing.assert_close(guided.hinge(truth, truth + 2 * at, distance), torch.zeros(4))
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_nothing_altered_is_nothing_told_apart(flow):
+    """Equal images of a pair get the same noise, and cost the same: they lack the whole margin, to the last bit."""
+    density = FLOWS[flow]().eval()
+    image, mask = pictures()
+    guided = ranked(share=1.0)
+    guided.altered = lambda image, *_: image
+    made = guided.step(density, image, mask, draws(0, 0))
+    torch.testing.assert_close(made.loss, made.clean + 0.5)
 
 
 def test_the_distance_is_in_grey_levels_inside_the_brain():
@@ -86,10 +99,10 @@ def test_the_distance_is_in_grey_levels_inside_the_brain():
 
 
 def test_a_ranked_step_by_hand():
-    """Clean slices cost their mean, a pair what it lacks of its margin; nothing else is in the loss."""
+    """Clean slices cost their mean, a pair the share that it lacks of its margin; nothing else is in the loss."""
 
     class Brightness(torch.nn.Module):
-        def bits_per_dim(self, image, draw):
+        def bits_per_dim(self, image, draw, noise_of):
             return 10 * image.flatten(1).mean(1)  # what is dark is likely
 
     image, mask = pictures()
@@ -97,9 +110,9 @@ def test_a_ranked_step_by_hand():
     made = guided.step(Brightness(), image, mask, draws(0, 0))
     altered = guided.altered(image[:2], mask[:2], draws(0, 0))
     clean, worse = (10 * each.flatten(1).mean(1) for each in (image, altered))
-    lacks = 0.06 * grey_distance(altered, image[:2], mask[:2]).sqrt() + clean[:2] - worse
+    lacks = 1 - (worse - clean[:2]) / (0.06 * grey_distance(altered, image[:2], mask[:2]).sqrt())
     assert (lacks > 0).all()
-    torch.testing.assert_close(made.loss, clean.mean() + lacks.mean())
+    torch.testing.assert_close(made.loss, clean.mean() + 0.5 * lacks.mean())
     torch.testing.assert_close(made.clean, clean.mean())
     assert made.acts == 1
 
@@ -111,7 +124,7 @@ class Tilt(torch.nn.Module):
         super().__init__()
         self.tilt = torch.nn.Parameter(torch.tensor(0.01))
 
-    def bits_per_dim(self, image, draw):
+    def bits_per_dim(self, image, draw, noise_of=None):
         return self.tilt.expm1().div(self.tilt).log() - self.tilt * image.flatten(1).mean(1)
 
 
@@ -134,7 +147,7 @@ def test_ranked_training_orders_a_toy_density():
         return density.tilt.item()
 
     slope = 0.4 / (255 * 4 / 3)
-    guided = ranked(share=1.0, slope=slope, power=1.0)
+    guided = ranked(share=1.0, slope=slope, power=1.0, weight=0.05)
     plain = trained(lambda density, draw: density.bits_per_dim(image, draw).mean())
     assert plain == pytest.approx(12 * (0.4875 - 0.5), abs=0.01)
     assert trained(lambda density, draw: guided.step(density, image, mask, draw).loss) == pytest.approx(0.4, abs=0.02)
@@ -153,7 +166,9 @@ def test_little_is_shown_most():
         gamma=(1.0, 1.0),
         probability=1.0,
     )
-    guided = RankedGuidance(corruption=all_of_it, walk=None, share=1.0, slope=1.0, power=1.0, every=2)
+    guided = RankedGuidance(
+        corruption=all_of_it, walk=None, share=1.0, weight=1.0, slope=1.0, power=1.0, least=1.0, every=2
+    )
     distance = grey_distance(guided.altered(image, mask, draws(0, 0)), image, mask)
     whole = grey_distance(0.5 * image, image, mask)
     assert float((distance / whole).median()) == pytest.approx(0.25, abs=0.05)

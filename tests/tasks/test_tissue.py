@@ -10,9 +10,9 @@ from harmony.core import ConfigError, Scan, Volume
 from harmony.core.reference import Reference
 from harmony.data import Lesions, ScannerCorruption
 from harmony.networks import TissueNet
-from harmony.scanner import Calibration, intensity_clusters
+from harmony.scanner import Calibration, Resolution, intensity_clusters
 from harmony.tasks import TissueTask, tissue
-from harmony.tasks.tissue import volumes_of
+from harmony.tasks.tissue import doubted, volumes_of
 
 TISSUES = ("csf", "grey", "white")
 LEVELS = torch.tensor([0.0, 0.3, 0.6, 0.9])
@@ -239,3 +239,15 @@ def test_a_task_ends_with_the_prior_of_its_volumes(clusters):
     torch.testing.assert_close(prior.expected.coefficients[:, 0].exp(), LEVELS[1:], atol=0.06, rtol=0)
     assert prior.scanners[:3].tolist() == pytest.approx([0.1**2 / 3] * 3)
     assert all(torch.equal(value, weights[name]) for name, value in made.network.state_dict().items())
+
+
+def test_a_training_filter_is_told_what_an_estimate_would_be():
+    """Blur 0 to 20 % too small, along all axes alike; noise off by a tenth, either way."""
+    true, draw = Resolution(torch.tensor([1.0, 2.0, 0.5]), torch.tensor(0.05)), chance()
+    told = [doubted(true, draw) for _ in range(2000)]
+    shares = torch.stack([each.width / true.width for each in told])
+    torch.testing.assert_close(shares, shares[:, :1].expand(-1, 3))
+    assert [float(shares.min()), float(shares.mean()), float(shares.max())] == pytest.approx([0.8, 0.9, 1], abs=0.01)
+    off = torch.stack([(each.noise / true.noise).log() for each in told])
+    assert float(off.mean()) == pytest.approx(0, abs=0.01)
+    assert float(off.std()) == pytest.approx(0.1, rel=0.1)

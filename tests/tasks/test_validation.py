@@ -63,7 +63,7 @@ TASKS = {
     "flow": flow,
     "guided flow": lambda: flow(Guidance(corruption=CURVES, probability=0.5, threshold=0.0, every=1, floor=1.0)),
     "ranked flow": lambda: flow(
-        RankedGuidance(corruption=CURVES, walk=None, share=0.5, slope=0.06, power=0.5, every=1)
+        RankedGuidance(corruption=CURVES, walk=None, share=0.5, weight=0.5, slope=0.06, power=0.5, least=0.5, every=1)
     ),
     "harmonizer": lambda: HarmonizerTask(
         network=Harmonizer(widths=(4, 4)),

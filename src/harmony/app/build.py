@@ -15,7 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from harmony.app.guard import NEEDED, refuse_foreign_targets
 from harmony.core import ConfigError, DataError, Scan, of_subjects
 from harmony.core.reference import Reference
-from harmony.core.runs import parts_of, without_words
+from harmony.core.runs import parts_of, stages_of, without_words
 from harmony.data import QueryScanner, SliceDataModule, query_scanner
 from harmony.evaluation import Case, Cut, EvaluationSettings, Panel, QueryDomain, RealScanner, examples, first_people
 from harmony.judges import AdaptiveJudge, CohortJudge, ImageJudge
@@ -147,6 +147,14 @@ def models_wanted(cfg: DictConfig) -> list[str]:
     return list(dict.fromkeys(part.partition("/")[0] for part in parts_wanted(cfg)))
 
 
+def takes_density(node: Mapping[str, Any]) -> bool:
+    """Whether a method, or one of its steps, is given the flow by its constructor."""
+    if "flow" in stages_of(node):
+        return True
+    wanted = inspect.signature(hydra.utils.get_object(node["_target_"])).parameters
+    return "density" in wanted or any(takes_density(step) for step in node.get("steps", {}).values())
+
+
 def build_methods(
     cfg: DictConfig, networks: Mapping[str, Any], reference: Reference, reference_bpd: float
 ) -> dict[str, Method]:
@@ -154,7 +162,7 @@ def build_methods(
     the flow (`density`), its bpd on held-out reference images, the reference statistics, and of `cfg.data` how the
     networks' images were scaled (`percentile`) and which slices they learned from (`count`, `step`)."""
     at_hand = {
-        "density": networks["flow"],
+        "density": networks.get("flow"),
         "reference": reference,
         "reference_bpd": reference_bpd,
         "percentile": cfg.data.preprocess.percentile,

@@ -19,7 +19,16 @@ from yaml import YAMLError
 
 from harmony import __version__
 from harmony.app.best import choose
-from harmony.app.build import build, build_data, build_methods, models_wanted, parts_wanted, plain, real_scans
+from harmony.app.build import (
+    build,
+    build_data,
+    build_methods,
+    models_wanted,
+    parts_wanted,
+    plain,
+    real_scans,
+    takes_density,
+)
 from harmony.core import CheckpointError, ConfigError, Scan
 from harmony.core.files import atomic_path
 from harmony.core.locks import claim
@@ -149,10 +158,12 @@ def load_run(run: Path, stage: str) -> torch.nn.Module:
     try:
         trained = OmegaConf.load(run / "config.yaml")
         network = build(trained.tasks[stage].network)
-    except (OSError, ValueError, YAMLError, AttributeError, TypeError, ConfigKeyError, InstantiationException) as error:
+    except (OSError, ValueError, YAMLError, AttributeError, TypeError, ConfigKeyError) as error:
+        raise CheckpointError(f"{run}: not the run folder of a trained {stage} ({error})") from error
+    except InstantiationException as error:
         why = str(error).splitlines()[0]
         raise CheckpointError(
-            f"{run}: not the run folder of a {stage} of this version ({why}) -> train it again"
+            f"{run}: of another version, which built its {stage} otherwise ({why}) -> train it again"
         ) from error
     load_weights(network, run / "model.safetensors")
     return network.to(device()).eval().requires_grad_(False)
@@ -186,10 +197,11 @@ def load_applied(cfg: DictConfig) -> Applied:
     folders, run = {**model.stages, **said}, model.flow
     card = ModelCard.load(run)
     choose(cfg, folders)
-    networks: dict[str, Any] = {"flow": load_run(run, "flow")}
     name = cfg.method_name
     trained_on = {"preprocess": card.preprocess, "count": card.count, "step": card.step}
     chosen = OmegaConf.create({"methods": [name], "method": {name: plain(cfg.method)}, "data": trained_on})
+    scored = cfg.bits_per_dim or takes_density(plain(cfg.method))
+    networks: dict[str, Any] = {"flow": load_run(run, "flow")} if scored else {}
     for stage in models_wanted(chosen)[1:]:
         if stage not in folders:
             raise ConfigError(f"method={name} needs a trained {stage} -> models.{stage}=runs/models/{stage}-...")
@@ -204,7 +216,7 @@ def load_applied(cfg: DictConfig) -> Applied:
     return Applied(
         name=model.name,
         method=build_methods(chosen, networks, reference, card.score["flow/val_bpd"])[name],
-        density=cast("ImageDensity", networks["flow"]),
+        density=cast("ImageDensity | None", networks.get("flow")),
         preprocess=preprocess,
         card=card,
         weights=fingerprint({"weights": [card.weights, *(sha256(path) for path in files)]}),

@@ -96,8 +96,8 @@ class Reference:
             return None
         levels, counts = np.unique(inside, return_counts=True)
         wanted, often = np.unique(self.pooled(stack.position).numpy(), return_counts=True)
-        shares = (each.cumsum() / each.sum() for each in (counts, often))
-        return IntensityCurve(levels, np.interp(*shares, wanted).clip(0, 1))
+        share, reached = (count.cumsum() / count.sum() for count in (counts, often))
+        return IntensityCurve(levels, np.interp(share, reached, wanted).clip(0, 1))
 
     def save(self, path: Path) -> None:
         with atomic_path(path) as temporary:

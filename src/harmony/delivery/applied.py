@@ -12,11 +12,12 @@ from harmony.methods import Method
 
 @dataclass(frozen=True)
 class Applied:
-    """name: of the model, as people ask for it. weights: changes with any learned file that a result may depend on."""
+    """name: of the model, as people ask for it. weights: changes with any learned file that a result may depend on.
+    density: None where neither the method nor a score asks for the flow."""
 
     name: str
     method: Method
-    density: ImageDensity
+    density: ImageDensity | None
     preprocess: Preprocess
     card: ModelCard
     weights: str

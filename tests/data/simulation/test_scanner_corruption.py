@@ -1,5 +1,8 @@
 """Random scanners for whole volumes."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,7 @@ import torch
 from harmony.core.measures import robust_maximum
 from harmony.data import ScannerCorruption
 from harmony.data.simulation.scanner_corruption import shading
-from harmony.scanner import FIELD_TERMS, brain_box, cubic, field_scale
+from harmony.scanner import FIELD_TERMS, Resolution, brain_box, cubic, field_scale
 
 ALL = {
     "curve": 1.0, "gamma": (0.6, 1.6), "gain": 0.2, "shading": 0.25, "blur": 1.0, "anisotropy": 0.1, "noise": 0.05,
@@ -85,3 +88,19 @@ def test_no_direction_of_the_shading_is_favoured():
     field = torch.zeros(FIELD_TERMS)
     field[2] = 1.0
     assert shading(brain_box(MASK), field).std() > 0
+
+
+def test_a_tissue_is_brighter_by_its_own_gain():
+    """In the middle of each, where the maps' smoothing brings in no other; the scale is that of the whole scan."""
+    corruption = ScannerCorruption(**ALL)
+    drawn = corruption.draw(3, torch.Generator().manual_seed(0))
+    drawn = replace(
+        drawn, gamma=1.0, table=torch.linspace(0, 1, len(drawn.table)), log_gains=torch.tensor([-0.6, 0.0, 0.5]),
+        field=torch.zeros(FIELD_TERMS), resolution=Resolution(torch.zeros(3), torch.tensor(0.0)),
+    )  # fmt: skip
+    dark = 0.4 * IMAGE
+    made, _ = corruption.replay(dark, MASK, MAPS, drawn, 8.0)  # voxels that the smoothing is small in
+    middles = [torch.where(own.any(0).any(0))[0].float().mean().round().int() for own in MAPS > 0]
+    csf, grey, white = (float((made / dark.clamp(min=1e-6))[6, 8, column]) for column in middles)
+    assert csf / grey == pytest.approx(math.exp(-0.6), rel=0.02)
+    assert white / grey == pytest.approx(math.exp(0.5), rel=0.02)

@@ -14,6 +14,7 @@ from harmony.core.contrasts import contrast_of, known_contrast
 from harmony.data.sources.folders import Named, checked_root, companion, path_or_none, visible
 from harmony.data.sources.left_out import left_out, special
 from harmony.data.sources.people import People
+from harmony.data.volumes.nifti import DCM2NIIX, dicom_below
 
 log = logging.getLogger(__name__)
 FEW = 5  # that are left out are named without being asked
@@ -112,6 +113,13 @@ class BidsFolder:
             people.check(scans)
         return Listing(scans, bad, odd + left_out(root, self.suffix, images) + people.strangers())
 
+    def rows_without_folder(self) -> list[DataError]:
+        """Rows of participants.tsv whose subject is not there; none of a table that cannot be read."""
+        try:
+            return People.of(checked_root(self.root, "BIDS")).strangers()
+        except DataError:
+            return []
+
     def _twice(self, group: list[Scan]) -> DataError:
         first, second = (scan.path for scan in group[:2])
         return DataError(
@@ -152,6 +160,8 @@ class BidsFolder:
 
     def _check_found(self, scans: list[Scan], root: Path) -> None:
         if not scans:
+            if dicom := dicom_below(root):
+                raise DataError("DICOM files, no BIDS folder", cure=DCM2NIIX, path=dicom)
             others = {contrast_of(path) for path in root.glob("sub-*/**/anat/*")} - {None, self.suffix}
             there = f", but images of {', '.join(sorted(filter(None, others)))}" if others else ""
             raise DataError(

@@ -28,7 +28,7 @@ def special(root: Path, path: Path, suffix: str) -> DataError | None:
     if (why := special_image("_".join(words))) is None:
         return None
     cure = f"if it is a plain {suffix} image, leave the entity out of its name"
-    return DataError(f"left out: {why}, not a plain {suffix} image", cure=cure, path=path, subject=_subject(root, path))
+    return DataError(f"{why}, not a plain {suffix} image", cure=cure, path=path, subject=_subject(root, path))
 
 
 def _images(root: Path, suffix: str) -> Iterator[Path]:
@@ -44,11 +44,11 @@ def _image(root: Path, path: Path, suffix: str) -> DataError:
     subject = _subject(root, path)
     good = path.name.endswith((f"_{suffix}.nii", f"_{suffix}.nii.gz"))
     if not good:
-        problem, cure = f"left out: not named ..._{suffix}.nii.gz", f"rename it (or convert it) to ..._{suffix}.nii.gz"
+        problem, cure = f"not named ..._{suffix}.nii.gz", f"rename it (or convert it) to ..._{suffix}.nii.gz"
     elif not subject:
-        problem, cure = "left out: its folder is not named sub-LABEL", "rename the folder"
+        problem, cure = "its folder is not named sub-LABEL", "rename the folder"
     else:
-        problem, cure = "left out: not in an anat folder", "move it into sub-X[/ses-Y]/anat"
+        problem, cure = "not in an anat folder", "move it into sub-X[/ses-Y]/anat"
     return DataError(problem, cure=cure, path=path, subject=subject)
 
 
@@ -56,12 +56,12 @@ def _empty(root: Path, suffix: str, named: set[str | None], used: set[Path]) -> 
     for folder in sorted(root.glob("sub-*")):
         if folder.is_dir() and folder.name not in named:
             cure = f"add sub-*/[ses-*/]anat/*_{suffix}.nii.gz, or leave it so"
-            yield DataError(f"left out: no {suffix} image", cure=cure, path=folder, subject=folder.name)
+            yield DataError(f"no {suffix} image", cure=cure, path=folder, subject=folder.name)
         elif folder.is_dir():
             for visit in sorted(folder.glob("ses-*")):
                 if visit.is_dir() and visit not in used:
                     cure = f"add anat/*_{suffix}.nii.gz, or leave it so"
-                    yield DataError(f"left out: no {suffix} image", cure=cure, path=visit, subject=folder.name)
+                    yield DataError(f"no {suffix} image", cure=cure, path=visit, subject=folder.name)
 
 
 def _subject(root: Path, path: Path) -> str | None:

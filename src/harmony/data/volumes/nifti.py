@@ -120,6 +120,19 @@ def is_dicom(head: bytes) -> bool:
     return head[128:132] == b"DICM" or head[:4] in (b"\x08\x00\x00\x00", b"\x08\x00\x05\x00", b"\x08\x00\x08\x00")
 
 
+def dicom_below(folder: Path, most: int = 200) -> Path | None:
+    """A DICOM file in a folder or below it, among the first `most` files; None where there is none."""
+    files = (Path(where, name) for where, _, names in os.walk(folder) for name in sorted(names))
+    for path in itertools.islice(files, most):
+        try:
+            with path.open("rb") as file:
+                if is_dicom(file.read(132)):
+                    return path
+        except OSError:
+            continue
+    return None
+
+
 def same_grid(a: Nifti, b: Nifti) -> bool:
     """Same shape, and no corner of the grid is displaced by more than 5 % of a voxel."""
     if a.data.shape != b.data.shape:
