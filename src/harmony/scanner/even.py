@@ -36,8 +36,9 @@ OUTLIER = 2.0  # deviations of a tissue, in `TUKEY`s, beyond which a voxel says 
 class EvenScan:
     """A scan (S, H, W) as log y = log E_k + log_gains[k] + field, of the reference's E_k(r).
 
-    maps: (K, S, H, W) probabilities of the tissues, lesions with what is around them (`surrounded`). log_gains: (K,), relative to the last tissue, whose own is in the
-    field. change: root mean square of the last round's change of the field.
+    maps: (K, S, H, W) probabilities of the tissues, lesions with what is around them (`surrounded`). log_gains: (K,),
+    relative to the last tissue, whose own is in the field. change: root mean square of the last round's change of the
+    field.
     """
 
     maps: Tensor

@@ -48,7 +48,7 @@ class TissueTask(lightning.LightningModule):
     network: (B, 2, S, H, W) -> (B, K, S, H, W) logits. tissues: names of the labels 1 .. K. lesions_in: one of them.
     label_map: the segmentation that the labels are of (`TISSUE_MAPS`), None where they are tissues. start: weights of a
     network to go on from (safetensors), or None; of one with a tissue less, the second counts twice.
-    flattened: share of the scans that are given without their rough field, as the first round of an even scan gives them.
+    flattened: share of the scans that are given without their rough field, as the first round of `even_scan` does.
     clusters: the targets are clusters of the reference's own intensities, as where there are no tissue labels.
     spacing: voxel side, mm.
     """
