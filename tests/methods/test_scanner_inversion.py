@@ -15,6 +15,7 @@ from harmony.scanner import Resolution, estimate
 
 def method(**changes):
     settings = {
+        "shading": "reference",
         "percentile": 99.5,
         "any_probability": 0.9,
         "one_curve": 0.33,

@@ -11,8 +11,9 @@ from harmony.scanner import INVERTED, MATCHED, NOTHING, OUTSIDE, Resolution, Sca
 from harmony.scanner.report import largest_shading
 
 KEYS = [
-    "decision", "gain_csf", "gain_grey", "gain_white", "doubt_csf", "doubt_grey", "doubt_white", "gains_likely",
-    "shading", "shading_likely", "blur_slices", "blur_rows", "blur_columns", "noise", "shrunk", "untouched",
+    "decision", "target", "gain_csf", "gain_grey", "gain_white", "doubt_csf", "doubt_grey", "doubt_white",
+    "gains_likely", "shading", "shading_likely", "blur_slices", "blur_rows", "blur_columns", "noise", "shrunk",
+    "untouched",
 ]  # fmt: skip
 
 

@@ -49,6 +49,8 @@ def neutral_prior(tissues=TISSUES, frequencies=16, levels=None):
         scanners=torch.full((size,), 0.01),
         raw=nothing,
         matched=nothing,
+        even=torch.zeros(count),
+        even_covariance=1e-6 * torch.eye(count),
     )
 
 

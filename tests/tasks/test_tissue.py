@@ -5,12 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from harmony.core import ConfigError, Scan, Volume
 from harmony.core.reference import Reference
 from harmony.data import Lesions, ScannerCorruption
 from harmony.networks import TissueNet
-from harmony.scanner import Calibration, Resolution, intensity_clusters
+from harmony.scanner import Calibration, intensity_clusters, rough_field
 from harmony.tasks import TissueTask, tissue
 from harmony.tasks.tissue import doubted, volumes_of
 
@@ -29,7 +30,7 @@ def volume(seed, labelled=True):
     return Volume(scan, image.clamp(max=1), labels > 0, labels if labelled else None, 2 * torch.eye(4).numpy(), 1.0)
 
 
-def task(clusters=False, lesions=0.0, lesions_in="white", **changes):
+def task(clusters=False, lesions=0.0, lesions_in="white", flattened=0.0, label_map=None, start=None, **changes):
     corruption = {
         "curve": 0.0, "gamma": (1.0, 1.0), "gain": 0.1, "shading": 0.1, "blur": 0.5, "anisotropy": 0.0, "noise": 0.02,
         "probability": 0.5, "percentile": 99.5,
@@ -47,7 +48,10 @@ def task(clusters=False, lesions=0.0, lesions_in="white", **changes):
         max_steps=10,
         slab=8,
         spacing=2.0,
+        flattened=flattened,
         clusters=clusters,
+        label_map=label_map,
+        start=start,
         mirror=True,
         seed=0,
     )
@@ -248,3 +252,34 @@ def test_a_training_filter_is_told_what_an_estimate_would_be():
     off = torch.stack([(each.noise / true.noise).log() for each in told])
     assert float(off.mean()) == pytest.approx(0, abs=0.01)
     assert float(off.std()) == pytest.approx(0.1, rel=0.1)
+
+
+def test_codes_of_a_segmentation_become_tissues():
+    made = task(label_map="muse")
+    codes = torch.tensor([[0, 51, 47], [59, 44, 45]], dtype=torch.int16)  # ventricle, hippocampus, thalamus, no code
+    assert made.as_tissues(codes).tolist() == [[0, 1, 2], [3, 0, 0]]
+    assert torch.equal(task().as_tissues(codes), codes)
+
+
+def test_training_goes_on_from_a_network_that_knows_a_tissue_less(tmp_path):
+    before = TissueNet(tissues=TISSUES, widths=[8, 8])
+    save_file(before.state_dict(), tmp_path / "model.safetensors")
+    now = TissueNet(tissues=("csf", "grey", "deep", "white"), widths=[8, 8])
+    now.load_state_dict(tissue.going_on(before.state_dict(), now.state_dict()))
+    scan = torch.rand(1, 2, 4, 16, 16)
+    csf, grey, white = before.eval()(scan).unbind(1)
+    torch.testing.assert_close(now.eval()(scan), torch.stack((csf, grey, grey, white), dim=1))
+    same = task(start=str(tmp_path / "model.safetensors")).network.state_dict()
+    assert all(torch.equal(same[name], value) for name, value in before.state_dict().items())
+
+
+def test_flattened_scans_are_divided_by_their_rough_field():
+    drawn = {"shading": 0.0, "gain": 0.0, "blur": 0.0, "noise": 0.0, "coils": 4.0}
+    one = volumes_of(batch(0))[0]
+    scan, flat = (
+        task(flattened=share, **drawn).example(one, torch.Generator().manual_seed(1))[1][1] for share in (0.0, 1.0)
+    )
+    inside = one["mask"][:, 0] & (scan > 0.02) & (scan < 1) & (flat < 1.4)
+    taken = (scan / flat).log()[inside]
+    rough = rough_field(scan, one["mask"][:, 0], 2.0)[inside]
+    assert torch.corrcoef(torch.stack((taken, rough)))[0, 1] > 0.95

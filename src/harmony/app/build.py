@@ -40,11 +40,12 @@ def inject(constructor: partial[Any], at_hand: Mapping[str, Any]) -> Any:
 
 
 def build_data(cfg: DictConfig, task: DictConfig | None = None) -> SliceDataModule:
-    """The data module of `cfg.data`, with the batches of a training task."""
+    """The data module of `cfg.data`, with the batches of a training task, and its own labels where it has any."""
+    labels = None if task is None else task.get("labels")
     query = None if task is None else task.get("query")
     whole = task is not None and task.get("all_slices", False)
     return SliceDataModule(
-        source=build(cfg.data.source),
+        source=build(cfg.data.source) if labels is None else build(cfg.data.source, labels=labels),
         preprocess=build(cfg.data.preprocess, only_plausible=cfg.data.only_plausible),
         cache_dir=Path(cfg.data.cache).expanduser(),
         shares=plain(cfg.data.shares),

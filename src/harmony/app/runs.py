@@ -19,7 +19,16 @@ from yaml import YAMLError
 
 from harmony import __version__
 from harmony.app.best import choose
-from harmony.app.build import build, build_methods, models_wanted, parts_wanted, plain, real_scans, takes_density
+from harmony.app.build import (
+    build,
+    build_data,
+    build_methods,
+    models_wanted,
+    parts_wanted,
+    plain,
+    real_scans,
+    takes_density,
+)
 from harmony.core import CheckpointError, ConfigError, Scan
 from harmony.core.files import atomic_path
 from harmony.core.locks import claim
@@ -59,6 +68,8 @@ class Models:
 
 def model_run(cfg: DictConfig, data: SliceDataModule, stage: str) -> RunFolder:
     """Where the model of this stage is, or will be: found by what decides its weights, wherever the files lie."""
+    if cfg.tasks[stage].get("labels") is not None:
+        data = build_data(cfg, cfg.tasks[stage])
     query = cfg.tasks[stage].get("query")
     settings = {
         "version": __version__,

@@ -23,6 +23,7 @@ class Volume:
     scale: native intensity, counted from `zero`, that became 1 (the robust maximum of the volume).
     zero: native intensity of no signal: 0 but for scans that were shifted (z-scores, -1 to 1).
     remarks: what a reader of a result should know of the scan, in words.
+    resampled: blur that bringing it onto its grid made, Gaussian sigmas in voxels along slices, rows, columns.
     """
 
     scan: Scan
@@ -34,6 +35,7 @@ class Volume:
     lesions: Tensor | None = None
     zero: float = 0.0
     remarks: tuple[str, ...] = ()
+    resampled: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def select(self, count: int | None, step: int) -> Tensor:
         """Indices of `count` slices, every `step`-th, from the middle of the brain box; all of them for None.
@@ -50,7 +52,8 @@ class Volume:
     def stack(self, index: Tensor) -> Stack:
         """The chosen slices as a method wants them."""
         last = max(len(self.image) - 1, 1)
-        return Stack(self.image[index, None], self.mask[index, None], index.float() / last, self.spacing(index))
+        image, mask, position = self.image[index, None], self.mask[index, None], index.float() / last
+        return Stack(image, mask, position, self.spacing(index), self.resampled)
 
 
 def middle_slices(total: int, count: int | None, step: int) -> Tensor:

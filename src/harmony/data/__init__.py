@@ -24,7 +24,7 @@ from harmony.data.sources.single import single_scan
 from harmony.data.sources.sites import SimulatedSites
 from harmony.data.volumes.bias import n4
 from harmony.data.volumes.cache import VolumeCache, load_volumes
-from harmony.data.volumes.labels import LABEL_MAPS, STRUCTURES, map_labels
+from harmony.data.volumes.labels import LABEL_MAPS, STRUCTURES, TISSUE_MAPS, TISSUES, map_labels
 from harmony.data.volumes.nifti import Nifti, read_labels, read_nifti, write_nifti
 from harmony.data.volumes.preprocess import Preprocess, brain_mask
 from harmony.data.volumes.travelling import on_grid_of, on_one_lattice
@@ -33,6 +33,8 @@ __all__ = [
     "GREY_LEVELS",
     "LABEL_MAPS",
     "STRUCTURES",
+    "TISSUES",
+    "TISSUE_MAPS",
     "Abide",
     "Atlas",
     "BidsFolder",

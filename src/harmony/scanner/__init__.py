@@ -1,7 +1,7 @@
 """The scanner as a model of a whole volume: what it does to a reference image, what undoes it, what is known of one.
 
-Equations: `contrast`, `resolution`, `inversion`. What is known: `texture_model`, `prior`. How it is learned:
-`clusters`, `tissue_maps`, `calibration`. What is said of it: `report`.
+Equations: `contrast`, `resolution`, `inversion`, `field`, `even`. What is known: `texture_model`, `prior`. How it is
+learned: `clusters`, `tissue_maps`, `calibration`. What is said of it: `report`.
 """
 
 from harmony.scanner.calibration import Calibration, learn_spectrum, learn_texture, learn_untouched
@@ -21,9 +21,11 @@ from harmony.scanner.contrast import (
     scanner_variance,
     smooth,
 )
+from harmony.scanner.even import EvenScan, even_scan
+from harmony.scanner.field import rough_field, smooth_mean
 from harmony.scanner.inversion import BRIGHTEST, Estimate, MapNetwork, estimate, network_input
 from harmony.scanner.prior import Appearance, Prior, Shrunk, Untouched
-from harmony.scanner.report import INVERTED, MATCHED, NOTHING, OUTSIDE, ScannerReport
+from harmony.scanner.report import EVEN, INVERTED, MATCHED, NOTHING, OUTSIDE, SHADINGS, ScannerReport
 from harmony.scanner.resolution import (
     CELLS,
     Resolution,
@@ -35,7 +37,7 @@ from harmony.scanner.resolution import (
     predicted_error,
     texture,
 )
-from harmony.scanner.texture_model import TextureFit, TextureModel
+from harmony.scanner.texture_model import UNBLURRED, TextureFit, TextureModel, Widths
 from harmony.scanner.tissue_maps import (
     Labelling,
     cluster_labels,
@@ -48,18 +50,22 @@ from harmony.scanner.tissue_maps import (
 __all__ = [
     "BRIGHTEST",
     "CELLS",
+    "EVEN",
     "FIELD_TERMS",
     "INVERTED",
     "MATCHED",
     "NOTHING",
     "OUTSIDE",
     "POWERS",
+    "SHADINGS",
+    "UNBLURRED",
     "Appearance",
     "Box",
     "Calibration",
     "Contrast",
     "ContrastFit",
     "Estimate",
+    "EvenScan",
     "Labelling",
     "MapNetwork",
     "Prior",
@@ -71,11 +77,13 @@ __all__ = [
     "TextureModel",
     "TissueIntensity",
     "Untouched",
+    "Widths",
     "brain_box",
     "cluster_labels",
     "cubic",
     "deblur",
     "estimate",
+    "even_scan",
     "extend",
     "field_scale",
     "fit_contrast",
@@ -92,7 +100,9 @@ __all__ = [
     "one_hot",
     "places",
     "predicted_error",
+    "rough_field",
     "scanner_variance",
     "smooth",
+    "smooth_mean",
     "texture",
 ]

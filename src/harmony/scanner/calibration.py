@@ -11,6 +11,7 @@ from torch import Tensor
 from harmony.core import DataError, Volume
 from harmony.core.progress import watched
 from harmony.core.reference import Reference
+from harmony.scanner.even import even_scan
 from harmony.scanner.inversion import Estimate, MapNetwork, estimate
 from harmony.scanner.prior import Appearance, Prior, Untouched
 from harmony.scanner.resolution import Texture, mean_spectrum, texture
@@ -27,12 +28,14 @@ class Calibration:
     """How a prior is learned.
 
     frequencies: bins of the mean spectrum. every: of the volumes, how many are estimated (1: all). margin: factor on
-    the largest width and noise of an untouched volume, and on the distance that 95 % of them do not exceed.
+    the largest width and noise of an untouched volume, and on the distance that 95 % of them do not exceed. even_every:
+    of the estimated ones, how many are made even, for the few numbers that are learned of it.
     """
 
     frequencies: int
     every: int
     margin: float
+    even_every: int = 4
 
     @torch.no_grad()
     def learn(
@@ -68,6 +71,12 @@ class Calibration:
             again = reference.match(volume.stack(torch.arange(len(volume.image))))[:, 0]
             raw.append(estimate(volume.image, volume.mask, network, appearance))
             matched.append(estimate(again, volume.mask, network, appearance))
+        even = torch.stack(
+            [
+                even_gains(volume, network, appearance)
+                for volume in chosen[:: min(self.even_every, len(chosen) // FEWEST)]
+            ]
+        )
         theta = torch.stack([scan.fit.contrast.theta for scan in raw])
         return Prior(
             **vars(appearance),
@@ -77,7 +86,15 @@ class Calibration:
             scanners=scanners,
             raw=learn_untouched(raw, self.margin),
             matched=learn_untouched(matched, self.margin),
+            even=even.mean(0),
+            even_covariance=covariance(even),
         )
+
+
+def even_gains(volume: Volume, network: MapNetwork, appearance: Appearance) -> Tensor:
+    """(K,) log gains of an untouched scan once it is even, relative to the last tissue's."""
+    spacing = volume.stack(torch.arange(len(volume.image))).side
+    return even_scan(volume.image, volume.image, volume.mask, network, appearance.expected, spacing).log_gains
 
 
 def learn_spectrum(volumes: Sequence[Volume], frequencies: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from harmony.scanner.contrast import FLOOR, Contrast, ContrastFit, TissueIntensity, brain_box, fit_contrast, places
 from harmony.scanner.prior import Appearance
 from harmony.scanner.resolution import Resolution, deblur, texture
-from harmony.scanner.texture_model import TextureFit
+from harmony.scanner.texture_model import UNBLURRED, TextureFit, Widths
 
 EVERY = 4  # of the voxels that the gains are fitted to: 22 numbers from some 40,000 voxels
 BRIGHTEST = 1.5  # a deblurred voxel overshoots; beyond this it is an artefact
@@ -64,12 +64,13 @@ def estimate(
     *,
     resolution: Resolution | None = None,
     maps: Tensor | None = None,
+    resampled: Widths = UNBLURRED,
 ) -> Estimate:
     """image: (S, H, W), its robust maximum 1. appearance: of the reference scanner; a `Prior` is one.
 
-    resolution, maps: where they are known, as in an ablation; nothing is estimated then.
+    resolution, maps: where they are known, as in an ablation; nothing is estimated then. resampled: of the stack.
     """
-    texture_fit = appearance.texture.fit(texture(image, mask))
+    texture_fit = appearance.texture.fit(texture(image, mask)).without(resampled)
     resolution = appearance.texture.resolution(texture_fit, appearance.spectrum) if resolution is None else resolution
     clear = deblur(image, mask, resolution, appearance.spectrum).clamp(0, BRIGHTEST)
     maps = network(network_input(clear, image, mask)[None])[0].softmax(0) if maps is None else maps

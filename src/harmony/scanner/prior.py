@@ -63,7 +63,8 @@ class Prior(Appearance):
 
     own, own_covariance: (K + 19,) and its square, the gains and shading that a fit finds in untouched reference scans:
     the subject's own. scanners: (K + 19,) variance of those of scanners that have any. raw, matched: what untouched
-    scans show as they are, and after histogram matching.
+    scans show as they are, and after histogram matching. even, even_covariance: (K,) and its square, the gains that
+    `even_scan` finds in untouched scans, relative to the last tissue's.
     """
 
     tissues: tuple[str, ...]
@@ -72,6 +73,26 @@ class Prior(Appearance):
     scanners: Tensor
     raw: Untouched
     matched: Untouched
+    even: Tensor
+    even_covariance: Tensor
+
+    def even_gains(self, log_gains: Tensor) -> tuple[Tensor, Tensor]:
+        """(K,) of an even scan, relative to the last tissue's -> the scanner's part of them, the posterior mean
+        S (S + S0)^-1 (g - mu), and its deviation; the last is 0."""
+        off, own = (log_gains - self.even)[:-1].double(), self.even_covariance[:-1, :-1].double()
+        gains = self.scanners[: len(log_gains)].double()
+        scanners = torch.diag(gains[:-1]) + gains[-1]  # a difference to the last one, which all share
+        kept = scanners @ torch.linalg.inv(scanners + own)
+        zero = torch.zeros(1)
+        deviation = (kept @ own).diagonal().clamp(min=0).sqrt()
+        return torch.cat(((kept @ off).float(), zero)), torch.cat((deviation.float(), zero))
+
+    def even_unlikeliness(self, log_gains: Tensor) -> float:
+        """As `unlikeliness`, of the gains of an even scan."""
+        off, own = (log_gains - self.even)[:-1].double(), self.even_covariance[:-1, :-1].double()
+        gains = self.scanners[: len(log_gains)].double()
+        whole = torch.diag(gains[:-1]) + gains[-1] + own
+        return float(off @ torch.linalg.solve(whole, off) / len(off))
 
     def shrunk(self, contrast: Contrast, any_probability: float) -> Shrunk:
         """The posterior mean of what the scanner did, which has gains or not, and a shading or not, each with

@@ -10,12 +10,15 @@ from typing import ClassVar
 from harmony.core import NamedReport, Stack
 from harmony.core.measures import FWHM_PER_SIGMA
 from harmony.scanner.contrast import Contrast, brain_box
+from harmony.scanner.even import EvenScan
 from harmony.scanner.inversion import Estimate
 from harmony.scanner.prior import Prior, Shrunk
+from harmony.scanner.resolution import Resolution
 
 NOTHING, MATCHED, INVERTED = "nothing needed", "one curve: histogram matching", "inverted"
 OUTSIDE = "outside of what is known"
 LEFT_ALONE = {NOTHING: "nothing was needed", OUTSIDE: "it is outside of what the model knows"}
+EVEN, REFERENCE = SHADINGS = ("even", "reference")  # what a result's shading may be
 AXES = ("slices", "rows", "columns")
 
 
@@ -24,16 +27,17 @@ class ScannerReport(NamedReport):
     """The scanner of one volume, relative to the reference scanner. nan, or nothing, is what nobody looked at: of a
     stack that is no volume, everything but the decision.
 
-    decision: one of the four above. gains: tissue -> factor; doubts: tissue -> its standard deviation. shading: the
-    largest factor less 1 within the brain. gains_likely, shading_likely: the probability that the scanner has any.
-    blur: axis -> FWHM in mm (in voxels where the stack's spacing is not known). noise: Rician sigma over the robust
-    maximum. shrunk: the share of the fitted gains and shading that was taken for the subject's own. untouched,
-    matched: squared distance of the scan, as it is and matched, from untouched reference scans: 1 is what nearly all of
-    them stay below.
+    decision: one of the four above. target: whose shading the result has, one of `SHADINGS`. gains: tissue -> factor;
+    doubts: tissue -> its standard deviation. shading: the largest factor less 1 within the brain. gains_likely,
+    shading_likely: the probability that the scanner has any. blur: axis -> FWHM in mm (in voxels where the stack's
+    spacing is not known). noise: Rician sigma over the robust maximum. shrunk: the share of the fitted gains and
+    shading that was taken for the subject's own. untouched, matched: squared distance of the scan, as it is and
+    matched, from untouched reference scans: 1 is what nearly all of them stay below.
     """
 
     name: ClassVar[str] = "Scanner"
     decision: str
+    target: str = REFERENCE
     gains: Mapping[str, float] = field(default_factory=dict)
     doubts: Mapping[str, float] = field(default_factory=dict)
     gains_likely: float = nan
@@ -66,6 +70,24 @@ class ScannerReport(NamedReport):
             untouched=_rounded(prior.raw.distance(scan.evidence)),
         )
 
+    @classmethod
+    def of_even(cls, scan: EvenScan, resolution: Resolution, prior: Prior, stack: Stack) -> ScannerReport:
+        """Of a scan that is to be made even. Its shading counts from its mean."""
+        kept, deviation = prior.even_gains(scan.log_gains)
+        mask = stack.mask[:, 0]
+        log = (scan.field + prior.expected.log_over(brain_box(mask))[-1])[mask]
+        sides = stack.spacing or (1.0,) * len(AXES)
+        fwhm = [w * FWHM_PER_SIGMA * side for w, side in zip(resolution.width.tolist(), sides, strict=True)]
+        return cls(
+            decision=INVERTED,
+            target=EVEN,
+            gains=dict(zip(prior.tissues, map(_rounded, kept.exp().tolist()), strict=True)),
+            doubts=dict(zip(prior.tissues, map(_rounded, (deviation * kept.exp()).tolist()), strict=True)),
+            shading=_rounded(float((log - log.mean()).abs().max().expm1())),
+            blur=dict(zip(AXES, map(_rounded, fwhm), strict=True)),
+            noise=_rounded(float(resolution.noise)),
+        )
+
     def decided(self, decision: str, matched: float = nan) -> ScannerReport:
         return replace(self, decision=decision, matched=_rounded(matched))
 
@@ -76,16 +98,22 @@ class ScannerReport(NamedReport):
         decision = [("decision", self.decision)]
         if not self.gains:  # too little of a brain to find a scanner in
             return decision
+        decision = [*decision, ("shading of the result", self.target)]
         gains = (f"{tissue} {gain:.2f} ± {self.doubts[tissue]:.2f}" for tissue, gain in self.gains.items())
         blur = " × ".join(f"{self.blur[axis]:.1f}" for axis in AXES)
         looked = {"as it is": self.untouched, "after histogram matching": self.matched}
         distances = [f"{distance:.2f} {words}" for words, distance in looked.items() if not isnan(distance)]
-        return [
+        estimated = [
             *decision,
-            ("gains", f"{', '.join(gains)} ({self.gains_likely:.0%} that there are any)"),
-            ("shading", f"up to {self.shading:.0%} ({self.shading_likely:.0%} that there is any)"),
+            ("gains", ", ".join(gains) + _likely(self.gains_likely, "are")),
+            ("shading", f"up to {self.shading:.0%}" + _likely(self.shading_likely, "is")),
             ("blur", f"{blur} mm FWHM along slices, rows, columns"),
             ("noise", f"{self.noise:.1%} of the robust maximum"),
+        ]
+        if isnan(self.untouched):
+            return estimated
+        return [
+            *estimated,
             ("shrunk", f"by {self.shrunk:.0%}: as much of the fit was taken for the subject's own"),
             ("distance from untouched scans", f"{', '.join(distances)} (1: the farthest of them)"),
         ]
@@ -98,6 +126,7 @@ class ScannerReport(NamedReport):
         """For a sidecar or a table, flat; without what nobody looked at."""
         entries: dict[str, float | str] = {
             "decision": self.decision,
+            **({"target": self.target} if self.gains else {}),
             **{f"gain_{tissue}": gain for tissue, gain in self.gains.items()},
             **{f"doubt_{tissue}": doubt for tissue, doubt in self.doubts.items()},
             "gains_likely": self.gains_likely,
@@ -116,6 +145,10 @@ def largest_shading(contrast: Contrast, stack: Stack) -> float:
     mask = stack.mask[:, 0]
     shading = contrast.log_over(brain_box(mask))[0] - contrast.log_gains[0]
     return float(shading[mask].abs().max().expm1())
+
+
+def _likely(probability: float, verb: str) -> str:
+    return "" if isnan(probability) else f" ({probability:.0%} that there {verb} any)"
 
 
 def _rounded(number: float) -> float:

@@ -23,6 +23,10 @@ STARTS = (0.02, 0.6)  # squared widths, voxels^2: the fit has a second minimum i
 LARGEST = 4.0  # squared width, voxels^2
 
 
+Widths = tuple[float, float, float]  # Gaussian sigmas in voxels along slices, rows, columns
+UNBLURRED: Widths = (0.0, 0.0, 0.0)
+
+
 class TextureFit(NamedTuple):
     """What a fit finds, also where there is no blur or noise. widths: (3,) voxels, negative along an axis on which the
     scan is sharper than the reference; width: () of their mean square; noise: (). misfit: root mean square of what they
@@ -32,6 +36,13 @@ class TextureFit(NamedTuple):
     widths: Tensor
     noise: Tensor
     misfit: float
+
+    def without(self, widths: Widths) -> TextureFit:
+        """Less a blur that is known, and no scanner's: variances add up."""
+        squared = self.widths.abs() * self.widths - torch.tensor(widths).to(self.widths).square()
+        every = torch.cat((squared.mean()[None], squared))
+        signed = every.sign() * every.abs().sqrt()
+        return self._replace(width=signed[0], widths=signed[1:])
 
 
 @dataclass(frozen=True)

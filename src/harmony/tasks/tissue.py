@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from operator import itemgetter
 
 import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from safetensors.torch import load_file
 from torch import Generator, Tensor, nn
 from torch.nn import Parameter
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from harmony.core import ConfigError, group
+from harmony.core import ConfigError, Volume, group
 from harmony.core.batch import Batch, draws, each
 from harmony.core.reference import Reference
-from harmony.data import Lesions, ScannerCorruption, SliceDataModule
+from harmony.data import TISSUE_MAPS, Lesions, ScannerCorruption, SliceDataModule
 from harmony.scanner import (
     BRIGHTEST,
     Calibration,
@@ -44,6 +46,9 @@ class TissueTask(lightning.LightningModule):
     with nearly the true blur and noise, and gives both to the network.
 
     network: (B, 2, S, H, W) -> (B, K, S, H, W) logits. tissues: names of the labels 1 .. K. lesions_in: one of them.
+    label_map: the segmentation that the labels are of (`TISSUE_MAPS`), None where they are tissues. start: weights of a
+    network to go on from (safetensors), or None; of one with a tissue less, the second counts twice.
+    flattened: share of the scans that are given without their rough field, as the first round of `even_scan` does.
     clusters: the targets are clusters of the reference's own intensities, as where there are no tissue labels.
     spacing: voxel side, mm.
     """
@@ -64,8 +69,11 @@ class TissueTask(lightning.LightningModule):
         optimizer: Callable[[Iterable[Parameter]], Optimizer],
         max_steps: int,
         slab: int,
+        flattened: float,
         spacing: float,
         clusters: bool,
+        label_map: str | None,
+        start: str | None,
         mirror: bool,
         seed: int,
     ) -> None:
@@ -77,7 +85,10 @@ class TissueTask(lightning.LightningModule):
         self.calibration, self.reference = calibration, reference
         self.spectrum = torch.ones(calibration.frequencies)  # of the reference, known when a fit starts
         self.max_steps, self.slab, self.spacing = max_steps, slab, spacing
-        self.clusters, self.mirror, self.seed = clusters, mirror, seed
+        self.clusters, self.mirror, self.seed, self.flattened = clusters, mirror, seed, flattened
+        self.label_map = None if label_map is None else TISSUE_MAPS[label_map]
+        if start is not None:
+            network.load_state_dict(going_on(load_file(start), network.state_dict()))
         self.clustered: dict[tuple[bool, int], Tensor] = {}  # labels of a volume, by part and number
 
     def on_fit_start(self) -> None:
@@ -89,8 +100,8 @@ class TissueTask(lightning.LightningModule):
     def finish(self, data: SliceDataModule) -> dict[str, Prior]:
         """What is known of the reference scanner, learned through the network as it is now."""
         prior = self.calibration.learn(
-            data.volumes("train"),
-            data.volumes("val"),
+            self.labelled(data.volumes("train")),
+            self.labelled(data.volumes("val")),
             network=self.network.eval(),
             labelling=cluster_labels(len(self.tissues)) if self.clusters else given_labels,
             reference=self.reference,
@@ -98,6 +109,18 @@ class TissueTask(lightning.LightningModule):
             scanners=self.corruption.variance(len(self.tissues)),
         )
         return {"prior": prior}
+
+    def labelled(self, volumes: Sequence[Volume]) -> list[Volume]:
+        """With tissues for labels."""
+        return [v if v.labels is None else replace(v, labels=self.as_tissues(v.labels)) for v in volumes]
+
+    def as_tissues(self, labels: Tensor) -> Tensor:
+        """1 .. K of the codes of `label_map`, 0 of any other."""
+        if self.label_map is None:
+            return labels
+        table = labels.new_zeros(1 + max(int(labels.max()), *self.label_map))
+        table[list(self.label_map)] = labels.new_tensor(list(self.label_map.values()))
+        return table[labels.long()]
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Scanners are made on the CPU, wherever the network is."""
@@ -127,7 +150,7 @@ class TissueTask(lightning.LightningModule):
         """(S, H, W) 1 .. K, 0 outside the brain. Clusters are taken once in training: it takes as long as a step."""
         mask = volume["mask"][:, 0]
         if not self.clusters:
-            return torch.where(mask, volume["labels"][:, 0], 0)
+            return torch.where(mask, self.as_tissues(volume["labels"][:, 0]), 0)
         key = self.training, int(volume["subject"][0])
         if key not in self.clustered:
             self.clustered[key] = intensity_clusters(volume["image"][:, 0], mask, len(self.tissues))
@@ -148,15 +171,26 @@ class TissueTask(lightning.LightningModule):
         drawn = self.corruption.draw(len(self.tissues), draw)
         maps = one_hot(labels, len(self.tissues))
         with torch.autocast(truth.device.type, enabled=False):  # a scanner is exact
-            scan, resolution = self.corruption.replay(truth, mask, maps, drawn, self.spacing, part)
-            clear = deblur(scan, mask[part], doubted(resolution, draw), self.spectrum).clamp(0, BRIGHTEST)
-        both = network_input(clear, scan, mask[part])
+            scan = self.corruption.replay(truth, mask, maps, drawn, self.spacing, part)
+            clear = deblur(scan.image, mask[part], doubted(scan.resolution, draw), self.spectrum).clamp(0, BRIGHTEST)
+            both = network_input(clear, scan.image, mask[part])
+            if torch.rand((), generator=draw) < self.flattened:
+                field = self.corruption.rough_field(truth, mask, maps, drawn, self.spacing)[part]
+                both = (both * scan.top / field.exp()).clamp(0, BRIGHTEST)
         labels, both = labels[part][chosen], both[:, chosen]
         turned = mirror and bool(torch.rand((), generator=draw) < 0.5)
         return (labels.flip(1), both.flip(2)) if turned else (labels, both)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         return falling(self.optimizer(self.network.parameters()), self.max_steps)
+
+
+def going_on(before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a network for one of as many tissues, or one more: deep grey matter begins as grey."""
+    return {
+        name: before[name] if before[name].shape == value.shape else before[name][[0, 1, *range(1, len(value) - 1)]]
+        for name, value in now.items()
+    }
 
 
 def volumes_of(batch: Batch) -> list[Batch]:

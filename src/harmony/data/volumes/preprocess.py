@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, Orientation, Spacing, SpatialResample
+from nibabel.orientations import io_orientation
 from torch import Tensor
 
 from harmony.core import ConfigError, DataError, Scan, Volume
@@ -27,6 +28,7 @@ Axis = Literal["axial", "coronal", "sagittal"]
 LAYOUT: dict[str, tuple[int, int, int]] = {"axial": (2, 0, 1), "coronal": (1, 0, 2), "sagittal": (0, 1, 2)}
 VERSION = 1  # part of every cache key: raise it when the same settings give other voxels
 GROWTH = 16  # pixels; what flows and U-Nets of four levels divide by
+LINEAR = 1 / 6  # variance of a linear interpolation, native voxels^2, mean over places
 SPACING_MM, SIZE = (0.1, 20.0), (1, 4096)  # beyond, a slip of the pen or more memory than there is
 
 
@@ -116,6 +118,7 @@ class Preprocess:
             lesions=None if lesions is None else self._cut(lesions, start),
             zero=brain.zero,
             remarks=brain.remarks,
+            resampled=self._resampled(native),
         )
 
     def restore(
@@ -174,6 +177,17 @@ class Preprocess:
         bent = zero + volume.scale * on_native(curve, relative, native.affine, volume, harmonized)
         unchanged = own + zero if self.n4 else native.data
         return np.where(brain & (own > 0), bent, unchanged).astype(np.float32)
+
+    def _resampled(self, native: Nifti) -> tuple[float, float, float]:
+        """Gaussian sigmas in new voxels along (S, H, W): of the low-pass, and of the linear interpolation, whose
+        variance is w (1 - w) native voxels^2 between two of them, 1/6 on average."""
+        axes = io_orientation(native.affine)[:, 0].argsort()  # native axes in the order of RAS
+        ratio = self.spacing / np.linalg.norm(native.affine[:3, :3], axis=0)[axes]
+        if np.allclose(ratio, 1, rtol=1e-3):
+            return 0.0, 0.0, 0.0
+        sigma = np.sqrt(LowPass(self.spacing).sigma(ratio) ** 2 + LINEAR) / ratio
+        slices, rows, columns = (float(sigma[axis]) for axis in LAYOUT[self.axis])
+        return slices, rows, columns
 
     def _even(self, native: Nifti, mask: np.ndarray) -> np.ndarray:
         """The image's voxels, without their shading where that was asked for."""

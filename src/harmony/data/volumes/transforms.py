@@ -23,9 +23,12 @@ class LowPass(Transform):
     def __init__(self, spacing: float) -> None:
         self.spacing = spacing
 
+    def sigma(self, ratio: np.ndarray) -> np.ndarray:
+        """Native voxels, by the ratio of new to native spacing."""
+        return np.where(ratio > SHRINK, np.sqrt(np.maximum(ratio**2 - 1, 0)) / FWHM_PER_SIGMA, 0)
+
     def __call__(self, image: MetaTensor) -> MetaTensor:
-        ratio = self.spacing / voxel_size(image)
-        sigma = np.where(ratio > SHRINK, np.sqrt(np.maximum(ratio**2 - 1, 0)) / FWHM_PER_SIGMA, 0)
+        sigma = self.sigma(self.spacing / voxel_size(image))
         if not sigma.any():
             return image
         smooth = ndimage.gaussian_filter(image[0].numpy(), sigma, truncate=3)
