@@ -52,7 +52,7 @@ def foreground(data: np.ndarray, background: float | None) -> Foreground:
     top = _top(level)
     if above and _edge(level) <= FAINT * top:
         found = _parts(level > RIPPLE * top)
-        return Foreground(found.inside, np.count_nonzero((level > 0) & ~found.inside), ripples=True)
+        return Foreground(found.inside, int(np.count_nonzero((level > 0) & ~found.inside)), ripples=True)
     return _parts(_mended(level != 0) if above > BELOW * below else level > 0)
 
 
@@ -88,7 +88,7 @@ def _parts(above: np.ndarray) -> Foreground:
     # A hole is background that does not reach the border; a padded border makes everything outside one part.
     outside, _ = ndimage.label(np.pad(~large[parts], 1, constant_values=True))
     inside = (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
-    return Foreground(inside, np.count_nonzero(above & ~inside))
+    return Foreground(inside, int(np.count_nonzero(above & ~inside)))
 
 
 def _mended(brain: np.ndarray) -> np.ndarray:
