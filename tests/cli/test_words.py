@@ -101,6 +101,9 @@ def test_words_stand_in_their_places(tmp_path, monkeypatch):
         (["--only-plausible=false"], "only_plausible=false"),
         (["--skip-bad", "--bits-per-dim"], "skip_bad=true"),
         (["--skip-bad", "true"], "skip_bad=true"),
+        (["--participants", "01,1e3"], 'participants=["01","1e3"]'),
+        (["--sessions=ses-A"], 'sessions=["ses-A"]'),
+        (["--sessions", "null"], "sessions=null"),
     ],
 )
 def test_a_switch_is_set_with_and_without_a_word(typed, meant, tmp_path, monkeypatch):

@@ -29,13 +29,12 @@ from harmony.app.runs import (
     load_applied,
     load_models,
     load_network,
-    load_run,
-    load_weights,
     model_run,
     rank,
     save_weights,
 )
 from harmony.app.shell import entry_point
+from harmony.delivery.loading import load_run, load_weights
 
 __all__ = [
     "ExperimentLog",

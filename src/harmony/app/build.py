@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import hydra
 from hydra.errors import InstantiationException
@@ -15,11 +15,14 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from harmony.app.guard import NEEDED, refuse_foreign_targets
 from harmony.core import ConfigError, DataError, Scan, of_subjects
 from harmony.core.reference import Reference
-from harmony.core.runs import parts_of, stages_of, without_words
-from harmony.data import QueryScanner, SliceDataModule, query_scanner
-from harmony.evaluation import Case, Cut, EvaluationSettings, Panel, QueryDomain, RealScanner, examples, first_people
-from harmony.judges import AdaptiveJudge, CohortJudge, ImageJudge
-from harmony.methods import Method
+from harmony.core.runs import parts_of, without_words
+from harmony.data import QueryScanner, query_scanner
+
+if TYPE_CHECKING:  # imported where they are used: judging takes what harmonizing does not wait for
+    from harmony.data import SliceDataModule
+    from harmony.evaluation import EvaluationSettings, Panel, QueryDomain, RealScanner
+    from harmony.judges import CohortJudge, ImageJudge
+    from harmony.methods import Method
 
 
 def build(cfg: DictConfig, **objects: Any) -> Any:
@@ -41,6 +44,8 @@ def inject(constructor: partial[Any], at_hand: Mapping[str, Any]) -> Any:
 
 def build_data(cfg: DictConfig, task: DictConfig | None = None) -> SliceDataModule:
     """The data module of `cfg.data`, with the batches of a training task, and its own labels where it has any."""
+    from harmony.data import SliceDataModule
+
     labels = None if task is None else task.get("labels")
     query = None if task is None else task.get("query")
     whole = task is not None and task.get("all_slices", False)
@@ -85,6 +90,8 @@ def real_scans(cfg: DictConfig, name: str) -> list[Scan]:
 
 def query_scanners(cfg: DictConfig) -> list[QueryScanner | RealScanner]:
     """Those of `data.query`, simulated or real."""
+    from harmony.evaluation import RealScanner
+
     return [
         RealScanner(name, real_scans(cfg, name), cfg.data.real[name].paired)
         if name in cfg.data.real
@@ -118,6 +125,8 @@ def refuse_unlabelled(cfg: DictConfig, stages: Sequence[str]) -> None:
 
 
 def evaluation_settings(cfg: DictConfig) -> EvaluationSettings:
+    from harmony.evaluation import Cut, EvaluationSettings
+
     asked = cfg.evaluation
     return EvaluationSettings(
         part=asked.part,
@@ -147,14 +156,6 @@ def models_wanted(cfg: DictConfig) -> list[str]:
     return list(dict.fromkeys(part.partition("/")[0] for part in parts_wanted(cfg)))
 
 
-def takes_density(node: Mapping[str, Any]) -> bool:
-    """Whether a method, or one of its steps, is given the flow by its constructor."""
-    if "flow" in stages_of(node):
-        return True
-    wanted = inspect.signature(hydra.utils.get_object(node["_target_"])).parameters
-    return "density" in wanted or any(takes_density(step) for step in node.get("steps", {}).values())
-
-
 def build_methods(
     cfg: DictConfig, networks: Mapping[str, Any], reference: Reference, reference_bpd: float
 ) -> dict[str, Method]:
@@ -162,7 +163,7 @@ def build_methods(
     the flow (`density`), its bpd on held-out reference images, the reference statistics, and of `cfg.data` how the
     networks' images were scaled (`percentile`) and which slices they learned from (`count`, `step`)."""
     at_hand = {
-        "density": networks.get("flow"),
+        "density": networks["flow"],
         "reference": reference,
         "reference_bpd": reference_bpd,
         "percentile": cfg.data.preprocess.percentile,
@@ -187,6 +188,8 @@ class BuiltJudges(NamedTuple):
 
 def build_judges(cfg: DictConfig, networks: Mapping[str, Any], at_hand: Mapping[str, Any]) -> BuiltJudges:
     """Those of `evaluation.judges`. Raises ConfigError for judges that could not do their task in this evaluation."""
+    from harmony.judges import AdaptiveJudge, CohortJudge, ImageJudge
+
     built = BuiltJudges({}, {})
     for name in cfg.evaluation.judges:
         node = plain(cfg.judge[name])
@@ -208,6 +211,8 @@ def build_panel(
     cfg: DictConfig, networks: Mapping[str, Any], data: SliceDataModule, domains: Sequence[QueryDomain]
 ) -> Panel:
     """The judges of `evaluation.judges`, examined on the scored subjects' untouched reference scans."""
+    from harmony.evaluation import Case, Panel, examples, first_people
+
     settings = evaluation_settings(cfg)
     ages = [scan.age for scan in data.split()["train"] if scan.age is not None]
     at_hand = {"examples": examples(data, domains, settings), "training_ages": ages}

@@ -29,6 +29,7 @@ class Command:
     places: tuple[Place, ...] = ()
     flags: tuple[str, ...] = ()  # of the entry point itself
     switches: tuple[str, ...] = ()  # settings that are true, false or neither: as options they need no value
+    labels: tuple[str, ...] = ()  # settings that are a list of labels, or null: as options `a,b`
     values: tuple[str, ...] = ()  # its options that a word follows
 
     def page(self) -> str:
@@ -97,6 +98,7 @@ COMMANDS = {
             Place("OUTPUT", "output", "the derivatives folder that is written; for one scan also a file (.nii.gz)"),
         ),
         switches=("original_scale",),
+        labels=("participants", "sessions"),
     ),
     "report": Command(
         "one page of several evaluated runs",

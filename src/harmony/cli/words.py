@@ -86,7 +86,9 @@ def _option(command: Command, word: str, rest: list[str]) -> str:
         value = rest.pop(0).lower() if rest and rest[0].lower() in SWITCHED else "true"
     elif not equals:
         value = _value_of(word, rest, True)[0]
-    if isinstance(setting.default, list) and not value.startswith("["):
+    if setting.name in command.labels and not SAID.fullmatch(value):
+        value = f"[{','.join(quoted(label.strip()) for label in value.split(','))}]"
+    elif isinstance(setting.default, list) and not value.startswith("["):
         value = f"[{value}]"
     return override(command.config, f"{setting.name}={value}", sweep=False)
 

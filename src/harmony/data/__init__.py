@@ -1,6 +1,9 @@
 """Files, or nothing at all, into volumes and batches; and volumes back into files."""
 
-from harmony.data.module import SliceDataModule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from harmony.data.simulation.corruption import (
     GREY_LEVELS,
     BroadCorruption,
@@ -28,6 +31,9 @@ from harmony.data.volumes.labels import LABEL_MAPS, STRUCTURES, TISSUE_MAPS, TIS
 from harmony.data.volumes.nifti import Nifti, read_labels, read_nifti, write_nifti
 from harmony.data.volumes.preprocess import Preprocess, brain_mask
 from harmony.data.volumes.travelling import on_grid_of, on_one_lattice
+
+if TYPE_CHECKING:
+    from harmony.data.module import SliceDataModule
 
 __all__ = [
     "GREY_LEVELS",
@@ -72,3 +78,12 @@ __all__ = [
     "single_scan",
     "write_nifti",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Batches are for training, and lightning, which takes them, loads for seconds: harmonizing waits for neither."""
+    if name == "SliceDataModule":
+        from harmony.data.module import SliceDataModule
+
+        return SliceDataModule
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

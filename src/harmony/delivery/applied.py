@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from harmony.core.model_card import ModelCard
 from harmony.data import Preprocess
-from harmony.flows import ImageDensity
 from harmony.methods import Method
+
+if TYPE_CHECKING:
+    from harmony.flows import ImageDensity
 
 
 @dataclass(frozen=True)

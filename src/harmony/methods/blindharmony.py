@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,9 +12,11 @@ from harmony.core import Harmonized, Stack
 from harmony.core.progress import within
 from harmony.core.reference import Reference
 from harmony.distances import StructuralDistance
-from harmony.flows import ImageDensity
 from harmony.methods.base import Method
 from harmony.methods.solvers import Iterates, Solver
+
+if TYPE_CHECKING:
+    from harmony.flows import ImageDensity
 
 log = logging.getLogger(__name__)
 
