@@ -8,12 +8,12 @@ import numpy as np
 from scipy import ndimage
 
 SPECK = 1e-3  # of what is taken for brain: a part apart that is smaller is noise of the brain extraction
-BELOW = 0.02  # of the brain may lie below the background: interpolation does that
+BELOW = 0.02  # of what is not background may lie below it: interpolation does that
 FAINT = 0.015  # of the robust maximum: an edge of this height is ripples that die away
 RIPPLE = 0.08  # of the robust maximum: the ripples of a cubic spline around a brain stay below
 OFFSET = 0.04  # of the robust range: what is nearer to 0 and above is 0
 AIR = 0.1  # of the voxels of a head are air, and dark
-DARKEST, BRIGHTEST = 0.05, 99.5  # percentiles: the outermost voxels are overshoots
+DARKEST, DARK, BRIGHTEST = 0.05, 0.5, 99.5  # percentiles: the outermost voxels are overshoots
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def foreground(data: np.ndarray, background: float | None) -> Foreground:
 
 
 def zero_level(data: np.ndarray, mask: np.ndarray, background: float | None) -> float:
-    """The intensity of no signal: the background, unless the brain has voxels on both sides of it (ripples around the
-    brain do not count). Then it is that of the darkest voxels; so it is where there is no background, and they are far
+    """The intensity of no signal: the background, unless the brain has voxels far below it (ripples around the brain do
+    not count). Then it is that of the darkest voxels; so it is where there is no background, and they are far
     below 0, or far above and many: air.
 
     An image a y + b (a > 0) has the zero a zero(y) + b: what is counted from zero and divided by a robust maximum is
@@ -69,7 +69,7 @@ def zero_level(data: np.ndarray, mask: np.ndarray, background: float | None) -> 
         return 0.0
     top = float(np.percentile(inside, BRIGHTEST))
     if background is not None:
-        if np.count_nonzero(inside < background) <= BELOW * inside.size:
+        if np.percentile(inside, DARK) >= background - OFFSET * (top - background):
             return 0.0 if 0 < background <= OFFSET * (top - background) else background
         ripples = _edge(data - background) <= FAINT * _top(inside)
         return background if ripples else min(float(np.percentile(inside, DARKEST)), 0.0)
