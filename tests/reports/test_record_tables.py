@@ -137,3 +137,18 @@ def test_a_family_is_told_without_its_numbers(record):
 def test_a_table_that_cannot_be_made_is_one_clear_error(record, spec):
     with pytest.raises(DataError, match=r"README\.md"):
         table(record, spec)
+
+
+def test_draws_of_a_scanner_are_pooled_and_whom_it_harmed_is_counted(tmp_path):
+    """Of 4 draws the second method loses 1 dB in one, and gains 1, 2 and 6 in the others."""
+    values = {"none": (20.0, 21.0, 22.0, 23.0), "hm": (21.0, 20.0, 24.0, 29.0)}
+    rows = [
+        Row(method, f"drawn_{k // 2}", f"s{k % 2}", "psnr", value)
+        for method, found in values.items()
+        for k, value in enumerate(found)
+    ]
+    write_rows(tmp_path / "results.csv", rows)
+    spec = "{rows: [method], columns: show, show: [psnr subjects, psnr gain, psnr harmed, psnr], pool: [drawn]}"
+    found = table(tmp_path / "README.md", spec)
+    assert found[0] == ["method", "PSNR dB, scored", "PSNR dB gain, median", "PSNR dB, harmed", "PSNR dB"]
+    assert found[2:] == [["none", "4", "-", "-", "21.5"], ["hm", "4", "1.5", "1", "23.5"]]

@@ -12,7 +12,8 @@ In a README, what stands between these two lines is made from results.csv, packe
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from yaml import YAMLError, safe_load
 
 from harmony.analysis import PUBLISHED, biology, result_table
 from harmony.analysis.agreement import RATIOS
-from harmony.core import DataError, read_rows
+from harmony.core import DataError, Row, read_rows
 from harmony.core.files import write_atomic
 from harmony.reports.sheet import Layout, Sheet
 from harmony.reports.words import briefly
@@ -54,6 +55,7 @@ def _sheet(layout: Layout, path: Path) -> Sheet:
     shown = {quantity.split()[0] for quantity in layout.show}
     wanted = shown.union(*(RATIOS.get(metric, ()) for metric in shown))
     rows = [row for row in read_rows(path.parent / layout.source) if wanted & {row.metric, row.metric.split("_")[0]}]
+    rows = [pooled(row, layout.pool) for row in rows]
     published = safe_load((path.parent / layout.published).read_text())["rows"] if layout.published else {}
     methods: list[str] = []
     theirs = dict.fromkeys(method for found in published.values() for method in found)
@@ -62,6 +64,15 @@ def _sheet(layout: Layout, path: Path) -> Sheet:
     domains = list(layout.domains or dict.fromkeys(row.domain for row in rows))
     axes = {"domain": domains, "method": methods, "show": list(layout.show)}
     return Sheet(layout, result_table(rows), published, biology(rows), axes)
+
+
+def pooled(row: Row, names: Sequence[str]) -> Row:
+    """The row of NAME_3 as one of NAME, and its subject as another than that of NAME_4."""
+    for name in names:
+        if row.domain.startswith(f"{name}_"):
+            draw = row.domain.removeprefix(f"{name}_")
+            return replace(row, domain=name, subject=f"{row.subject}/{draw}", scan=f"{row.scan}/{draw}")
+    return row
 
 
 def _said(family: Mapping[str, Any]) -> list[str]:

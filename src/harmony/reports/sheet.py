@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from harmony.analysis import PUBLISHED, Agreement, ResultTable, agreement, best
 from harmony.analysis.agreement import scanners_of
+from harmony.analysis.table import BASELINE
 from harmony.core import REFERENCE
 from harmony.core.vocabulary import MEAN, MIDDLE, describe
 
@@ -19,11 +20,13 @@ class Layout:
     """rows: one or two of domain, method, show. columns: another. What is neither is one, or, for `show`, joined by /.
 
     show: metrics, or `METRIC interval` (with its 95 % interval), `METRIC off` (mean |difference| to the untouched
-    reference scan), `METRIC each` (subject by subject), `METRIC harmed` (how many subjects were, `core.margins`),
-    `dice recovered` (% of the lost Dice that came back), `age r2`. Of all listed domains together: `VOLUME icc`
-    (with its interval), `VOLUME variation`, `VOLUME apart`, `VOLUME between` (`analysis.Agreement`).
+    reference scan), `METRIC each` (subject by subject), `METRIC subjects` (how many have it), `METRIC harmed` (how many
+    subjects were, `core.margins`), `METRIC gain` (median of value - unharmonized), `dice recovered` (% of the lost Dice
+    that came back), `age r2`. Of all listed domains together: `VOLUME icc` (with its interval), `VOLUME variation`,
+    `VOLUME apart`, `VOLUME between` (`analysis.Agreement`).
     domains, methods: which, in this order; all of the rows otherwise. `mean`: over the other domains but the reference.
     published: YAML with a paper's rows, shown in italics. bold: the best method of each domain. source: the rows.
+    pool: of the domains NAME_0, NAME_1 ... one domain NAME, in which each subject of each counts (draws of a scanner).
     """
 
     rows: Sequence[str]
@@ -34,6 +37,7 @@ class Layout:
     source: str = "results.csv"
     published: str = ""
     bold: bool = False
+    pool: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,8 @@ class Sheet:
         if how == "harmed":
             compared = self.table.against(domain, method, metric)
             return None if compared is None else compared.harmed
+        if how in ("subjects", "gain"):
+            return self._of_subjects(domain, method, metric, how)
         if how == "recovered":
             share = self.table.recovered(domain, method)
             return None if share is None else 100 * share.mean
@@ -120,6 +126,13 @@ class Sheet:
             return self.biology.get(domain, {}).get(method, {}).get(metric, {}).get(how)
         cell = self.table.cells.get((domain, method, metric))
         return cell.mean if cell is not None and cell.subjects else None
+
+    def _of_subjects(self, domain: str, method: str, metric: str, how: str) -> float | None:
+        values, baseline = (self.table.values.get((domain, name, metric), {}) for name in (method, BASELINE))
+        gains = [value - baseline[subject] for subject, value in values.items() if subject in baseline]
+        if how == "subjects":
+            return len(values) or None
+        return median(gains) if gains and method != BASELINE else None
 
 
 def _digits(value: float, quantity: str, *, exact: bool = False) -> str:
@@ -150,6 +163,8 @@ _HOW = {
     "off": ", off by",
     "each": ", each subject",
     "harmed": ", harmed",
+    "gain": " gain, median",
+    "subjects": ", scored",
     "recovered": " back, %",
     "r2": " R2",
     "icc": ", ICC(2,1) [95 %]",
@@ -157,4 +172,4 @@ _HOW = {
     "apart": ", apart %",
     "between": ", of the scanner %",
 }
-_DIGITS = {"harmed": 0, "recovered": 0, "r2": 2}
+_DIGITS = {"harmed": 0, "subjects": 0, "recovered": 0, "r2": 2}
