@@ -11,7 +11,7 @@ from harmony.core import ConfigError, Scan, Volume
 from harmony.core.reference import Reference
 from harmony.data import Lesions, ScannerCorruption
 from harmony.networks import TissueNet
-from harmony.scanner import Calibration, intensity_clusters, rough_field
+from harmony.scanner import Calibration, Resolution, intensity_clusters, rough_field
 from harmony.tasks import TissueTask, tissue
 from harmony.tasks.tissue import doubted, volumes_of
 
