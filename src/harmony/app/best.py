@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from harmony.app.configs import conf_folder
 from harmony.core.runs import stages_of
@@ -23,7 +23,8 @@ def choose(cfg: DictConfig, stages: Collection[str]) -> None:
     """Fill `method` and `method_name` of a config of `harmonize` that says neither."""
     if cfg.method_name is None:
         cfg.method_name = best_method(stages)
-        cfg.method = method_config(cfg.method_name)
+        with open_dict(cfg):
+            cfg.method = method_config(cfg.method_name)
 
 
 def method_config(name: str) -> DictConfig:
