@@ -16,11 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 from harmony import __version__, app
 from harmony.core import ConfigError
 from harmony.core.checkpoints import read_checkpoint, resumable
-from harmony.core.contrasts import one_contrast
 from harmony.core.curves import read_curves
 from harmony.core.group import share_batch_statistics
 from harmony.core.interrupts import Interrupted
 from harmony.core.machine import device
+from harmony.core.manifest import one_contrast
 from harmony.core.model_card import ModelCard, domain, sha256
 from harmony.core.models import resolve_model
 from harmony.core.reference import Reference

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from harmony.core.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from harmony.core.manifest import Scan
+from harmony.core.errors import ConfigError
 
 T1W = "T1w"
 CONTRASTS = (T1W, "T2w", "FLAIR", "PDw")
@@ -52,29 +47,3 @@ def known_contrast(name: str) -> str:
     if name not in CONTRASTS:
         raise ConfigError(f"contrast {name!r}: unknown; there are {', '.join(CONTRASTS)}")
     return name
-
-
-def one_contrast(scans: Iterable[Scan]) -> str:
-    """Of the scans that one model learns from. Raises DataError where there are several."""
-    found = sorted({scan.contrast for scan in scans})
-    if len(found) > 1:
-        raise DataError(f"scans of several contrasts: {', '.join(found)}", cure="train a model for each")
-    return found[0]
-
-
-def refuse_other_contrast(scan: Scan, model: str) -> None:
-    """Raises DataError for a scan of another contrast than the model's, or for one that is not plain."""
-    if scan.contrast != model:
-        raise DataError(
-            f"a {scan.contrast} image, and the model knows {model}",
-            cure=f"take a model of {scan.contrast} scans (harmony models)",
-            path=scan.path,
-            subject=scan.subject,
-        )
-    if why := special_image(scan.variant or ""):
-        raise DataError(
-            f"{why}: not a plain {model} image, and the model knows no other",
-            cure="if it is a plain one, leave the entity out of its name",
-            path=scan.path,
-            subject=scan.subject,
-        )

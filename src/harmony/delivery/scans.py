@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from harmony.core import ConfigError, DataError, Scan
-from harmony.core.contrasts import refuse_other_contrast
+from harmony.core.manifest import refuse_other_contrast
 from harmony.data import BidsFolder, single_scan
 from harmony.data.volumes.brain_extraction import may_find
 from harmony.delivery.bids_filter import filtered
