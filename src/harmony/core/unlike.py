@@ -38,9 +38,9 @@ Mask3d = NDArray[np.bool_]
 @dataclass(frozen=True)
 class Likeness:
     """layout: rank correlation of the scan's local contrast with the mean reference brain's, -1 .. 1. flat: share of
-    the brain's voxels whose neighbours have the very same value. spike: the strongest single frequency, over the mean power
-    as far from 0. bright: the 99.8th percentile over the 90th of the intensity relative to its surroundings. surface:
-    share of the brightest voxels that lie at the brain's surface, over the share that all have there."""
+    the brain's voxels whose neighbours have the very same value. spike: the strongest single frequency, over the mean
+    power as far from 0. bright: the 99.8th percentile over the 90th of the intensity relative to its surroundings.
+    surface: share of the brightest voxels that lie at the brain's surface, over the share that all have there."""
 
     layout: float
     flat: float
