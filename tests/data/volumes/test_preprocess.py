@@ -231,7 +231,6 @@ def test_the_affine_of_the_phantom_is_what_the_tests_think():
 
 
 def test_the_blur_of_bringing_a_finer_scan_onto_the_grid_is_known(tmp_path):
-    """One bright voxel becomes a spot, whose second moment, mean over its places, is the variance of the blur."""
     """One bright voxel becomes a spot, whose second moment (mean over its places) is the variance of the blur."""
     settings, moments = {"size": (48, 48), "percentile": 100.0, "only_plausible": False}, []
     for first in (30, 31, 32, 33):
