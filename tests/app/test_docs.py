@@ -59,7 +59,10 @@ def test_every_command_is_one_that_harmony_takes(page, monkeypatch, tmp_path):
     """A misspelt command, setting, member of a group or option raises; a path need not be there."""
     monkeypatch.chdir(tmp_path)
     for words in commands(page):
-        if "rows.py" not in words[1] and "gain" not in " ".join(words):  # > and |; a method that CONTRIBUTING adds
+        added = page.name == "CONTRIBUTING.md" and words[2:3] != [
+            "pytest"
+        ]  # what it adds; its commands are run elsewhere
+        if "rows.py" not in words[1] and not (added and "python" in words[0]):
             assert wrong(words) is None, words
 
 

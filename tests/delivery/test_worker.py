@@ -12,6 +12,7 @@ from phantoms import phantom, preprocess, save
 
 from harmony.core import DataError, Harmonized, NamedReport
 from harmony.core.model_card import ModelCard
+from harmony.core.reference import Reference
 from harmony.data import single_scan
 from harmony.delivery import Applied, Derivatives, Request, Worker
 from harmony.delivery.quality import entry
@@ -130,6 +131,20 @@ def test_what_a_method_found_out_is_in_the_sidecar_and_on_the_page(tmp_path, cap
     assert shown.left_alone == "nothing was needed"
     assert ("number", "one and a half") in shown.facts
     assert "left alone, as nothing was needed" in capsys.readouterr().out
+
+
+def test_a_scan_like_no_brain_is_named_whatever_the_method_makes_of_it(tmp_path, capsys, monkeypatch):
+    """A child, of a model that knows adults; and what the check of the image says."""
+    scan = replace(scan_in(tmp_path), age=3.0)
+    one = worker(tmp_path, Unharmonized())
+    reference = Reference.of([one.applied.preprocess(scan)], positions=8, quantiles=16)
+    card = replace(one.applied.card, reference={"subjects": 3, "ages": [20.0, 86.0]})
+    one.applied = replace(one.applied, reference=reference, card=card)
+    one.one(scan)
+    warnings = written(tmp_path)[1]["Warnings"]
+    assert any("a child of 3" in line for line in warnings)
+    assert entry(next(one.output.results())).warnings == warnings
+    assert warnings[0] in capsys.readouterr().out
 
 
 def test_the_robust_maximum_is_one_where_that_was_asked_for(tmp_path):

@@ -4,7 +4,9 @@ import re
 
 from folders import quality_folder
 
-from harmony.reports import quality
+from harmony.reports import QualityEntry, quality, quality_page
+
+MADE = {"Method": "nyul", "Model": "ixi-hh"}
 
 
 def test_what_wants_looking_at_comes_first_and_is_counted(tmp_path):
@@ -20,6 +22,19 @@ def test_what_wants_looking_at_comes_first_and_is_counted(tmp_path):
     assert "of 3 scans: xxxxxxxxx, model ixi-hh" in page
     assert "&#34;matching&#34;: 0.3" in page or '"matching": 0.3' in page
     assert "http" not in page
+
+
+def test_a_warning_comes_before_everything_else(tmp_path):
+    quality_folder(tmp_path)
+    doubtful = QualityEntry(
+        "odd_T1w", 0.0, tmp_path / "a.png", warnings=["not like any T1w brain that is known"], settings=MADE
+    )
+    plain = QualityEntry("plain_T1w", 0.9, tmp_path / "a.png", settings=MADE)
+    quality_page(tmp_path / "two.html", [plain, doubtful], [])
+    page = (tmp_path / "two.html").read_text()
+    assert re.findall(r'<h3 id="(\w+)"', page) == ["odd_T1w", "plain_T1w"]
+    assert "1 scan with a warning." in page
+    assert '<p class="worse">not like any T1w brain that is known.</p>' in page
 
 
 def test_of_many_scans_the_last_pictures_are_read_from_beside(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harmony.core.model_card import ModelCard
+from harmony.core.reference import Reference
 from harmony.data import Preprocess
 from harmony.methods import Method
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Applied:
     """name: of the model, as people ask for it. weights: changes with any learned file that a result may depend on.
-    density: None where neither the method nor a score asks for the flow."""
+    density: None where neither the method nor a score asks for the flow. reference: that a scan is held against before
+    anything is done; None where none is."""
 
     name: str
     method: Method
@@ -24,3 +26,4 @@ class Applied:
     preprocess: Preprocess
     card: ModelCard
     weights: str
+    reference: Reference | None = None

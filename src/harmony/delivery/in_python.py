@@ -87,6 +87,8 @@ def method_settings(name: str) -> dict[str, Any]:
     if name not in there:
         raise ConfigError(f"method={name}: there are {', '.join(there)}")
     node: dict[str, Any] = yaml.safe_load((path / f"{name}.yaml").read_text(encoding="utf-8"))
+    usual = yaml.safe_load((path.parent / "harmonize.yaml").read_text(encoding="utf-8"))
+    node = {key: usual.get(value[2:-1], value) if str(value).startswith("${") else value for key, value in node.items()}
     if "defaults" in node or "${" in json.dumps({key: value for key, value in node.items() if key != "says"}):
         raise ConfigError(f"method={name}: put together from several configs -> use the command, harmony harmonize")
     return node

@@ -44,9 +44,10 @@ class Wanted:
         """The method with its networks; the flow only where somebody asks for it. Raises CheckpointError or
         ConfigError for a folder that is not what it should be, or is missing."""
         card, parts = ModelCard.load(self.flow), self.parts()
+        reference = Reference.load(self.flow / "reference.safetensors")
         at_hand = {
             "density": parts.get("flow"),
-            "reference": Reference.load(self.flow / "reference.safetensors"),
+            "reference": reference,
             "reference_bpd": card.score["flow/val_bpd"],
             "percentile": card.preprocess["percentile"],
             "count": card.count,
@@ -62,6 +63,7 @@ class Wanted:
             preprocess=self.preprocess(card),
             card=card,
             weights=fingerprint({"weights": [card.weights, *(sha256(path) for path in files)]}),
+            reference=reference,
         )
 
     def parts(self) -> dict[str, Any]:

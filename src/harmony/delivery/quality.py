@@ -39,6 +39,7 @@ def entry(result: Result) -> QualityEntry:
         about.get("MeanChange"),
         result.figure,
         left_alone=about.get("LeftAlone"),
+        warnings=about.get("Warnings", ()),
         facts=[*facts, ("took", f"{about['Seconds']:g} s")],
         settings={name: about[name] for name in SETTINGS},
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from harmony.core import ConfigError, DataError, Scan
 from harmony.core.manifest import refuse_other_contrast
 from harmony.data import BidsFolder, single_scan
+from harmony.data.sources.people import People
 from harmony.data.volumes.brain_extraction import may_find
 from harmony.delivery.bids_filter import filtered
 from harmony.delivery.request import Request
@@ -32,6 +34,8 @@ def _of_folder(request: Request, contrast: str) -> tuple[list[Scan], list[DataEr
     mask = None if may_find(request.mask) else request.mask
     listing = BidsFolder(path, mask=mask, suffix=contrast, people=False).listing()
     scans, bad = listing.chosen(participants=request.participants, sessions=request.sessions, skip_bad=request.skip_bad)
+    people = People.readable(path)  # an age decides nothing here, but a child's is worth a warning
+    scans = [replace(scan, age=people.known_age(scan.subject, scan.session)) for scan in scans]
     return scans if request.bids_filter is None else filtered(scans, request.bids_filter), [translated(e) for e in bad]
 
 

@@ -14,6 +14,7 @@ from harmony.core import DataError, Harmonized, Report, Scan, Stack, Volume
 from harmony.core.digests import sha256
 from harmony.core.machine import device
 from harmony.core.runs import fingerprint, without_words
+from harmony.core.unlike import unlike
 from harmony.data import Nifti, brain_mask, read_nifti
 from harmony.data.volumes.brain_extraction import may_find, with_brain
 from harmony.data.volumes.plausible import skull_stripped
@@ -71,12 +72,14 @@ class Worker:
         """about: what the sidecar says so far."""
         volume = self.applied.preprocess(scan)
         stack = volume.stack(volume.select(None, 1))
+        warnings = self.warnings(scan, stack)
         result, iterations = self.apply(stack, scan.subject)
         image = result.image.cpu()
         data, reach = self.put_back(volume, native, result)
         about |= {
             **self.about(scan, native),
             "Iterations": iterations,
+            "Warnings": warnings,
             **findings(result.report),
             **(self.bits_per_dim(stack.image, image) if self.request.bits_per_dim else {}),
             "MeanChange": round(float((image - stack.image)[stack.mask].abs().mean()), 4),
@@ -101,6 +104,12 @@ class Worker:
             unit = Unit(0.0, 1.0)
         promise = Promise(native, untouched, brain_mask(scan, native), volume, unit)
         return data, promise.check(data, image.numpy())
+
+    def warnings(self, scan: Scan, stack: Stack) -> list[str]:
+        """What stands against trusting the result, whatever the method (`unlike`)."""
+        if self.applied.reference is None:
+            return []
+        return unlike(stack, self.applied.reference, scan.age, self.applied.card.reference.get("ages", ()))
 
     def draw(self, scan: Scan, volume: Volume, image: Tensor) -> None:
         """The scan before and after, where there is a page for it."""
@@ -180,4 +189,4 @@ def outcome(about: dict[str, Any]) -> list[str]:
     alone, bpd = about.get("LeftAlone"), about.get("BitsPerDimension")
     words = [f"left alone, as {alone}" if alone else f"changed by {about['MeanChange']:.1%} of the robust maximum"]
     words += [f"bpd {bpd['before']:.3f} -> {bpd['after']:.3f}"] if bpd else []
-    return words + about["Remarks"]
+    return words + about["Warnings"] + about["Remarks"]

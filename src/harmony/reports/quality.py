@@ -23,13 +23,15 @@ INSIDE = 50  # pictures that are in the page itself, 0.3 MB each; those of furth
 @dataclass(frozen=True)
 class QualityEntry:
     """One result. change: mean absolute change inside the brain, in shares of the robust maximum; None where it is not
-    known. figure: a PNG file. left_alone: why the scan was given back as it was, None where it was not. facts: what
-    else there is to say, name and value. settings: what it was made with."""
+    known. figure: a PNG file. left_alone: why the scan was given back as it was, None where it was not. warnings: what
+    stands against trusting the result. facts: what else there is to say, name and value. settings: what it was made
+    with."""
 
     name: str
     change: float | None
     figure: Path
     left_alone: str | None = None
+    warnings: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -57,7 +59,7 @@ def before_after_figure(path: Path, before: Tensor, after: Tensor) -> None:
 
 def quality_page(path: Path, entries: Sequence[QualityEntry], bad: Sequence[str]) -> None:
     """Write the page; `bad` are the messages of scans that could not be harmonized."""
-    ordered = sorted(entries, key=lambda entry: (entry.left_alone is None, -(entry.change or 0), entry.name))
+    ordered = sorted(entries, key=worst_first)
     pictures = [picture(entry.figure, path.parent, inside=k < INSIDE) for k, entry in enumerate(ordered)]
     environment = Environment(
         loader=PackageLoader("harmony", "reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -68,7 +70,7 @@ def quality_page(path: Path, entries: Sequence[QualityEntry], bad: Sequence[str]
         summary=summary(entries, len(bad)),
         scans=[
             {
-                **{name: getattr(entry, name) for name in ("name", "change", "left_alone", "facts")},
+                **{name: getattr(entry, name) for name in ("name", "change", "left_alone", "warnings", "facts")},
                 "picture": each,
             }
             for entry, each in zip(ordered, pictures, strict=True)
@@ -80,10 +82,16 @@ def quality_page(path: Path, entries: Sequence[QualityEntry], bad: Sequence[str]
     write_atomic(path, page)
 
 
+def worst_first(entry: QualityEntry) -> tuple[bool, bool, float, str]:
+    return not entry.warnings, entry.left_alone is None, -(entry.change or 0), entry.name
+
+
 def summary(entries: Sequence[QualityEntry], bad: int) -> str:
     """What became of how many, in sentences."""
     alone = [entry.left_alone for entry in entries if entry.left_alone]
     said = [f"This folder holds {counted(len(entries), 'result')}."]
+    if doubtful := sum(bool(entry.warnings) for entry in entries):
+        said.append(f"{counted(doubtful, 'scan')} with a warning.")
     if alone:
         reasons = dict.fromkeys(alone)
         said += [f"{counted(alone.count(reason), 'scan')} left alone, as {reason}." for reason in reasons]

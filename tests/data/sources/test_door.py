@@ -8,9 +8,11 @@ import pytest
 from phantoms import phantom, preprocess, save
 
 from harmony.core import DataError
-from harmony.core.contrasts import refuse_other_contrast, special_image
+from harmony.core.contrasts import special_image
+from harmony.core.manifest import refuse_other_contrast
 from harmony.data import BidsFolder, SliceDataModule, single_scan
 from harmony.data.inspection import inspect
+from harmony.data.sources.people import People
 
 
 def touch(root: Path, *names: str) -> None:
@@ -232,3 +234,12 @@ def test_a_folder_of_dicom_files_is_told_of_dcm2niix(tmp_path):
     (tmp_path / "series" / "IM0001").write_bytes(bytes(128) + b"DICM" + bytes(200))
     with pytest.raises(DataError, match=r"DICOM files.*dcm2niix"):
         BidsFolder(tmp_path).scans()
+
+
+def test_where_ages_decide_nothing_a_table_that_cannot_be_read_says_nothing(tmp_path):
+    """harmonize warns of a child, and stops at no table."""
+    (tmp_path / "participants.tsv").write_text("participant_id\tage\nsub-01\t3\nsub-02\tthirty\n")
+    people = People.readable(tmp_path)
+    assert (people.known_age("sub-01", None), people.known_age("sub-02", None)) == (3.0, None)
+    (tmp_path / "participants.tsv").write_text("nobody\tage\nsub-01\t3\n")
+    assert People.readable(tmp_path).known_age("sub-01", None) is None

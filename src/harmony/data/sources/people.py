@@ -51,6 +51,21 @@ class People:
             rows[subject].append(record)
         return cls(root, rows)
 
+    @classmethod
+    def readable(cls, root: Path) -> People:
+        """Of a folder whose ages decide nothing: a table that cannot be read says nothing."""
+        try:
+            return cls.of(root)
+        except DataError:
+            return cls()
+
+    def known_age(self, subject: str, session: str | None) -> float | None:
+        """Years; None where nobody says, or not in numbers."""
+        try:
+            return self.at(subject, session).age
+        except DataError:
+            return None
+
     def at(self, subject: str, session: str | None) -> Person:
         """Each fact from the first that knows it: sessions.tsv; the row of this session; what all rows of the subject
         agree on (but no age: that belongs to a session). Raises DataError for an age or sex that is none."""
