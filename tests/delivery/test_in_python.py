@@ -37,7 +37,7 @@ def test_the_example_of_the_page_works_as_it_stands(image, tmp_path, monkeypatch
     exec(code, names)
     written = nibabel.load("harmonized.nii.gz")
     assert written.shape == image.shape
-    assert np.array_equal(written.affine, image.affine)
+    assert np.allclose(written.affine, image.affine, atol=1e-5)  # a header holds float32
     assert names["report"]["Model"] == "ixi-hh"
     assert names["report"]["Intensity"] == "the scan's own"
     assert "Sources" not in names["report"]
