@@ -172,3 +172,18 @@ def test_a_stack_keeps_its_spacing():
     image = torch.zeros(2, 1, 4, 4)
     stack = Stack(image, image > 0, torch.zeros(2), (4.0, 2.0, 2.0))
     assert stack.to(torch.device("cpu")).spacing == (4.0, 2.0, 2.0)
+
+
+def test_a_blur_of_resampling_is_no_scanners():
+    """A sharp scan that was brought onto the grid has none; one that was blurred before has what it had."""
+    model = learn_texture([texture(anatomy(seed), ball()) for seed in range(12)], 1.1)
+    ours, own = (0.4, 0.4, 0.5), 0.8
+    sharp = texture(scanned(anatomy(50), list(ours), 0.0), ball())
+    assert (model.fit(sharp).widths > 0.25).all()
+    rest = model.fit(sharp).without(ours)
+    assert (rest.widths < 0.2).all()
+    assert not model.resolution(rest, spectrum_of([anatomy(1)])).width.any()
+    both = [(width**2 + own**2) ** 0.5 for width in ours]
+    blurred = model.fit(texture(scanned(anatomy(50), both, 0.0), ball())).without(ours)
+    torch.testing.assert_close(blurred.widths, torch.full((3,), own), atol=0.15, rtol=0)
+    assert model.fit(sharp).without((0.0, 0.0, 0.0)).widths.equal(model.fit(sharp).widths)

@@ -12,6 +12,7 @@ from harmony.data.simulation.coils import Coils
 from harmony.methods import ScannerInversion
 from harmony.scanner import (
     EVEN,
+    POWERS,
     TissueIntensity,
     brain_box,
     even_scan,
@@ -92,6 +93,17 @@ def test_an_even_scan_stays_even_and_keeps_its_contrast():
     ratio = (made / image)[mask]
     assert (ratio.log() - ratio.log().median()).abs().quantile(0.95) < 0.03
     assert unevenness(made, mask, labels) < 0.02
+
+
+def test_the_shading_of_the_reference_scanner_comes_off_too():
+    """A scan as the reference scanner makes it, which brightens along the columns."""
+    image, mask, labels = folded()
+    coefficients = prior().expected.coefficients.clone()
+    coefficients[:, POWERS.index((0, 0, 1))] = 0.3
+    own = replace(prior(), expected=TissueIntensity(coefficients, SPREAD))
+    scan = torch.where(mask, image * (0.3 * brain_box(mask)[2]).exp(), 0)
+    assert unevenness(scan, mask, labels) > 0.1
+    assert unevenness(made_even(scan, mask, prior=own).image[:, 0], mask, labels) < 0.025
 
 
 def test_another_round_changes_next_to_nothing():

@@ -93,3 +93,21 @@ def test_what_is_no_prior_is_refused_with_its_path(tmp_path):
         with pytest.raises(CheckpointError, match=r"other.safetensors.*train it again") as error:
             Prior.load(other)
         assert "\n" not in str(error.value), what
+
+
+def test_gains_of_an_even_scan_are_shrunk_by_what_untouched_scans_have():
+    """Against draws: of differences of scanners' gains and subjects' own, the regression of the first on their sum."""
+    draw, count, own = torch.Generator().manual_seed(0), 200_000, 0.04
+    prior = replace(flat_prior(), even=torch.tensor([0.05, -0.02, 0.0]), even_covariance=own**2 * torch.eye(3))
+    gains = prior.scanners[:3].sqrt() * torch.randn((count, 3), generator=draw)
+    scanners = gains[:, :2] - gains[:, 2:]
+    found = scanners + own * torch.randn((count, 2), generator=draw)
+    weights = torch.linalg.lstsq(found, scanners).solution
+    fit = prior.even + torch.tensor([0.1, 0.03, 0.0])
+    kept, deviation = prior.even_gains(fit)
+    torch.testing.assert_close(kept[:2], torch.tensor([0.1, 0.03]) @ weights, atol=1e-3, rtol=0)
+    assert kept[2] == deviation[2] == 0
+    left = (scanners - found @ weights).std(0)
+    torch.testing.assert_close(deviation[:2], left, atol=1e-3, rtol=0)
+    typical = [prior.even_unlikeliness(prior.even + torch.cat((row, torch.zeros(1)))) for row in found[:400]]
+    assert sum(typical) / len(typical) == pytest.approx(1, abs=0.12)

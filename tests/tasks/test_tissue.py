@@ -46,6 +46,8 @@ def task(clusters=False, lesions=0.0, lesions_in="white", flattened=0.0, label_m
         reference=Reference.of([volume(0), volume(1)], positions=4, quantiles=64),
         optimizer=partial(torch.optim.Adam, lr=1e-2),
         max_steps=10,
+        usual_gain=0.1,
+        usual_shading=0.1,
         slab=8,
         spacing=2.0,
         flattened=flattened,

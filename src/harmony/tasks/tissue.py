@@ -31,6 +31,7 @@ from harmony.scanner import (
     learn_spectrum,
     network_input,
     one_hot,
+    scanner_variance,
 )
 from harmony.tasks.optimization import falling
 
@@ -48,6 +49,7 @@ class TissueTask(lightning.LightningModule):
     network: (B, 2, S, H, W) -> (B, K, S, H, W) logits. tissues: names of the labels 1 .. K. lesions_in: one of them.
     label_map: the segmentation that the labels are of (`TISSUE_MAPS`), None where they are tissues. start: weights of a
     network to go on from (safetensors), or None; of one with a tissue less, the second counts twice.
+    usual_gain, usual_shading: largest log deviations of the scanners that the prior expects; training has more.
     flattened: share of the scans that are given without their rough field, as the first round of `even_scan` does.
     clusters: the targets are clusters of the reference's own intensities, as where there are no tissue labels.
     spacing: voxel side, mm.
@@ -68,6 +70,8 @@ class TissueTask(lightning.LightningModule):
         reference: Reference,
         optimizer: Callable[[Iterable[Parameter]], Optimizer],
         max_steps: int,
+        usual_gain: float,
+        usual_shading: float,
         slab: int,
         flattened: float,
         spacing: float,
@@ -84,6 +88,7 @@ class TissueTask(lightning.LightningModule):
         self.tissues, self.lesions, self.lesioned = tuple(tissues), lesions, 1 + list(tissues).index(lesions_in)
         self.calibration, self.reference = calibration, reference
         self.spectrum = torch.ones(calibration.frequencies)  # of the reference, known when a fit starts
+        self.usual_gain, self.usual_shading = usual_gain, usual_shading
         self.max_steps, self.slab, self.spacing = max_steps, slab, spacing
         self.clusters, self.mirror, self.seed, self.flattened = clusters, mirror, seed, flattened
         self.label_map = None if label_map is None else TISSUE_MAPS[label_map]
@@ -106,7 +111,7 @@ class TissueTask(lightning.LightningModule):
             labelling=cluster_labels(len(self.tissues)) if self.clusters else given_labels,
             reference=self.reference,
             tissues=self.tissues,
-            scanners=self.corruption.variance(len(self.tissues)),
+            scanners=scanner_variance(len(self.tissues), gain=self.usual_gain, shading=self.usual_shading),
         )
         return {"prior": prior}
 

@@ -20,7 +20,6 @@ from harmony.scanner import (
     field_scale,
     gaussian_inside,
     rough_field,
-    scanner_variance,
     smooth,
 )
 
@@ -112,10 +111,6 @@ class ScannerCorruption:
         if self.coils > 0 and uniform() < COILED:
             drawn = replace(drawn, coils=Coils.draw(self.coils, generator))
         return drawn
-
-    def variance(self, tissues: int) -> Tensor:
-        """(K + 19,) of log gains and shading, where a scanner has any: what a prior expects of scanners."""
-        return scanner_variance(tissues, gain=self.gain, shading=self.shading)
 
     def replay(
         self,
