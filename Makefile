@@ -37,8 +37,8 @@ bench: $(READY)       ## speed of the flows and of the adaptation against plain 
 	$(BIN)/python benchmarks/harmonizing_speed.py
 	$(BIN)/python benchmarks/scan_speed.py
 
-gpu: $(READY)         ## all that needs a CUDA card, into experiments/gpu; ten minutes a call, start it again until it is done
-	$(BIN)/python benchmarks/gpu.py --out experiments/gpu
+gpu: $(READY)         ## all that needs a CUDA card (docs/scaling.md); ten minutes a call, start it again until it is done
+	$(BIN)/python benchmarks/gpu.py --out runs/gpu
 
 mutants: $(READY)     ## code broken on purpose (tests/mutants/table.yaml): a test must notice each; most of an hour on two cores
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants/run.py --jobs 2

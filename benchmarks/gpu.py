@@ -1,6 +1,6 @@
 """Everything that needs a CUDA card, one piece after the other, in calls of at most ten minutes.
 
-    python benchmarks/gpu.py [--out experiments/gpu] [--seconds 570]        (`make gpu`)
+    python benchmarks/gpu.py [--out runs/gpu] [--seconds 570]        (`make gpu`)
 
 What is done is kept in OUT/state.json after each piece; the same command again goes on with the rest. Exit code 0: all
 is done. 75: time was up, start it again. 1: a piece failed (the others were done; it is tried again by the next call).
@@ -68,7 +68,7 @@ def _again(state: Mapping[str, dict], pieces: Mapping[str, object]) -> int:
 
 def arguments(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("experiments/gpu"))
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu"))
     parser.add_argument("--seconds", type=float, default=570.0, help="of this call")
     parser.add_argument("--train-seconds", type=float, default=1200.0, help="of the training, over all calls")
     parser.add_argument("--dry", action="store_true", help="tiny sizes, on a CPU too")

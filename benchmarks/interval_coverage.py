@@ -1,9 +1,9 @@
 """How often 95 % intervals of few subjects cover the truth: python benchmarks/interval_coverage.py
 
 Prints four tables: of a mean (of normal and of lognormal values), of a ratio of two means, of the mean of answers that
-are each fitted to the other subjects, and of ICC(2,1). In each cell the share of samples whose interval holds the truth,
-and behind the slash its median width, in standard deviations (of the ratio: in ratios). docs/statistics.md says which
-was chosen, and why.
+are each fitted to the other subjects, and of ICC(2,1). In each cell the share of samples whose interval holds the
+truth, and behind the slash its median width, in standard deviations (of the ratio: in ratios). docs/statistics.md says
+which was chosen, and why.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The rows of several runs as one table, to six digits. Runs of several reference sites are told apart: `B into A`.
 
-python experiments/rows.py runs/ixi_unseen/seed1-* > experiments/ixi_unseen/results.csv
+python experiments/rows.py runs/ixi_judges/seed1-* > experiments/ixi_judges/results.csv
+python experiments/rows.py runs/ixi_unseen/seed1-* | gzip -9n > experiments/ixi_unseen/results.csv.gz    (above 2 MB)
 """
 
 import csv

@@ -20,13 +20,13 @@ from omegaconf import DictConfig
 
 from harmony import app
 from harmony.core import CheckpointError, Volume
+from harmony.core.measures import FWHM_PER_SIGMA, robust_maximum
 from harmony.core.reference import Reference
 from harmony.data import SliceDataModule
-from harmony.data.volumes.transforms import FWHM_PER_SIGMA, robust_maximum
 from harmony.methods import ScannerInversion
 from harmony.metrics import psnr
 from harmony.metrics.labels import mean_dice
-from harmony.scanner import Contrast, Prior, Resolution, estimate
+from harmony.scanner import Contrast, Estimate, Prior, Resolution, estimate
 from harmony.scanner.tissue_maps import one_hot
 
 STEPS = (None, "tissue", "bias", "blur", "noise", "mix", "log")
@@ -54,7 +54,7 @@ def case(cfg, volume: Volume, domain: str | None) -> Case:
 
 def steps(each: Case, method: ScannerInversion) -> dict[str, torch.Tensor]:
     """Name -> (S, H, W) image."""
-    network, prior = method.tissue, method.tissue.prior
+    network, prior = method.map_network, method.prior
     mask = each.truth.mask
     top = robust_maximum(each.query.image, mask, method.percentile)
     image = each.query.image / top
@@ -63,17 +63,20 @@ def steps(each: Case, method: ScannerInversion) -> dict[str, torch.Tensor]:
     def applied(found, contrast):
         return found.restored(found.gain(contrast, prior.expected, mask), mask)
 
+    def shrunk(estimated: Estimate) -> Contrast:
+        return prior.shrunk(estimated.fit.contrast, method.any_probability).contrast
+
     nothing = Resolution(torch.zeros(3), torch.zeros(()))
     sharp = estimate(image, mask, network, prior, resolution=nothing)
     found = estimate(image, mask, network, prior)
-    contrast = prior.shrunk(found.fit.contrast).contrast
+    contrast = shrunk(found)
     inverted = applied(found, contrast)
     matched = method.reference.match(replace(stack, image=inverted[:, None]))[:, 0]
     made = {
         "none": each.query.image,
         "histogram_matching": method.reference.match(stack)[:, 0],
         "deblurred": found.clear * top,
-        "gains alone": applied(sharp, prior.shrunk(sharp.fit.contrast).contrast),
+        "gains alone": applied(sharp, shrunk(sharp)),
         "deblurred, gains, not shrunk": applied(found, found.fit.contrast),
         "deblurred, gains, always both": applied(found, always_both(prior, found.fit.contrast)),
         "deblurred, gains": inverted,
@@ -81,17 +84,17 @@ def steps(each: Case, method: ScannerInversion) -> dict[str, torch.Tensor]:
         "scanner_inversion": method.harmonize(stack).image[:, 0],
     }
     if each.truth.labels is not None:
-        maps = one_hot(each.truth.labels, network.tissues)
+        maps = one_hot(each.truth.labels, len(prior.tissues))
         known = estimate(image, mask, network, prior, resolution=each.true)
         mapped = estimate(image, mask, network, prior, maps=maps)
         both = estimate(image, mask, network, prior, resolution=each.true, maps=maps)
         own = estimate(each.truth.image, mask, network, prior, resolution=nothing, maps=maps).fit.contrast
         true = Contrast.of(both.fit.contrast.theta - own.theta)
         made |= {
-            "true blur and noise": applied(known, prior.shrunk(known.fit.contrast).contrast),
-            "true maps": applied(mapped, prior.shrunk(mapped.fit.contrast).contrast),
+            "true blur and noise": applied(known, shrunk(known)),
+            "true maps": applied(mapped, shrunk(mapped)),
             "true gains": applied(found, true),
-            "true blur, noise and maps": applied(both, prior.shrunk(both.fit.contrast).contrast),
+            "true blur, noise and maps": applied(both, shrunk(both)),
             "all true": applied(both, true),
         }
     return made
@@ -137,21 +140,21 @@ def setting(words: list[str]) -> tuple[DictConfig, SliceDataModule, ScannerInver
     data = app.build_data(cfg)
     reference = Reference.of(data.volumes("train"), **app.plain(cfg.reference))
     cfg.methods = ["scanner_inversion"]
-    networks = {stage: app.load_network(cfg, data, stage) for stage in ("flow", "tissue")}
-    return cfg, data, app.build_methods(cfg, networks, reference, 0.0)["scanner_inversion"]
+    models = app.load_models(cfg, data)
+    return cfg, data, app.build_methods(cfg, models.networks, reference, 0.0)["scanner_inversion"]
 
 
 def read(each: Case, method: ScannerInversion) -> tuple[float, ...]:
     """Distances from untouched scans, before and after histogram matching (1: as far as those go); how unlikely gains
     and shading are, what of the texture blur and noise leave unexplained (`unlikely`, `misfit`); Dice of the maps."""
     mask, stack = each.truth.mask, each.query.stack(torch.arange(len(each.query.image)))
-    prior, top = method.tissue.prior, robust_maximum(each.query.image, mask, method.percentile)
+    prior, top = method.prior, robust_maximum(each.query.image, mask, method.percentile)
     found = method.estimate(each.query.image / top, mask)
     matched = method.estimate(method.reference.match(stack)[:, 0], mask)
     maps = torch.where(mask, found.maps.argmax(0) + 1, 0)
     dice = mean_dice(each.truth.labels, maps, classes=range(1, len(found.maps) + 1))
     distances = prior.raw.distance(found.evidence), prior.matched.distance(matched.evidence)
-    return *distances, prior.likely(found.fit.contrast), found.read.misfit, dice
+    return *distances, prior.unlikeliness(found.fit.contrast), found.texture.misfit, dice
 
 
 def table(cfg, volumes: list[Volume], method: ScannerInversion, judge: torch.nn.Module | None) -> None:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from harmony import app
 from harmony.core import Volume
-from harmony.data.volumes.transforms import robust_maximum
+from harmony.core.measures import robust_maximum
 from harmony.flows import ImageDensity, mean_bits_per_dim
 from harmony.methods import ScannerInversion
 from harmony.metrics import psnr
@@ -44,9 +44,9 @@ class Inverted:
     def __init__(self, each: Case, method: ScannerInversion) -> None:
         self.middle, mask = each.truth.select(24, 2), each.truth.mask
         top = robust_maximum(each.query.image, mask, method.percentile)
-        self.found = estimate(each.query.image / top, mask, method.tissue, method.tissue.prior)
-        self.contrast = method.tissue.prior.shrunk(self.found.fit.contrast).contrast
-        self.expected = method.tissue.prior.expected
+        self.found = estimate(each.query.image / top, mask, method.map_network, method.prior)
+        self.contrast = method.prior.shrunk(self.found.fit.contrast, method.any_probability).contrast
+        self.expected = method.prior.expected
         self.mask, self.truth, self.query, self.top = mask, each.truth.image, each.query.image, top
 
     def gain(self, share: float) -> Tensor:
@@ -91,7 +91,7 @@ class Typicality:
     """bpd of the middle slices given their share of brain, sharpness and noise, from untouched training scans."""
 
     def __init__(self, density: ImageDensity, method: ScannerInversion, volumes: list[Volume]) -> None:
-        self.density, self.reading = density, method.tissue.prior.reading
+        self.density, self.texture = density, method.prior.texture
         rows = [self._seen(v.image, v.mask, v.select(24, 2)) for v in volumes]
         design = np.array([[1.0, *row[1:]] for row in rows])
         values = np.array([row[0] for row in rows])
@@ -99,7 +99,7 @@ class Typicality:
         self.deviation = float((values - design @ self.weights).std(ddof=design.shape[1]))
 
     def _seen(self, image: Tensor, mask: Tensor, middle: Tensor) -> tuple[float, float, float, float]:
-        read, brain = self.reading.read(texture(image, mask)), mask[middle]
+        read, brain = self.texture.fit(texture(image, mask)), mask[middle]
         bpd = bits(self.density, image[middle]) / brain.numel()
         return bpd, float(brain.float().mean()), float(read.width), float(read.noise)
 

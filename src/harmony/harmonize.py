@@ -12,30 +12,33 @@ from omegaconf import DictConfig, OmegaConf
 
 from harmony import app
 from harmony.core import ConfigError
-from harmony.delivery import Outcome, Request, deliver
+from harmony.delivery import Outcome, Request, deliver, read_filter
 
-PASSED = ("mask", "participants", "sessions", "workers", "skip_done", "skip_bad", "original_scale")  # as they are
-HELPER = 0  # workers= of a process that another one started
+PASSED = ("mask", "participants", "sessions", "workers", "skip_done", "skip_bad", "original_scale", "bits_per_dim")
 
 
 def harmonize(cfg: DictConfig) -> None:
-    """Every scan of the input into the output folder. Exits with code 1 where one could not be harmonized."""
+    """Every scan of the input into the output. Exits with code 1 where one could not be harmonized."""
     applied = app.load_applied(cfg)
-    outcome = deliver(requested(cfg), applied, command(), helping=cfg.workers == HELPER)
+    outcome = deliver(requested(cfg, applied.card.contrast), applied, command())
     if outcome is not None:
         tell(outcome, cfg.output)
 
 
-def requested(cfg: DictConfig) -> Request:
-    """The config as plain values. Raises ConfigError for a number of processes that cannot be."""
-    if cfg.workers != HELPER and cfg.workers < 1:
-        raise ConfigError(f"workers={cfg.workers}: at least 1")
+def requested(cfg: DictConfig, contrast: str) -> Request:
+    """The config as plain values. Raises ConfigError for values that cannot be."""
     plain = app.plain(cfg)
+    if not isinstance(cfg.workers, int) or cfg.workers < 1:
+        raise ConfigError(f"workers={cfg.workers}: a whole number, at least 1")
+    if cfg.original_scale not in (True, False, None):
+        raise ConfigError(f"original_scale={cfg.original_scale}: not true, false or null")
+    sources, wanted = plain["input"], cfg.bids_filter_file
     return Request(
-        source=Path(cfg.input).expanduser(),
+        sources=[Path(each).expanduser() for each in (sources if isinstance(sources, list) else [sources])],
         output=Path(cfg.output).expanduser(),
         method=cfg.method_name,
         settings=plain["method"],
+        bids_filter=wanted and read_filter(Path(wanted).expanduser(), contrast),
         **{name: plain[name] for name in PASSED},
     )
 
@@ -43,14 +46,14 @@ def requested(cfg: DictConfig) -> Request:
 def command() -> list[str]:
     """What starts a further process of this call."""
     typed = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)  # a `${...}` stays one
-    return [sys.executable, "-m", "harmony.harmonize", *cast("list[str]", typed), f"workers={HELPER}"]
+    return [sys.executable, "-m", "harmony.harmonize", *cast("list[str]", typed)]
 
 
 def tell(outcome: Outcome, output: str) -> None:
     """How it went, on screen. Exits with code 1 for a bad scan."""
     counts = f"{outcome.harmonized} scans harmonized, {outcome.done} were done, {len(outcome.bad)} bad"
     print(f"{counts}; peak memory {peak_memory_gb():.1f} GB")
-    print(f"results in {output}, quality page {outcome.page}")
+    print(f"results in {output}" + (f", quality page {outcome.page}" if outcome.page else ""))
     for error in outcome.bad:
         print(f"bad: {error}", file=sys.stderr)
     if outcome.bad:

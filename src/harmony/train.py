@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,17 @@ from omegaconf import DictConfig, OmegaConf
 from harmony import __version__, app
 from harmony.core import ConfigError
 from harmony.core.checkpoints import read_checkpoint, resumable
-from harmony.core.contrasts import one_contrast
 from harmony.core.curves import read_curves
 from harmony.core.group import share_batch_statistics
 from harmony.core.interrupts import Interrupted
+from harmony.core.machine import device
+from harmony.core.manifest import one_contrast
 from harmony.core.model_card import ModelCard, domain, sha256
+from harmony.core.models import resolve_model
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder
 from harmony.data import SliceDataModule
 from harmony.evaluate import evaluate
-from harmony.flows import ImageDensity
 from harmony.reports import curves_figure
 from harmony.tasks import CurveFile, LastCheckpoint, ProgressLines, StopOnSignal, WholeCheckpoints
 
@@ -60,6 +62,8 @@ def train_network(cfg: DictConfig, stage: str, data: SliceDataModule, run: RunFo
         run.begin(OmegaConf.to_yaml(cfg, resolve=True))
     lightning.seed_everything(cfg.seed, verbose=False)
     network = app.build(node.network)
+    if node.get("start"):  # weights to begin with, of a trained model of the same network
+        app.load_weights(network, started_from(cfg, stage) / "model.safetensors")
     reference = Reference.of(data.volumes("train"), **app.plain(cfg.reference))
     task = app.build_task(node.module, network=network, reference=reference)
     log = app.open_log(cfg, app.experiment_run(cfg, data))
@@ -74,8 +78,8 @@ def train_network(cfg: DictConfig, stage: str, data: SliceDataModule, run: RunFo
         return  # of several processes one writes
     kept = last(run) if keeps_last(task) else last(run).with_stem("best")
     task.load_state_dict(read_checkpoint(kept)["state_dict"])
-    if isinstance(network, ImageDensity):
-        reference.save(run.path / "reference.safetensors")
+    for name, learned in finished(task, data).items():
+        learned.save(run.path / f"{name}.safetensors")
     score = save_model(network, task, best, data, run, contrast)
     log.model(run.path)
     run.finish(
@@ -127,6 +131,16 @@ def fit(
     return best
 
 
+def started_from(cfg: DictConfig, stage: str) -> Path:
+    """The run folder of the model that `tasks.STAGE.start` names: as `model=` does of `harmony harmonize`."""
+    place = Path(cfg.runs), Path(cfg.cache).expanduser()
+    model = resolve_model(cfg.tasks[stage].start, runs=place[0], cache=place[1])
+    folder = model.flow if stage == "flow" else model.of(stage)
+    if folder is None:
+        raise ConfigError(f"tasks.{stage}.start={cfg.tasks[stage].start}: that model has no {stage}")
+    return folder
+
+
 def refuse_uneven(batch_size: int, processes: int) -> None:
     if batch_size % processes:
         raise ConfigError(
@@ -156,6 +170,12 @@ def save_model(
         step=data.step,
     ).save(run.path)
     return score
+
+
+def finished(task: Any, data: SliceDataModule) -> Mapping[str, Any]:
+    """What the task learns beside its weights, now that they are chosen: name -> what can `save` itself."""
+    finish = getattr(task.to(device()), "finish", None)
+    return {} if finish is None else finish(data)
 
 
 def last(run: RunFolder) -> Path:

@@ -3,6 +3,7 @@
 import os
 
 import torch
+from brains import neutral_prior
 from omegaconf import OmegaConf
 from programs import Program
 
@@ -77,5 +78,8 @@ def untrained(cfg):
         run.begin(OmegaConf.to_yaml(cfg, resolve=True))
         app.save_weights(app.build(cfg.tasks[stage].network), run.path / "model.safetensors")
         run.finish({"score": 3.0})
+    for part in app.parts_wanted(cfg):
+        if part.endswith("/prior"):
+            neutral_prior().save(app.model_run(cfg, data, part.partition("/")[0]).path / "prior.safetensors")
     flow = app.model_run(cfg, data, "flow").path
     Reference.of(data.volumes("train"), **app.plain(cfg.reference)).save(flow / "reference.safetensors")

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from brains import PRIORS
 from configs import by_hydra, composed
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -32,7 +33,7 @@ def test_every_experiment_composes_and_instantiates(name):
     density = app.build(cfg.flow)
     unit = 2**density.levels
     assert all(size % unit == 0 for size in cfg.data.preprocess.size)
-    networks = {stage: app.build(node.network) for stage, node in cfg.tasks.items()}
+    networks = {stage: app.build(node.network) for stage, node in cfg.tasks.items()} | PRIORS
     reference = Reference(torch.zeros(3, 1, unit, unit), torch.rand(3, 8), torch.ones(3))
     for stage, node in cfg.tasks.items():
         app.build_task(node.module, network=networks[stage], reference=reference).configure_optimizers()
@@ -67,7 +68,7 @@ def test_the_command_knows_every_key_that_hydra_composes():
 def test_every_method_of_the_config_can_be_built(name):
     cfg = composed(f"methods=[{name}]")
     reference = Reference(torch.zeros(3, 1, 8, 8), torch.rand(3, 8), torch.ones(3))
-    networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)}
+    networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)} | PRIORS
     assert list(app.build_methods(cfg, networks, reference, 3.0)) == [name]
 
 
@@ -119,7 +120,7 @@ def test_what_a_config_says_of_its_member_is_neither_built_nor_a_part_of_what_a_
     said = ("++{0}.says='Something of it.'", "++{0}.cites=[someone2020]")
     places = ("method.blindharmony", "method.blindharmony.solver", "judge.tissue", "tasks.flow.module", "data.source")
     cfg = composed(*small, *(word.format(place) for place in places for word in said))
-    networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)}
+    networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)} | PRIORS
     reference = Reference(torch.zeros(3, 1, 8, 8), torch.rand(3, 8), torch.ones(3))
     assert app.build_methods(cfg, networks, reference, 3.0)["blindharmony"].solver.iterations == 10
     assert list(judges(cfg).judges) == ["tissue"]
@@ -176,6 +177,13 @@ def test_a_group_of_query_scanners_stands_for_its_members():
     assert {cfg.data.scanners[name].kind for name in cfg.data.groups.held_out} >= {
         "ghost", "gibbs", "thick", "coil", "warp", "reorder"
     }  # fmt: skip
+
+
+def test_needed_stands_for_what_methods_and_judges_use_and_nothing_is_trained_twice():
+    cfg = composed("experiment=quickstart", "stages=[segmenter,needed,evaluate]", "evaluation.judges=[age]")
+    app.refuse_impossible(cfg)
+    app.expand_stages(cfg)
+    assert list(cfg.stages) == ["segmenter", "flow", "harmonizer", "tissue", "age", "evaluate"]
 
 
 @pytest.mark.parametrize("override", ["sede=2", "tasks.flow.max_step=3", "experiment=quikstart", "data=nowhere"])
@@ -237,6 +245,17 @@ def test_an_override_of_a_method_reaches_it():
     assert method.distance.b1 == 0.6
 
 
+def test_a_method_gets_the_scale_and_the_slices_that_its_networks_learned_from_where_its_config_gives_it_none():
+    words = ("data.preprocess.percentile=98", "data.count=7", "data.step=3")
+    names = ["harmonizing_flows", "scanner_inversion"]
+    for more, step in (((), 3), (("+method.harmonizing_flows.step=5",), 5)):
+        cfg = composed(*words, *more, f"methods=[{','.join(names)}]")
+        networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)} | PRIORS
+        reference = Reference(torch.zeros(3, 1, 8, 8), torch.rand(3, 8), torch.ones(3))
+        adapted, inverted = app.build_methods(cfg, networks, reference, 3.0).values()
+        assert (adapted.count, adapted.step, inverted.percentile) == (7, step, 98)
+
+
 def test_a_chains_steps_get_their_networks_and_their_overrides():
     name = "hm_harmonizing_flows"
     cfg = composed(f"methods=[{name}]", f"method.{name}.steps.harmonizing_flows.batch=3")
@@ -258,7 +277,8 @@ def test_harmonize_takes_a_chain():
 
 def test_a_chains_steps_can_not_run_arbitrary_code():
     node = {"_target_": "harmony.methods.chain", "_partial_": True, "steps": {"a": {"_target_": "os.system"}}}
-    cfg = OmegaConf.create({"methods": ["x"], "method": {"x": node}})
+    data = {"preprocess": {"percentile": 99.5}, "count": 1, "step": 1}
+    cfg = OmegaConf.create({"methods": ["x"], "method": {"x": node}, "data": data})
     with pytest.raises(ConfigError, match="not something harmony may build"):
         app.build_methods(cfg, {"flow": torch.nn.Identity()}, None, 3.0)
 

@@ -1,4 +1,4 @@
-"""The three examples of CONTRIBUTING.md in a copy of the house, to the end: trained, evaluated, judged, reported."""
+"""The five examples of CONTRIBUTING.md in a copy of the house, to the end: trained, evaluated, judged, reported."""
 
 import csv
 import os
@@ -18,13 +18,19 @@ from phantoms import phantom, save
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 # Where a name is added to a room's list: module -> its room and name.
-NAMES = {"methods/gain": ("methods", "Gain"), "judges/glow": ("judges", "Glow"), "data/sources/flat": ("data", "Flat")}
+NAMES = {
+    "methods/gain": ("methods", "Gain"), "tasks/undo": ("tasks", "UndoTask"), "judges/glow": ("judges", "Glow"),
+    "data/sources/flat": ("data", "Flat"),
+}  # fmt: skip
+KINDS = "data/simulation/shifts_unseen.py"
 COMMAND = [
-    "experiment=ixi_nsf", "name=added", "stages=[flow,evaluate]", "methods=[none,gain]", "evaluation.judges=[glow]",
+    "experiment=ixi_nsf", "name=added", "stages=[needed,evaluate]", "methods=[none,gain,undo]",
+    "evaluation.judges=[glow]",
     "data=flat", "data.only_plausible=false", "data.preprocess.spacing=2.0", "data.preprocess.size=[32,32]",
-    "data.count=4", "data.query=[exp]", "data.shares={train: 0.4, val: 0.2, test: 0.4}", "logger=csv",
+    "data.count=4", "data.shares={train: 0.4, val: 0.2, test: 0.4}", "logger=csv", "data.query=[exp,stripes]",
+    "+data.scanners.stripes={kind: stripes, strength: 0.1, seed: 0}",
     "flow.steps=1", "flow.hidden_channels=8", "tasks.flow.max_steps=3", "tasks.flow.val_every=3",
-    "tasks.flow.batch_size=4",
+    "tasks.flow.batch_size=4", "tasks.undo.max_steps=3", "tasks.undo.val_every=3", "tasks.undo.batch_size=4",
 ]  # fmt: skip
 
 
@@ -42,26 +48,44 @@ def house(tmp_path):
         face = tmp_path / "src" / "harmony" / room / "__init__.py"
         line = f"from harmony.{module.replace('/', '.')} import {name}\n"
         face.write_text(face.read_text().replace("\n__all__ = [", f"{line}\n__all__ = [\n    {name!r},", 1))
+    kinds = tmp_path / "src" / "harmony" / KINDS
+    line = "from harmony.data.simulation.stripes import striped\n"
+    kinds.write_text(kinds.read_text().replace("\nUNSEEN = {\n", f'{line}\nUNSEEN = {{\n    "stripes": striped,\n', 1))
     return tmp_path
 
 
-def test_a_method_a_judge_and_a_data_set_are_added_and_reported(house):
+def run(house, module, *words):
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB", "HARMONY"))}
+    env |= {"PYTHONPATH": str(house / "src"), "HARMONY_CACHE": str(house / "cache")}
+    command = [sys.executable, "-m", module, *words]
+    done = subprocess.run(command, cwd=house, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_is_added_gets_its_line_in_the_tables_of_members(house):
+    page = house / "README.md"
+    page.write_text("".join(f"<!-- table: {{words: {family}}} -->\n<!-- end -->\n" for family in ("method", "judge")))
+    run(house, "harmony.report", "--records", str(page))
+    for name in ("none", "gain", "undo", "glow"):
+        assert f"| `{name}` | " in page.read_text()
+
+
+def test_methods_a_judge_a_scanner_and_a_data_set_are_added_and_reported(house):
     folder = house / "scans"
     folder.mkdir()
     data, _ = phantom()
     for k in range(10):
         save(folder / f"anna{k}_{30 + 5 * k}.nii.gz", data * (1 + 0.05 * k))
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB", "HARMONY"))}
-    env |= {"PYTHONPATH": str(house / "src"), "HARMONY_CACHE": str(house / "cache")}
-    command = [sys.executable, "-m", "harmony.train", *COMMAND, f"data.root={folder}"]
-    done = subprocess.run(command, cwd=house, env=env, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (run,) = (house / "runs" / "added").glob("seed1-*")
-    rows = list(csv.DictReader((run / "results.csv").open()))
-    assert {row["method"] for row in rows} == {"none", "gain"}
-    assert {row["method"] for row in rows if row["metric"] == "age_error"} == {"none", "gain"}
+    run(house, "harmony.train", *COMMAND, f"data.root={folder}")
+    (evaluated,) = (house / "runs" / "added").glob("seed1-*")
+    rows = list(csv.DictReader((evaluated / "results.csv").open()))
+    assert {row["method"] for row in rows} == {"none", "gain", "undo"}
+    assert {row["domain"] for row in rows} == {"reference", "exp", "stripes"}
+    assert {row["method"] for row in rows if row["metric"] == "age_error"} == {"none", "gain", "undo"}
+    assert len(list((house / "runs" / "models").glob("undo-*/DONE"))) == 1
     assert {row["subject"][:4] for row in rows} == {"anna"}
-    page = (run / "report.html").read_text()
+    page = (evaluated / "report.html").read_text()
     assert "one factor, which brings quantile 0.5" in page
+    assert "learned to undo gamma curves (2^-0.5 to 2^0.5)" in page
     assert "the age guessed from the brightness of the brain" in page
     assert "the scans of a folder, by name and age" in page

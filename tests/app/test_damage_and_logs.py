@@ -208,3 +208,12 @@ def test_a_query_that_needs_tissues_is_refused_at_once_where_the_data_have_none(
     simple.data.query = ["exp", "bias", "reorder"]
     monkeypatch.setattr(build, "build_data", lambda *_: unlabelled(None))
     app.refuse_unlabelled(simple, ["evaluate"])
+
+
+def test_a_run_folder_of_an_older_version_is_one_clear_error(tmp_path):
+    """Its tissue network had a setting that there is none of any more."""
+    network = {"_target_": "harmony.networks.TissueNet", "tissues": 3, "widths": [4, 4], "frequencies": 16}
+    OmegaConf.save({"tasks": {"tissue": {"network": network}}}, tmp_path / "config.yaml")
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(CheckpointError, match=r"of another version, which built its tissue otherwise.*train it again"):
+        app.load_run(tmp_path, "tissue")

@@ -24,13 +24,18 @@ def test_the_top_holds_entry_points_and_rooms():
     )
 
 
-def test_every_entry_point_and_room_is_on_a_floor_and_there_are_seven_at_most():
+def test_every_entry_point_and_room_is_on_a_floor_and_there_are_nine_at_most():
     floors = re.search(r"^layers = \[\n(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.M | re.S).group(1)
     lines = [line for line in floors.splitlines() if line.strip().startswith('"')]
-    assert len(lines) <= 7
+    assert len(lines) <= 9
     named = set(re.findall(r"harmony\.(\w+)", " ".join(line.split("#")[0] for line in lines)))
     rooms = {path.parent.name for path in HOUSE.glob("*/__init__.py")}
     assert named == rooms | ENTRIES
+
+
+def test_what_is_private_to_hydra_and_omegaconf_is_used_in_one_file():
+    private = re.compile(r"hydra\._internal|set_struct|\._(set|get)_(parent|node|flag|full_key)\b|\._metadata\b")
+    assert [path.name for path in HOUSE.rglob("*.py") if private.search(path.read_text())] == ["launch.py"]
 
 
 def test_no_config_object_below_the_door():

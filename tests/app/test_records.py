@@ -30,6 +30,11 @@ def test_a_record_says_how_it_was_made(record):
         assert (record / picture).exists(), picture
 
 
+def test_a_large_table_of_a_record_is_packed():
+    large = [path for path in (ROOT / "experiments").glob("*/*.csv") if path.stat().st_size > 2e6]
+    assert not large, "gzip -9n FILE"
+
+
 def test_the_readme_points_at_what_is_there():
     text = (ROOT / "README.md").read_text()
     for link in re.findall(r"\]\(([^)#]+)\)", text):

@@ -14,7 +14,9 @@ from commands import Folder
 from safetensors.torch import load_file
 from wandb.proto import wandb_internal_pb2
 
+from harmony.core.model_card import ModelCard
 from harmony.core.vocabulary import is_known
+from harmony.scanner import Prior
 
 METHODS = ["none", "histogram_matching", "blindharmony"]
 LONG = ("tasks.flow.max_steps=24", "tasks.flow.val_every=4", "stages=[flow]")
@@ -260,9 +262,15 @@ def test_a_checkpoint_of_another_architecture_is_one_clear_error(finished):
         app.load_weights(other, flow / "model.safetensors")
 
 
-def test_a_tissue_network_that_would_not_be_calibrated_is_refused(finished):
+def test_the_prior_is_learned_once_the_weights_are_chosen_whenever_they_were_validated(finished):
+    """Three steps, validated after the second; what was learned beside the weights is named by the card."""
     words = ["tasks.tissue.max_steps=3", "tasks.tissue.val_every=2", "tasks.tissue.batch_size=2"]
     code, output = finished.run("train", "stages=[tissue]", *words)
-    assert code == 2
-    assert "max_steps=3 of the tissue network" in output
-    assert "choose a multiple" in output
+    assert code == 0, output
+    run = finished.one("runs/models/tissue-*")
+    assert Prior.load(run / "prior.safetensors").tissues == ("csf", "grey", "white")
+    assert list(ModelCard.load(run).files) == ["prior.safetensors", "config.yaml"]
+    (run / "prior.safetensors").write_bytes(b"damaged")
+    code, output = finished.run("train", "stages=[tissue]", *words)
+    assert code != 0
+    assert "prior.safetensors: not the file of its model card" in output

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 import subprocess
 
@@ -12,6 +13,7 @@ from harmony.cli import doctor
 from harmony.cli.commands import COMMANDS
 from harmony.cli.completion import SCRIPTS
 from harmony.cli.configs import choices
+from harmony.cli.installed import served_methods
 from harmony.cli.main import run
 from harmony.cli.mistakes import UsageError
 
@@ -40,7 +42,17 @@ def test_help_has_the_explanations_of_the_config_and_the_choices(capsys):
     out = " ".join(capsys.readouterr().out.split())
     assert "skip_bad=false name a bad scan at the end, in place of stopping there" in out
     for name, text in choices("method").items():
-        assert f"{name} {text}".strip() in out
+        if name in served_methods():
+            assert f"{name} {text}".strip() in out
+    served, others = out.split("With a model of your own that has their networks")
+    assert " scanner_inversion " in served
+    assert "harmonizing_flows" not in served  # the installed model has not its networks
+    assert "harmonizing_flows" in others
+
+
+def test_a_file_that_is_no_packed_model_serves_nothing(tmp_path):
+    (tmp_path / "broken.harmony").write_text("hello")
+    assert served_methods(tmp_path) == set()
 
 
 def test_a_misspelt_command_is_exit_code_2(tmp_path):
@@ -102,11 +114,15 @@ def test_a_healthy_machine_is_said_to_be(tmp_path):
         ("torch>=2.10", "2.10.0+cpu", None),
         ("hydra-core>=1.3.8,<1.4", "1.4.0", "needed"),
         ("nflows==0.14", "0.14", None),
+        ("nflows==0.14", "0.14.1", "needed"),
+        ("nflows==0.14", "0.14+local", None),
+        ("nibabel[dicom]>=5.4", "5.10", None),
+        ("torch>=2.10", "2.11.0.dev20260101", None),
         ("nibabel>=5.4", None, "not installed"),
     ],
 )
 def test_bad_versions_are_wrong(need, installed, wrong):
-    name = need.split(">")[0].split("=")[0]
+    name = re.split(r"[\[>=]", need)[0]
     (found,) = doctor.packages([need], {name: installed}.get)
     assert (found.state == "wrong") == (wrong is not None)
     assert wrong is None or wrong in found.value

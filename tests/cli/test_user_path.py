@@ -2,17 +2,22 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
-from door import PREPROCESS, command, save_scan, sidecar, start
+from door import PREPROCESS, brain, command, save_scan, sidecar, start
 
+from harmony.cli.commands import COMMANDS
+
+REAL = Path(os.environ.get("HARMONY_REAL_DATA", Path(__file__).parents[2] / "../shared/data")) / "real"
 SMALL = [
     f"data.preprocess.{key}={json.dumps(value)}" for key, value in PREPROCESS.items() if key in ("spacing", "size")
 ]
@@ -86,6 +91,39 @@ def test_the_model_of_the_package_is_used_when_none_is_given(tmp_path):
     assert "<dt>decision</dt>" in (tmp_path / "out" / "quality.html").read_text()
 
 
+@pytest.mark.parametrize("example", COMMANDS["harmonize"].examples)
+def test_every_example_of_the_help_works_as_it_is_printed(example, tmp_path):
+    """With the installed model, nothing else said."""
+    for k, name in enumerate(("scan.nii.gz", "a.nii.gz", "b.nii.gz", "bids/sub-1/anat/sub-1_T1w.nii.gz")):
+        save_scan(tmp_path / name, k)
+    head = nibabel.load(save_scan(tmp_path / "head.nii.gz", scale=1.45))
+    inside = (brain(0) > 0).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(inside, head.affine), tmp_path / "brain_mask.nii.gz")
+    program, *words = shlex.split(example)
+    assert program == "harmony"
+    code, out, err = command(*words, cwd=tmp_path)
+    assert code == 0, err
+    assert "1 scans harmonized" in out or "2 scans harmonized" in out
+    if "harmonized.nii.gz" in words:
+        assert (tmp_path / "harmonized.nii.gz").is_file()
+
+
+def test_what_could_swallow_a_mistake_is_refused(tmp_path):
+    """No number of processes but one is silent; a cache that cannot be written to stops nobody, and is named."""
+    save_scan(tmp_path / "scan.nii.gz")
+    words = ["harmonize", "scan.nii.gz", "out", "--skip-bad"]
+    for number in ("0", "-1", "1.5"):
+        code, _, err = command(*words, "--workers", number, cwd=tmp_path)
+        assert code == 2
+        assert "workers=" in err
+    code, _, err = command(*words, "--original-scale", "5", cwd=tmp_path)
+    assert (code, "word too many" in err or "original_scale" in err) == (2, True)
+    (tmp_path / "a file").touch()
+    code, out, err = command(*words, cwd=tmp_path, HARMONY_CACHE=str(tmp_path / "a file"))
+    assert code == 0, err
+    assert "HARMONY_CACHE= names another folder" in out + err
+
+
 def test_mistakes_are_one_line_and_exit_code_2(packed, flow, bids, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "not a model.harmony").write_text("hello")
@@ -96,9 +134,9 @@ def test_mistakes_are_one_line_and_exit_code_2(packed, flow, bids, tmp_path):
         (["empty", *one[1:]], "no sub-*/[ses-*/]anat/*_T1w.nii[.gz]"),
         ([*one[:3], "not a model.harmony"], "not a packed model"),
         ([*one[:3], "ixihh"], "did you mean ixi-hh?"),
-        (["head_T1w.nii.gz", *one[1:]], "mask=auto"),
+        (["head_T1w.nii.gz", *one[1:], "--mask", "null"], "mask=auto"),
         (["sub-1_T2w.nii.gz", *one[1:]], "a T2w image, and the model knows T1w"),
-        ([*one, "--mask", "auto", "seed=2"], "install SynthStrip"),
+        ([*one, "--mask", "synthstrip", "seed=2"], "install FreeSurfer's mri_synthstrip"),
         ([*one, "workers=0.5"], "workers"),
         ([*one, "~nothing"], "nothing"),
     ]:
@@ -113,7 +151,7 @@ def test_stopped_and_started_again(packed, bids, tmp_path):
     words = ["harmonize", bids, "out", "--model", packed, "method.solver.iterations=8", "--method", "blindharmony"]
     process = start(*words, cwd=tmp_path)
     for line in process.stdout:
-        if "bpd" in line:
+        if "changed by" in line:
             process.send_signal(signal.SIGTERM)
             break
     _, err = process.communicate(timeout=120)
@@ -132,7 +170,7 @@ def test_several_workers_make_the_same_files_as_one(packed, bids, tmp_path):
         words = ["harmonize", bids, folder, "--model", packed, "method=histogram_matching", f"workers={workers}"]
         code, out, err = command(*words, cwd=tmp_path)
         assert code == 0, err
-        assert out.count("bpd") == 4  # each scan once
+        assert out.count("changed by") == 4  # each scan once
         assert out.count("quality page") == 1
     assert results(tmp_path / "one") == results(tmp_path / "two")
     for a, b in zip(*(sorted((tmp_path / name).glob("sub-*/**/*.nii.gz")) for name in ("one", "two")), strict=True):
@@ -156,7 +194,7 @@ def test_a_whole_head_with_a_brain_finder(packed, tmp_path):
     """A stand-in for SynthStrip: the brain is where the head is brightest."""
     head = save_scan(tmp_path / "sub-9_T1w.nii.gz", scale=1.45)
     path = f"{synthstrip(tmp_path).parent}:{os.environ['PATH']}"
-    words = ["harmonize", head, "out", "--model", packed, "--mask", "auto", "method=histogram_matching"]
+    words = ["harmonize", head, "out", "--model", packed, "--mask", "synthstrip", "method=histogram_matching"]
     code, out, err = command(*words, cwd=tmp_path, PATH=path)
     assert code == 0, err
     folder = tmp_path / "out" / "sub-9" / "anat"
@@ -169,6 +207,21 @@ def test_a_whole_head_with_a_brain_finder(packed, tmp_path):
     assert not np.array_equal(before[mask], after[mask])
     code, out, err = command(*words, cwd=tmp_path, PATH=path)
     assert "1 were done" in out, err
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not REAL.is_dir(), reason="real scans not found: set HARMONY_REAL_DATA")
+def test_a_real_head_needs_nothing_but_its_file(tmp_path):
+    head = REAL / "sub-uih" / "anat" / "sub-uih_T1w.nii.gz"
+    code, out, err = command("harmonize", head, "out", cwd=tmp_path)
+    assert code == 0, err
+    assert "brain found by deepbet 1.0.2" in out
+    folder = tmp_path / "out" / "sub-uih" / "anat"
+    about = sidecar(folder / "sub-uih_desc-histogrammatching_T1w.json")
+    assert about["BrainExtraction"] == {"Tool": "deepbet", "Version": "1.0.2"}
+    assert (folder / "sub-uih_desc-brain_mask.nii.gz").exists()
+    words = [folder / "sub-uih_desc-histogrammatching_T1w.nii.gz", "again"]  # its own output is a head, too
+    assert command("harmonize", *words, cwd=tmp_path)[0] == 0
 
 
 def test_models_are_listed_and_packed_with_what_a_method_needs(flow, tmp_path):
@@ -214,7 +267,7 @@ def test_the_output_is_valid_bids(packed, bids, tmp_path):
     (bids / "sub-01" / "anat" / "sub-01_T1w.nii.gz").unlink()
     path = f"{synthstrip(tmp_path).parent}:{os.environ['PATH']}"
     for method in ("none", "histogram_matching"):
-        words = ["harmonize", bids, "out", "--model", packed, "--method", method, "--mask", "auto"]
+        words = ["harmonize", bids, "out", "--model", packed, "--method", method, "--mask", "synthstrip"]
         code, _, err = command(*words, cwd=tmp_path, PATH=path)
         assert code == 0, err
     assert len(results(tmp_path / "out")) == 2 * 6

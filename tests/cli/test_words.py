@@ -92,6 +92,45 @@ def test_words_stand_in_their_places(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["--original-scale", "false"], "original_scale=false"),
+        (["--original-scale=false"], "original_scale=false"),
+        (["--original-scale"], "original_scale=true"),
+        (["--only-plausible", "False"], "only_plausible=false"),
+        (["--only-plausible=false"], "only_plausible=false"),
+        (["--skip-bad", "--bits-per-dim"], "skip_bad=true"),
+        (["--skip-bad", "true"], "skip_bad=true"),
+        (["--participants", "01,1e3"], 'participants=["01","1e3"]'),
+        (["--sessions=ses-A"], 'sessions=["ses-A"]'),
+        (["--sessions", "null"], "sessions=null"),
+    ],
+)
+def test_a_switch_is_set_with_and_without_a_word(typed, meant, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.nii").touch()
+    for line in (["a.nii", "out", *typed], [*typed, "a.nii", "out"]):
+        found = words("harmonize", *line)
+        assert found[:2] == ['input="a.nii"', 'output="out"']
+        assert meant in found
+
+
+def test_several_scans_are_one_list_and_the_last_word_is_where_they_go(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.nii", "b, c.nii", "d.nii"):
+        (tmp_path / name).touch()
+    assert words("harmonize", "a.nii", "b, c.nii", "d.nii", "out", "--seed", "2") == [
+        'input=["a.nii","b, c.nii","d.nii"]',
+        'output="out"',
+        "seed=2",
+    ]
+    assert read(words("harmonize", "a.nii", "b, c.nii", "out")[0]).input == ["a.nii", "b, c.nii"]
+    assert words("harmonize", "a.nii", "d.nii", "output=out")[0] == 'input=["a.nii","d.nii"]'
+    with pytest.raises(UsageError, match="OUTPUT must be said"):
+        words("harmonize", "a.nii")
+
+
+@pytest.mark.parametrize(
     ("typed", "said"),
     [
         (["harmonize", ".", "o", "--metod", "none"], "mean --method?"),
@@ -101,7 +140,9 @@ def test_words_stand_in_their_places(tmp_path, monkeypatch):
         (["harmonize", ".", "o", "skip_bat=true"], "mean skip_bad?"),
         (["harmonize", "."], "OUTPUT must be said"),
         (["harmonize"], "INPUT and OUTPUT must be said"),
-        (["harmonize", ".", "o", "p"], "'p': a word too many"),
+        (["harmonize", ".", "o", "p"], "o: no such file"),
+        (["harmonize", "link.nii", "o"], "link.nii: a link to gone.nii, which is not there"),
+        (["train", "quickstart", "p"], "'p': a word too many"),
         (["harmonize", ".", "o", "--model"], "a value must follow"),
         (["harmonize", "here.ni", "o"], "mean here.nii in"),
         (["harmonize", "no/such/folder", "o"], "no such file or folder"),
@@ -121,6 +162,7 @@ def test_words_stand_in_their_places(tmp_path, monkeypatch):
 def test_a_slip_is_named_with_what_was_meant(typed, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here.nii").touch()
+    (tmp_path / "link.nii").symlink_to("gone.nii")
     with pytest.raises(UsageError) as caught:
         words(*typed)
     assert said in str(caught.value)

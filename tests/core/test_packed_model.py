@@ -26,7 +26,8 @@ PEOPLE = {"subjects": 7, "scanners": ["Trio"], "sites": [], "ages": [20.0, 60.0]
 def run_folder(path, stage, **changes):
     path.mkdir(parents=True)
     save_file({"weight": torch.arange(4.0)}, path / "model.safetensors")
-    save_file({"mean": torch.zeros(2)}, path / "reference.safetensors")
+    beside = "reference" if stage == "flow" else "prior"  # what a training learns beside the weights
+    save_file({"mean": torch.zeros(2)}, path / f"{beside}.safetensors")
     config = {"data": {"root": "/home/somebody"}, "seed": 1, "tasks": {stage: {"network": {"_target_": "x"}}, "b": 1}}
     config["tasks"][stage] |= {"module": {"corruption": CORRUPTION}} if stage == "harmonizer" else {}
     (path / "config.yaml").write_text(yaml.safe_dump(config))
@@ -72,8 +73,10 @@ def test_what_is_packed_comes_out_as_it_was(runs, packed, tmp_path):
         assert (folder / "model.safetensors").read_bytes() == (runs[stage] / "model.safetensors").read_bytes()
         assert ModelCard.load(folder).score == ModelCard.load(runs[stage]).score
         assert set(yaml.safe_load((folder / "config.yaml").read_text())["tasks"]) == {stage}
-    assert (found["flow"] / "reference.safetensors").exists()
-    assert not (found["harmonizer"] / "reference.safetensors").exists()
+    for stage, beside in (("flow", "reference"), ("harmonizer", "prior")):
+        files = sorted(path.name for path in found[stage].glob("*.safetensors"))
+        assert files == ["model.safetensors", f"{beside}.safetensors"]
+        assert list(ModelCard.load(found[stage]).files) == [f"{beside}.safetensors", "config.yaml"]
 
 
 def test_the_manifest_says_what_it_is_and_no_folder_of_anybody(packed):
@@ -140,6 +143,7 @@ def hostile(content):
         "code": claiming("flow/run.py"),
         "hidden": claiming("flow/.profile"),
         "deep": claiming("flow/a/b.json"),
+        "other content than its digest": content | {"flow/config.json": b'{"a": 1}'},
         "not named": content | {"flow/extra.json": b"{}"},
         "named, not there": {key: value for key, value in content.items() if not key.endswith("config.json")},
         "name of a folder elsewhere": claiming("flow/a.json", name="../../evil"),
@@ -172,7 +176,7 @@ def test_compressed_members_are_refused_before_they_are_read(packed, tmp_path):
     bomb = {"flow/model.safetensors": bytes(50_000_000)}
     path = rewritten(tmp_path / "b.harmony", (members(packed) | bomb).items(), kind=zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 500_000
-    with pytest.raises(CheckpointError, match="compressed"):
+    with pytest.raises(CheckpointError, match="a member is compressed"):
         unpack(path, tmp_path / "cache")
 
 

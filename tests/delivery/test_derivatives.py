@@ -12,6 +12,7 @@ from harmony.cli.configs import choices
 from harmony.core import DataError, Scan
 from harmony.core.digests import sha256
 from harmony.data import read_nifti, single_scan
+from harmony.delivery import output as outputs
 from harmony.delivery.derivatives import Derivatives, label, relative_name
 
 DATA = phantom()[0]
@@ -23,7 +24,7 @@ def scan_at(path: Path, gain: float = 1.0) -> Scan:
 
 def done(output: Derivatives, scan: Scan) -> None:
     native = read_nifti(scan.path, subject=scan.subject)
-    output.describe(version="0", source=scan.path)
+    output.describe(version="0", sources=[scan.path])
     output.write(scan, native.data, native, {"Method": output.method, "MadeFrom": {"image": sha256(scan.path)}})
 
 
@@ -46,7 +47,7 @@ def test_a_data_set_of_others_is_left_as_it_is(kind, tmp_path):
         (tmp_path / "dataset_description.json").write_text(json.dumps(FOREIGN[kind]))
     before = contents(tmp_path)
     output = Derivatives(tmp_path, "none")
-    for act in (lambda: output.check([scan]), lambda: output.describe(version="0", source=tmp_path)):
+    for act in (lambda: output.check([scan]), lambda: output.describe(version="0", sources=[tmp_path])):
         with pytest.raises(DataError, match=r"harmony did not make.*output="):
             act()
     assert contents(tmp_path) == before
@@ -140,6 +141,22 @@ def test_a_damaged_result_is_not_done(which, tmp_path):
     raw[raw.index(b"none") if which == "sidecar" else len(raw) // 2] ^= 1
     path.write_bytes(raw)
     assert output.provenance(scan) is None
+
+
+def test_a_process_that_dies_behind_the_image_leaves_no_sidecar_of_the_former_one(tmp_path, monkeypatch):
+    output = Derivatives(tmp_path / "out", "none")
+    scan = scan_at(tmp_path / "a" / "sub-01_T1w.nii.gz")
+    done(output, scan)
+
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(outputs, "write_sealed", dies)
+    with pytest.raises(KeyboardInterrupt):
+        done(output, scan)
+    assert output.image(scan).exists()
+    assert not output.sidecar(scan).exists()
+    assert not list(output.results())
 
 
 def test_a_result_of_an_older_version_has_no_digest_and_is_done(tmp_path):

@@ -88,11 +88,11 @@ def test_waiting_for_another_can_be_interrupted(tmp_path, monkeypatch):
 
 def test_helpers_are_waited_for_and_stopped_where_the_block_fails(tmp_path, capfd):
     write = "import time, sys, pathlib; time.sleep(float(sys.argv[1])); pathlib.Path(sys.argv[2]).touch()"
-    with helpers([sys.executable, "-c", write, "0.2", str(tmp_path / "made")], 2):
+    with helpers([sys.executable, "-c", write, "0.2", str(tmp_path / "made")], 2, 0):
         pass
     assert (tmp_path / "made").exists()
     begin = time.monotonic()
-    with pytest.raises(ZeroDivisionError), helpers([sys.executable, "-c", write, "60", str(tmp_path / "never")], 1):
+    with pytest.raises(ZeroDivisionError), helpers([sys.executable, "-c", write, "60", str(tmp_path / "never")], 1, 0):
         raise ZeroDivisionError
     assert time.monotonic() - begin < 30
     assert not (tmp_path / "never").exists()
@@ -101,7 +101,7 @@ def test_helpers_are_waited_for_and_stopped_where_the_block_fails(tmp_path, capf
 
 @pytest.mark.parametrize(("end", "said"), [("sys.exit('no room')", "no room"), ("os.kill(os.getpid(), 9)", "SIGKILL")])
 def test_what_ended_a_helper_is_said(end, said, capfd):
-    with helpers([sys.executable, "-c", f"import os, sys; {end}"], 1):
+    with helpers([sys.executable, "-c", f"import os, sys; {end}"], 1, 0):
         pass
     assert said in capfd.readouterr().err
 
@@ -110,6 +110,6 @@ def test_processes_share_the_cores(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     tell = f"import os, pathlib; pathlib.Path({str(tmp_path / 'n')!r}).write_text(os.environ['OMP_NUM_THREADS'])"
-    with helpers([sys.executable, "-c", tell], 3):
+    with helpers([sys.executable, "-c", tell], 3, 0):
         pass
     assert (tmp_path / "n").read_text() == "2"

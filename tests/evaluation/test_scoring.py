@@ -1,12 +1,13 @@
 """What is measured of an image, and what is kept of a case."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
 
-from harmony.core import DataError, Harmonized, Row, Stack
+from harmony.core import DataError, Harmonized, NamedReport, Row, Stack
 from harmony.evaluation import Cut, Evaluation, EvaluationSettings, Panel, QueryDomain, ScoredSlices, measure
 from harmony.evaluation.panel import Answers
 from harmony.evaluation.scoring import Part, means, score_methods
@@ -99,6 +100,23 @@ def test_rows_carry_subject_and_scan_apart():
     _, rows = score_methods("exp", slices(), {"none": method}, Bits())
     assert {(row.subject, row.scan) for row in rows} == {("sub-1", "sub-1_ses-A")}
     assert Row("none", "exp", "sub-1", "psnr", 100.0, "sub-1_ses-A") in rows
+
+
+@dataclass(frozen=True)
+class Note(NamedReport):
+    name: ClassVar[str] = "Note"
+
+    def plain(self):
+        return {"decision": "left", "number": 1.5}
+
+    def words(self):
+        return []
+
+
+def test_what_a_method_found_out_is_scored_under_the_name_that_it_gives_itself():
+    method = SimpleNamespace(harmonize=lambda stack: Harmonized(stack.image, report=Note()))
+    _, rows = score_methods("exp", slices(), {"notes": method}, Bits())
+    assert {row.metric: row.value for row in rows if "note" in row.metric} == {"note_number": 1.5}
 
 
 class Remembers(AdaptiveMethod):

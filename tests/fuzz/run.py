@@ -31,6 +31,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hypothesis import HealthCheck, Phase, given, settings
+from images import copies, image_check
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors.torch import save_file
@@ -112,6 +113,7 @@ def targets(folder: Path) -> dict[str, tuple[st.SearchStrategy[Any], Check]]:
         st.tuples(tables, st.sampled_from(ENCODINGS), st.sampled_from([".csv", ".tsv"])),
         table_check(folder),
     )
+    found["images"] = copies, image_check(folder / "images")
     found["BIDS names"] = st.lists(st.tuples(names, names, names), min_size=1, max_size=4), bids_check(folder / "bids")
     found["overrides"] = st.lists(overrides(), min_size=1, max_size=3), override_check()
     found["words"] = st.lists(words, max_size=6), words_check

@@ -5,6 +5,7 @@ import functools
 
 import configs
 import torch
+from brains import neutral_prior
 from omegaconf import DictConfig
 
 from harmony import app
@@ -45,11 +46,12 @@ def networks_of(cfg):
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     networks = {stage: app.build(cfg.tasks[stage].network).eval() for stage in app.models_wanted(cfg)}
+    learned = {part: neutral_prior() for part in app.parts_wanted(cfg) if part.endswith("/prior")}
     with torch.no_grad():
         for network in networks.values():
             for parameter in network.parameters():
                 parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
-    return networks
+    return networks | learned
 
 
 def volume(slices, height, width, seed=0):

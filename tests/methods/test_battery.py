@@ -1,4 +1,4 @@
-"""Every method of conf/, a file or a variant, obeys the same laws, and is in the battery by being in the config."""
+"""Every method of conf/ obeys the same laws, and is in the battery by being in the config."""
 
 import battery
 import pytest

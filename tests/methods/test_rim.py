@@ -14,6 +14,7 @@ from harmony.core.models import resolve_model
 from harmony.core.reference import Reference
 from harmony.data import BidsFolder
 from harmony.metrics import psnr
+from harmony.scanner import Prior
 
 ROOT = Path(__file__).parents[2]
 REAL = Path(os.environ.get("HARMONY_REAL_DATA", ROOT / "../shared/data")) / "ixi-hh"
@@ -86,6 +87,7 @@ def installed(tmp_path_factory):
     """The method that is installed with harmony; it estimates from a whole volume."""
     model = resolve_model(None, runs=Path("none"), cache=tmp_path_factory.mktemp("model"))
     networks = {"flow": app.load_run(model.flow, "flow"), "tissue": app.load_run(model.of("tissue"), "tissue")}
+    networks["tissue/prior"] = Prior.load(model.of("tissue") / "prior.safetensors")
     reference = Reference.load(model.flow / "reference.safetensors")
     return app.build_methods(battery.config("scanner_inversion"), networks, reference, 3.0)["scanner_inversion"]
 

@@ -9,7 +9,7 @@ from harmony.networks import TissueNet
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return TissueNet(tissues=3, widths=[8, 8], frequencies=16).eval()
+    return TissueNet(tissues=("csf", "grey", "white"), widths=[8, 8]).eval()
 
 
 @torch.no_grad()

@@ -46,19 +46,19 @@ def run_folder(root, seed=1, *overrides, name=None, rows=None):
 
 
 def quality_folder(root):
-    """The quality page of three scans: one that became less likely, one left alone, one better."""
+    """The quality page of three scans: one changed a little, one left alone, one changed much."""
     _, truth, outcomes = images(1)
     facts = [
         ("decision", "outside of what is known"),
         ("gains", "csf 0.96 ± 0.02, grey 1.08 ± 0.03, white 0.89 ± 0.01"),
     ]
-    changes = {"better_T1w": -0.1, "worse_T1w": 0.05, "alone_T1w": 0.0}
+    changes = {"little_T1w": 0.01, "much_T1w": 0.12, "alone_T1w": 0.0}
     for name in changes:
         (root / "figures").mkdir(exist_ok=True)
         before_after_figure(root / "figures" / f"{name}.png", truth.image[:, 0], outcomes["none"].image[:, 0])
     entries = [
         QualityEntry(
-            name, 3.0, 3.0 + change, root / "figures" / f"{name}.png",
+            name, change, root / "figures" / f"{name}.png",
             left_alone="nothing was needed" if name == "alone_T1w" else None, facts=facts,
             settings={"Method": "x" * 9, "Model": "ixi-hh", "MethodSettings": {"matching": 0.3}},
         )

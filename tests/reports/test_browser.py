@@ -172,7 +172,7 @@ def test_the_images_can_be_clicked_through(opened):
 @pytest.mark.parametrize("quality", SIZES, indirect=True)
 def test_the_quality_page_leads_to_every_scan_and_is_no_wider_than_the_screen(quality):
     names = [link.inner_text() for link in quality.locator(".overview a").all()]
-    assert names == ["worse_T1w", "alone_T1w", "better_T1w"]
+    assert names == ["alone_T1w", "much_T1w", "little_T1w"]
     for link in quality.locator(".overview a").all():
         link.click()
         assert quality.locator(f"h3[id='{link.inner_text()}']").is_visible()

@@ -11,7 +11,7 @@ from harmony.reports.records import REGION, refreshed
 
 ROOT = Path(__file__).parents[2]
 RECORDS = sorted((ROOT / "experiments").glob("*/README.md"))
-WITH_ROWS = [path for path in RECORDS if path.with_name("results.csv").exists()]
+WITH_ROWS = [path for path in RECORDS if list(path.parent.glob("results.csv*"))]
 
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", *WITH_ROWS], ids=lambda path: path.parent.name)

@@ -120,8 +120,8 @@ def test_the_published_harmonizer_loss_is_over_all_pixels(batch):
 def test_the_flows_rate_falls_along_a_cosine_or_is_halved(halve_every, rates):
     network = torch.nn.Linear(1, 1)
     task = FlowTask(
-        network=network, optimizer=functools.partial(torch.optim.Adam, lr=1.0), max_steps=4, guided=None, compile=False,
-        seed=0, halve_every=halve_every,
+        network=network, reference=None, optimizer=functools.partial(torch.optim.Adam, lr=1.0), max_steps=4,
+        guided=None, compile=False, seed=0, halve_every=halve_every,
     )  # fmt: skip
     made = task.configure_optimizers()
     found = []
@@ -144,6 +144,7 @@ def test_training_slices_are_moved_where_a_random_crop_is_asked_for(batch, shift
 
     task = FlowTask(
         network=Density(1, 1),
+        reference=None,
         optimizer=ADAM,
         max_steps=4,
         guided=None,

@@ -12,7 +12,16 @@ from harmony.core.reference import Reference
 from harmony.data import CurveCorruption
 from harmony.flows import spline_flow
 from harmony.networks import AgeNet, Harmonizer, PatchCritic, Translator, segmentation_unet
-from harmony.tasks import AgeTask, CycleGanTask, FlowTask, Guidance, HarmonizerTask, PairedTask, SegmenterTask
+from harmony.tasks import (
+    AgeTask,
+    CycleGanTask,
+    FlowTask,
+    Guidance,
+    HarmonizerTask,
+    PairedTask,
+    RankedGuidance,
+    SegmenterTask,
+)
 
 ADAM = functools.partial(torch.optim.Adam, lr=1e-3)
 CURVES = CurveCorruption(
@@ -39,12 +48,23 @@ def translator():
 
 
 def flow(guided=None):
-    return FlowTask(network=spline_flow(**SPLINES), optimizer=ADAM, max_steps=4, guided=guided, compile=False, seed=0)
+    return FlowTask(
+        network=spline_flow(**SPLINES),
+        reference=None,
+        optimizer=ADAM,
+        max_steps=4,
+        guided=guided,
+        compile=False,
+        seed=0,
+    )
 
 
 TASKS = {
     "flow": flow,
     "guided flow": lambda: flow(Guidance(corruption=CURVES, probability=0.5, threshold=0.0, every=1, floor=1.0)),
+    "ranked flow": lambda: flow(
+        RankedGuidance(corruption=CURVES, walk=None, share=0.5, weight=0.5, slope=0.06, power=0.5, least=0.5, every=1)
+    ),
     "harmonizer": lambda: HarmonizerTask(
         network=Harmonizer(widths=(4, 4)),
         reference=REFERENCE,

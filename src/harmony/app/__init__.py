@@ -8,8 +8,10 @@ from harmony.app.build import (
     build_panel,
     build_task,
     evaluation_settings,
+    expand_stages,
     inject,
     models_wanted,
+    parts_wanted,
     plain,
     query_scanners,
     real_scans,
@@ -27,13 +29,12 @@ from harmony.app.runs import (
     load_applied,
     load_models,
     load_network,
-    load_run,
-    load_weights,
     model_run,
     rank,
     save_weights,
 )
 from harmony.app.shell import entry_point
+from harmony.delivery.loading import load_run, load_weights
 
 __all__ = [
     "ExperimentLog",
@@ -50,6 +51,7 @@ __all__ = [
     "entry_point",
     "evaluation_settings",
     "expand_groups",
+    "expand_stages",
     "experiment_run",
     "inject",
     "load_applied",
@@ -61,6 +63,7 @@ __all__ = [
     "model_run",
     "models_wanted",
     "open_log",
+    "parts_wanted",
     "plain",
     "query_scanners",
     "rank",

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import hydra
-import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from harmony.app.guard import refuse_foreign_targets
+from harmony.app.guard import NEEDED, refuse_foreign_targets
 from harmony.core import ConfigError, DataError, Scan, of_subjects
 from harmony.core.reference import Reference
-from harmony.core.runs import WORDS, stages_of
-from harmony.data import QueryScanner, SliceDataModule, query_scanner
-from harmony.evaluation import Case, Cut, EvaluationSettings, Panel, QueryDomain, RealScanner, examples, first_people
-from harmony.judges import AdaptiveJudge, CohortJudge, ImageJudge
-from harmony.methods import Method
+from harmony.core.runs import parts_of, without_words
+from harmony.data import QueryScanner, query_scanner
+
+if TYPE_CHECKING:  # imported where they are used: judging takes what harmonizing does not wait for
+    from harmony.data import SliceDataModule
+    from harmony.evaluation import EvaluationSettings, Panel, QueryDomain, RealScanner
+    from harmony.judges import CohortJudge, ImageJudge
+    from harmony.methods import Method
 
 
 def build(cfg: DictConfig, **objects: Any) -> Any:
     """Instantiate a config node whose every `_target_` is on the allow-list; containers become dicts and lists."""
     refuse_foreign_targets(cfg)
-    return hydra.utils.instantiate(_without_words(cfg), _convert_="all", **objects)
+    return hydra.utils.instantiate(without_words(plain(cfg)), _convert_="all", **objects)
 
 
 def plain(cfg: DictConfig | ListConfig) -> Any:
@@ -36,17 +37,20 @@ def plain(cfg: DictConfig | ListConfig) -> Any:
 
 
 def inject(constructor: partial[Any], at_hand: Mapping[str, Any]) -> Any:
-    """Call it with those of the objects at hand that it asks for by name."""
-    wanted = inspect.signature(constructor.func).parameters
+    """Call it with those of the objects at hand that it asks for by name, and that its config does not give it."""
+    wanted = set(inspect.signature(constructor.func).parameters) - set(constructor.keywords)
     return constructor(**{name: value for name, value in at_hand.items() if name in wanted})
 
 
 def build_data(cfg: DictConfig, task: DictConfig | None = None) -> SliceDataModule:
-    """The data module of `cfg.data`, with the batches of a training task."""
+    """The data module of `cfg.data`, with the batches of a training task, and its own labels where it has any."""
+    from harmony.data import SliceDataModule
+
+    labels = None if task is None else task.get("labels")
     query = None if task is None else task.get("query")
     whole = task is not None and task.get("all_slices", False)
     return SliceDataModule(
-        source=build(cfg.data.source),
+        source=build(cfg.data.source) if labels is None else build(cfg.data.source, labels=labels),
         preprocess=build(cfg.data.preprocess, only_plausible=cfg.data.only_plausible),
         cache_dir=Path(cfg.data.cache).expanduser(),
         shares=plain(cfg.data.shares),
@@ -86,6 +90,8 @@ def real_scans(cfg: DictConfig, name: str) -> list[Scan]:
 
 def query_scanners(cfg: DictConfig) -> list[QueryScanner | RealScanner]:
     """Those of `data.query`, simulated or real."""
+    from harmony.evaluation import RealScanner
+
     return [
         RealScanner(name, real_scans(cfg, name), cfg.data.real[name].paired)
         if name in cfg.data.real
@@ -119,6 +125,8 @@ def refuse_unlabelled(cfg: DictConfig, stages: Sequence[str]) -> None:
 
 
 def evaluation_settings(cfg: DictConfig) -> EvaluationSettings:
+    from harmony.evaluation import Cut, EvaluationSettings
+
     asked = cfg.evaluation
     return EvaluationSettings(
         part=asked.part,
@@ -135,21 +143,40 @@ def build_task(cfg: DictConfig, **at_hand: Any) -> Any:
     return inject(build(cfg), at_hand)
 
 
-def models_wanted(cfg: DictConfig) -> list[str]:
-    """The stages whose networks the chosen methods and judges use; the flow, which scores every image, is the first."""
+def parts_wanted(cfg: DictConfig) -> list[str]:
+    """What the chosen methods and judges name under `models`, see `parts_of`; the flow, which scores every image, is
+    the first."""
     users = [cfg.method[name] for name in cfg.methods]
     users += [cfg.judge[name] for name in OmegaConf.select(cfg, "evaluation.judges") or []]
-    wanted = [stage for user in users for stage in stages_of(user)]
-    return list(dict.fromkeys(["flow", *wanted]))
+    return list(dict.fromkeys(["flow", *(part for user in users for part in parts_of(user))]))
+
+
+def models_wanted(cfg: DictConfig) -> list[str]:
+    """The stages that these are parts of."""
+    return list(dict.fromkeys(part.partition("/")[0] for part in parts_wanted(cfg)))
 
 
 def build_methods(
-    cfg: DictConfig, networks: Mapping[str, torch.nn.Module], reference: Reference, reference_bpd: float
+    cfg: DictConfig, networks: Mapping[str, Any], reference: Reference, reference_bpd: float
 ) -> dict[str, Method]:
-    """The chosen methods by name. The flow (`density`), its bpd on held-out reference images and the reference
-    statistics go to the constructors that ask for them."""
-    at_hand = {"density": networks["flow"], "reference": reference, "reference_bpd": reference_bpd}
+    """The chosen methods by name. networks: by the names of `parts_wanted`. To the constructors that ask for them go
+    the flow (`density`), its bpd on held-out reference images, the reference statistics, and of `cfg.data` how the
+    networks' images were scaled (`percentile`) and which slices they learned from (`count`, `step`)."""
+    at_hand = {
+        "density": networks["flow"],
+        "reference": reference,
+        "reference_bpd": reference_bpd,
+        "percentile": cfg.data.preprocess.percentile,
+        "count": cfg.data.count,
+        "step": cfg.data.step,
+    }
     return {name: _with_models(plain(cfg.method[name]), networks, at_hand) for name in cfg.methods}
+
+
+def expand_stages(cfg: DictConfig) -> None:
+    """`needed` in `stages` -> the stages of `models_wanted`, in its place, each once."""
+    stages = [stage for name in cfg.stages for stage in (models_wanted(cfg) if name == NEEDED else [name])]
+    cfg.stages = list(dict.fromkeys(stages))
 
 
 class BuiltJudges(NamedTuple):
@@ -159,8 +186,10 @@ class BuiltJudges(NamedTuple):
     rivals: dict[str, ImageJudge | CohortJudge]
 
 
-def build_judges(cfg: DictConfig, networks: Mapping[str, torch.nn.Module], at_hand: Mapping[str, Any]) -> BuiltJudges:
+def build_judges(cfg: DictConfig, networks: Mapping[str, Any], at_hand: Mapping[str, Any]) -> BuiltJudges:
     """Those of `evaluation.judges`. Raises ConfigError for judges that could not do their task in this evaluation."""
+    from harmony.judges import AdaptiveJudge, CohortJudge, ImageJudge
+
     built = BuiltJudges({}, {})
     for name in cfg.evaluation.judges:
         node = plain(cfg.judge[name])
@@ -179,9 +208,11 @@ def build_judges(cfg: DictConfig, networks: Mapping[str, torch.nn.Module], at_ha
 
 
 def build_panel(
-    cfg: DictConfig, networks: Mapping[str, torch.nn.Module], data: SliceDataModule, domains: Sequence[QueryDomain]
+    cfg: DictConfig, networks: Mapping[str, Any], data: SliceDataModule, domains: Sequence[QueryDomain]
 ) -> Panel:
     """The judges of `evaluation.judges`, examined on the scored subjects' untouched reference scans."""
+    from harmony.evaluation import Case, Panel, examples, first_people
+
     settings = evaluation_settings(cfg)
     ages = [scan.age for scan in data.split()["train"] if scan.age is not None]
     at_hand = {"examples": examples(data, domains, settings), "training_ages": ages}
@@ -190,32 +221,11 @@ def build_panel(
     return Panel(*build_judges(cfg, networks, at_hand), reference)
 
 
-def _with_models(node: dict[str, Any], networks: Mapping[str, torch.nn.Module], at_hand: Mapping[str, Any]) -> Any:
-    """`models` in the config of a method or judge names the stages whose networks its constructor gets (null: none);
-    `steps`, the configs of the methods that it is made of."""
-    models = {argument: stage for argument, stage in node.get("models", {}).items() if stage is not None}
-    own = {**at_hand, **{argument: networks[stage] for argument, stage in models.items()}}
+def _with_models(node: dict[str, Any], networks: Mapping[str, Any], at_hand: Mapping[str, Any]) -> Any:
+    """`models` in the config of a method or judge names the stages whose networks its constructor gets, or STAGE/NAME
+    for what that stage learned beside it (null: none); `steps`, the configs of the methods that it is made of."""
+    models = {argument: part for argument, part in node.get("models", {}).items() if part is not None}
+    own = {**at_hand, **{argument: networks[part] for argument, part in models.items()}}
     own["steps"] = {name: _with_models(step, networks, at_hand) for name, step in node.get("steps", {}).items()}
     rest = {key: value for key, value in node.items() if key not in ("models", "steps")}
     return inject(build(OmegaConf.create(rest)), own)
-
-
-def _without_words(cfg: DictConfig) -> DictConfig:
-    """A resolved copy at the same place in the config, without what is said of its members."""
-    made = copy.deepcopy(cfg)
-    made._set_parent(cfg._get_parent())
-    OmegaConf.set_struct(made, False)
-    OmegaConf.resolve(made)
-    _drop_words(made)
-    return made
-
-
-def _drop_words(node: Any) -> None:
-    if isinstance(node, DictConfig):
-        for word in WORDS:
-            node.pop(word, None)
-        for key in node:
-            _drop_words(node._get_node(key))
-    elif isinstance(node, ListConfig):
-        for k in range(len(node)):
-            _drop_words(node._get_node(k))

@@ -1,4 +1,4 @@
-"""Where the configs are, and the two of them that list files: every member of a family is in a config by being there."""
+"""Where the configs are, and the two of them that list files: a member of a family is in the config by being there."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import InterpolationResolutionError
 
 from harmony.app.ranges import refuse_out_of_range
 from harmony.core import REFERENCE, ConfigError
@@ -16,7 +15,7 @@ from harmony.core.vocabulary import MEAN
 # What a config may build: public classes and factories of the rooms, and these few of others. Anything else
 # (`os.system`, `pathlib.Path.unlink`) is refused before a single object is made.
 _ALLOWED = re.compile(
-    r"harmony\.(data|distances|flows|judges|methods|networks|tasks)\.[A-Z]\w*"
+    r"harmony\.(data|distances|flows|judges|methods|networks|scanner|tasks)\.[A-Z]\w*"
     r"|harmony\.flows\.(spline_flow|harmonizing_flow)|harmony\.networks\.segmentation_unet|harmony\.methods\.chain"
     r"|torch\.optim\.[A-Z]\w*|lightning\.pytorch\.Trainer|lightning\.pytorch\.loggers\.(WandbLogger|CSVLogger)"
 )
@@ -28,6 +27,8 @@ _ELSEWHERE = re.compile(
     r"|.*hydra\.searchpath|--config|-c[dpn]|--e"  # --experimental-rerun unpickles a file
 )
 
+
+NEEDED = "needed"  # in `stages`: what the chosen methods and judges use
 
 # A name that becomes a file or a folder.
 _NAME = re.compile(r"\w[\w.+-]*")
@@ -60,14 +61,10 @@ def foreign_targets(cfg: Any, allowed: re.Pattern[str], where: str = "") -> Iter
 
 
 def _values(cfg: Any, keys: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """What can be looked at now. A number of the model (`${data.preprocess.percentile}` of a method that harmonizes)
-    comes when the model is read, and `build` looks at it then."""
+    """What is there: not what the command has yet to say."""
     for key in keys:
-        try:
-            if not (isinstance(cfg, DictConfig | ListConfig) and OmegaConf.is_missing(cfg, key)):
-                yield key, cfg[key]
-        except InterpolationResolutionError:
-            continue
+        if not (isinstance(cfg, DictConfig | ListConfig) and OmegaConf.is_missing(cfg, key)):
+            yield key, cfg[key]
 
 
 def refuse_impossible(cfg: DictConfig) -> None:
@@ -75,7 +72,7 @@ def refuse_impossible(cfg: DictConfig) -> None:
     _refuse_names(cfg)
     refuse_out_of_range(cfg)
     known = {
-        "stages": [*cfg.tasks, "evaluate"],
+        "stages": [NEEDED, *cfg.tasks, "evaluate"],
         "methods": list(cfg.method),
         "evaluation.judges": list(cfg.judge),
         "data.query": [*cfg.data.scanners, *cfg.data.real, *cfg.data.groups],

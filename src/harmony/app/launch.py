@@ -196,6 +196,8 @@ def _value(cfg: DictConfig, key: str) -> Any:
         return None
 
 
-# Hydra has no hook between the two; a private function of a version that pyproject.toml pins (1.3).
+# The only private function of Hydra that is used here, of a version that pyproject.toml pins (1.3). Its public hooks
+# come too late: callbacks, launchers and sweepers are built from the config that is to be looked at, and a sweep
+# composes one for each job, in that job's process, and obeys its `hydra` before the job's own code is called.
 _looking = _watched(ConfigLoaderImpl._apply_overrides_to_config)
 ConfigLoaderImpl._apply_overrides_to_config = staticmethod(_looking)  # type: ignore[method-assign, assignment]

@@ -11,20 +11,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig
 
-from harmony.analysis import result_table
 from harmony.app.build import build, plain
 from harmony.app.runs import rank
 from harmony.core import Row
 from harmony.core.runs import RunFolder
 from harmony.core.vocabulary import TRAINING
-from harmony.reports import read_brain, read_panels
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger, WandbLogger
 
 _SECONDS = 5.0  # that the W&B server has to answer
 
@@ -37,6 +37,8 @@ class ExperimentLog(ABC):
 
     def results(self, rows: Sequence[Row], folder: Path) -> None:
         """The means of an evaluation; what lies in its run folder, where the log takes it."""
+        from harmony.analysis import result_table
+
         table = result_table(rows)
         means = table.query_means() | table.flat_means()
         self.logger.log_metrics({f"result/{key}": value for key, value in means.items()})
@@ -83,6 +85,8 @@ class WandbLog(ExperimentLog):
 
     def _panels(self, folder: Path, domain: str) -> None:
         """The drawn slices as pictures side by side, with the brain mask to lay over them."""
+        from harmony.reports import read_brain, read_panels
+
         panels = [
             (str(path), f"{name}, {subject}", {"brain": {"mask_data": brain, "class_labels": {1: "brain"}}})
             for subject, pictures in read_panels(folder, domain).items()
@@ -96,6 +100,8 @@ class WandbLog(ExperimentLog):
 def open_log(cfg: DictConfig, run: RunFolder) -> ExperimentLog:
     """The log of an experiment, in its run folder. W&B is offline without a key, and goes on in the same run after a
     resume."""
+    from lightning.pytorch.loggers import WandbLogger
+
     make = build(cfg.logger)
     if make.func is not WandbLogger:
         return NumbersLog(make(save_dir=str(run.path), name="log"))

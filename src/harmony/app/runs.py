@@ -2,51 +2,48 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from yaml import YAMLError
+from omegaconf import DictConfig
+from safetensors.torch import save_file
 
 from harmony import __version__
 from harmony.app.best import choose
-from harmony.app.build import build, build_methods, models_wanted, plain, real_scans
-from harmony.core import CheckpointError, ConfigError, Scan
+from harmony.app.build import build_data, models_wanted, parts_wanted, plain, real_scans
+from harmony.core import CheckpointError, Scan
 from harmony.core.files import atomic_path
 from harmony.core.locks import claim
-from harmony.core.machine import device
-from harmony.core.model_card import ModelCard, sha256
 from harmony.core.models import resolve_model
 from harmony.core.reference import VERSION as REFERENCE_VERSION
 from harmony.core.reference import Reference
 from harmony.core.runs import RunFolder, content_key, fingerprint
-from harmony.data import Preprocess, SliceDataModule
 from harmony.delivery import Applied
-from harmony.flows import ImageDensity
+from harmony.delivery.loading import Wanted, load_beside, load_run
+
+if TYPE_CHECKING:
+    from harmony.data import SliceDataModule
 
 Runs = dict[str, Path]  # stage, or evaluate -> run folder
 
 # Trainer settings that say where to train, and not what comes out but for rounding: no part of a model's fingerprint.
 _MACHINE = ("accelerator", "devices", "num_nodes", "strategy")
-_NO_SETTINGS = ("orientation", "version")  # constants of a card that are not the constructor's
 _MACHINE_DEFAULTS = {"accelerator": "auto", "devices": 1}
 
 
 @dataclass(frozen=True)
 class Models:
-    """The trained models of an experiment. networks: by stage, frozen and in eval mode. reference, reference_bpd: what
+    """The trained models of an experiment. networks: by stage, frozen and in eval mode, and what a stage learned beside
+    its network, by STAGE/NAME. reference, reference_bpd: what
     the flow was trained on, and how likely held-out images of it are. names, summaries: of the run folders, by stage.
     """
 
-    networks: Mapping[str, torch.nn.Module]
+    networks: Mapping[str, Any]
     reference: Reference
     reference_bpd: float
     names: dict[str, str]
@@ -55,6 +52,8 @@ class Models:
 
 def model_run(cfg: DictConfig, data: SliceDataModule, stage: str) -> RunFolder:
     """Where the model of this stage is, or will be: found by what decides its weights, wherever the files lie."""
+    if cfg.tasks[stage].get("labels") is not None:
+        data = build_data(cfg, cfg.tasks[stage])
     query = cfg.tasks[stage].get("query")
     settings = {
         "version": __version__,
@@ -102,7 +101,8 @@ def scan_identity(scan: Scan) -> list[Any]:
 
 def rank() -> int:
     """Of the processes that train together (DDP): this one's number. Only 0 prints, writes, evaluates."""
-    return int(getattr(rank_zero_only, "rank", 0))
+    lightning = sys.modules.get("lightning.pytorch.utilities")  # without it there is no group
+    return 0 if lightning is None else int(getattr(lightning.rank_zero_only, "rank", 0))
 
 
 def alone(run: RunFolder) -> AbstractContextManager[bool]:
@@ -113,7 +113,9 @@ def alone(run: RunFolder) -> AbstractContextManager[bool]:
 def load_models(cfg: DictConfig, data: SliceDataModule) -> Models:
     """The models that the chosen methods and judges use."""
     runs = {stage: model_run(cfg, data, stage) for stage in models_wanted(cfg)}
-    networks = {stage: load_network(cfg, data, stage) for stage in runs}
+    networks = {stage: load_network(cfg, data, stage) for stage in runs} | load_beside(
+        parts_wanted(cfg), {stage: run.path for stage, run in runs.items()}
+    )
     summaries = {stage: run.summary() for stage, run in runs.items()}
     return Models(
         networks=networks,
@@ -135,64 +137,22 @@ def load_network(cfg: DictConfig, data: SliceDataModule, stage: str) -> torch.nn
     return load_run(run.path, stage)
 
 
-def load_run(run: Path, stage: str) -> torch.nn.Module:
-    """The trained network of a run folder, from nothing but the folder; frozen and in eval mode."""
-    ModelCard.verify(run)
-    try:
-        trained = OmegaConf.load(run / "config.yaml")
-        network = build(trained.tasks[stage].network)
-    except (OSError, ValueError, YAMLError, AttributeError, TypeError, ConfigKeyError) as error:
-        raise CheckpointError(f"{run}: not the run folder of a trained {stage} ({error})") from error
-    load_weights(network, run / "model.safetensors")
-    return network.to(device()).eval().requires_grad_(False)
-
-
-def load_weights(module: torch.nn.Module, path: Path) -> None:
-    """Load safetensors weights; another architecture is one clear error."""
-    try:
-        module.load_state_dict(load_file(path))
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error}) -> delete its run folder and train again") from error
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip()[:200]
-        raise CheckpointError(
-            f"{path}: weights of another architecture than the config's `flow` -> use the config that the run was "
-            f"trained with ({path.parent / 'config.yaml'}). First difference: {first}"
-        ) from error
-
-
 def load_applied(cfg: DictConfig) -> Applied:
-    """The chosen method, or the best that the model serves, from run folders alone: `model` of the flow, `models` of what
-    else it needs; where that says nothing, what came packed with the flow."""
+    """The chosen method, or the best that the model serves, from run folders alone: `model` of the flow, `models` of
+    what else it needs; where that says nothing, what came packed with the flow."""
     model = resolve_model(cfg.model, runs=Path(cfg.runs).expanduser(), cache=Path(cfg.cache).expanduser())
     said = {stage: Path(path).expanduser() for stage, path in cfg.models.items() if path is not None}
-    folders, run = {**model.stages, **said}, model.flow
-    card = ModelCard.load(run)
-    OmegaConf.set_struct(cfg, False)
+    folders = {**model.stages, **said}
     choose(cfg, folders)
-    # A method's `${data.preprocess.percentile}` is the model's, not ours.
-    cfg.data = {"preprocess": card.preprocess, "count": card.count, "step": card.step}
-    networks = {"flow": load_run(run, "flow")}
-    name = cfg.method_name
-    chosen = OmegaConf.create({"methods": [name], "method": {name: plain(cfg.method)}})
-    for stage in models_wanted(chosen)[1:]:
-        if stage not in folders:
-            raise ConfigError(f"method={name} needs a trained {stage} -> models.{stage}=runs/models/{stage}-...")
-        networks[stage] = load_run(folders[stage], stage)
-    reference = Reference.load(run / "reference.safetensors")
-    settings = {key: value for key, value in card.preprocess.items() if key not in _NO_SETTINGS}
-    preprocess = Preprocess(**settings, only_plausible=cfg.only_plausible)
-    if preprocess.settings()["version"] != card.preprocess["version"]:
-        raise CheckpointError(f"{run}: made with another version of the preprocessing -> train it again")
-    files = [run / "reference.safetensors", *(folder / "model.safetensors" for folder in folders.values())]
-    return Applied(
-        name=model.name,
-        method=build_methods(chosen, networks, reference, card.score["flow/val_bpd"])[name],
-        density=cast("ImageDensity", networks["flow"]),
-        preprocess=preprocess,
-        card=card,
-        weights=fingerprint({"weights": [card.weights, *(sha256(path) for path in files)]}),
-    )
+    return Wanted(
+        model=model.name,
+        flow=model.flow,
+        folders=folders,
+        method=cfg.method_name,
+        node=plain(cfg.method),
+        only_plausible=cfg.only_plausible,
+        scored=cfg.bits_per_dim,
+    ).load()
 
 
 def save_weights(module: torch.nn.Module, path: Path) -> None:

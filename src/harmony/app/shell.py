@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from harmony.app import launch  # noqa: F401  nothing is composed without it
+from harmony.app.build import expand_stages
 from harmony.app.configs import conf_folder, expand_groups
 from harmony.app.guard import refuse_elsewhere, refuse_foreign_targets, refuse_impossible
 from harmony.app.log import close_logs
@@ -40,6 +41,7 @@ def entry_point(run: Callable[[DictConfig], Runs | None], config: str = "config"
         if config == "config":
             refuse_impossible(cfg)
             expand_groups(cfg)
+            expand_stages(cfg)
         return run(cfg)
 
     def guarded(cfg: DictConfig) -> float | None:
@@ -120,7 +122,7 @@ def _explain(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno and (error.filename or error.errno in (ENOSPC, EDQUOT, EIO, EROFS)):
         return str(StorageError(error.filename or "the disk", error.strerror or str(error)))
     if isinstance(error, InstantiationException) and isinstance(error.__cause__, HarmonyError | TypeError | ValueError):
-        return f"{error.__cause__} ({str(error).splitlines()[-1]})"
+        return f"{error.__cause__} ({str(error).splitlines()[0].rstrip(':')})"
     return None
 
 

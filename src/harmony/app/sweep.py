@@ -12,20 +12,21 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from harmony.analysis import SweepJob, result_table
 from harmony.app.runs import Runs
 from harmony.core import ConfigError, DamagedError, HarmonyError, read_rows
 from harmony.core.digests import read_sealed, read_yaml, write_sealed
 from harmony.core.locks import claim
 from harmony.core.runs import RunFolder, fingerprint
-from harmony.reports import print_sweep, report_page
+
+if TYPE_CHECKING:
+    from harmony.analysis import SweepJob
 
 
 def folder_override(words: list[str]) -> list[str]:
@@ -72,6 +73,8 @@ def objective(cfg: DictConfig, runs: Runs) -> float | None:
         return float(RunFolder(trained[-1]).summary()["score"]) if trained else None
     if "evaluate" not in runs:
         raise ConfigError(f"objective={cfg.objective} is a result, and nothing was evaluated -> add evaluate to stages")
+    from harmony.analysis import result_table
+
     table = result_table(read_rows(runs["evaluate"] / "results.csv"))
     found = table.flat_means() | table.query_means()
     if cfg.objective not in found:
@@ -86,6 +89,8 @@ class Summary(Callback):
         folder = Path(str(config.hydra.sweep.dir)).expanduser()
         records = read_records(folder)
         jobs = [finished(record) for record in records if record["state"] == "done"]
+        from harmony.reports import print_sweep, report_page
+
         if jobs:
             print_sweep(jobs, title=f"{config.name}: {data_of(records)}, {len(jobs)} of {len(records)} jobs")
         for record in records:
@@ -127,6 +132,8 @@ def finished(record: dict[str, Any]) -> SweepJob:
     """The scores and results that a done job's run folders hold."""
     runs = {stage: RunFolder(Path(path)) for stage, path in record["runs"].items()}
     results = runs.pop("evaluate", None)
+    from harmony.analysis import SweepJob, result_table
+
     return SweepJob(
         overrides=dict(word.split("=", 1) for word in record["overrides"]),
         scores={stage: run.summary()["score"] for stage, run in runs.items()},

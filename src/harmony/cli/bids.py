@@ -17,7 +17,8 @@ def bids_words(words: list[str]) -> list[str]:
     for key, labels in (("participants", said.participant_label), ("sessions", said.session_label)):
         if labels:
             out.append(f"{key}=[{','.join(quoted(label) for label in labels)}]")
-    more = [f"--{name}={getattr(said, name)}" for name in ("model", "method", "mask") if getattr(said, name)]
+    named = ("model", "method", "mask", "bids_filter_file")
+    more = [f"--{name.replace('_', '-')}={getattr(said, name)}" for name in named if getattr(said, name)]
     more += ["--skip-bad"] if said.skip_bad else []
     return [*out, *translate("harmonize", _PLACELESS, [*more, *words[cut + 1 :]])]
 
@@ -30,9 +31,11 @@ def _parser() -> Parser:
     for name, what in (("participant", "subjects: 01 or sub-01"), ("session", "sessions: A or ses-A")):
         flags = (f"--{name}-label", f"--{name}_label")
         parser.add_argument(*flags, dest=f"{name}_label", nargs="+", metavar="LABEL", help=f"only these {what}")
+    filter_flags = ("--bids-filter-file", "--bids_filter_file")
+    parser.add_argument(*filter_flags, metavar="FILE", help='JSON: {"t1w": {"acquisition": "mprage", "run": 1}}')
     parser.add_argument("--model", help="a packed model, a run folder, or a name of `harmony models`")
     parser.add_argument("--method", help="a name of conf/method")
-    parser.add_argument("--mask", help="a pattern with {subject}, or auto")
+    parser.add_argument("--mask", help="a pattern with {subject}, or auto (default), deepbet, synthstrip, hd-bet")
     parser.add_argument("--skip-bad", action="store_true", help="name a bad scan at the end, do not stop there")
     parser.add_argument("--n-procs", "--n_procs", type=int, default=1, metavar="N", help="processes (default 1)")
     parser.add_argument("-v", "--version", action="version", version=f"harmony {__version__}")

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Place:
-    """A word whose place says what it means. key: the setting that it becomes; must: it cannot be left out."""
+    """A word whose place says what it means. key: the setting that it becomes; must: it cannot be left out; many: there
+    may be several of it."""
 
     name: str
     key: str
     text: str
     must: bool = True
+    many: bool = False
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,9 @@ class Command:
     config: str | None = None
     places: tuple[Place, ...] = ()
     flags: tuple[str, ...] = ()  # of the entry point itself
+    switches: tuple[str, ...] = ()  # settings that are true, false or neither: as options they need no value
+    labels: tuple[str, ...] = ()  # settings that are a list of labels, or null: as options `a,b`
+    values: tuple[str, ...] = ()  # its options that a word follows
 
     def page(self) -> str:
         """Text and examples, for a command without a config."""
@@ -41,12 +46,18 @@ _EXPERIMENT = Place("EXPERIMENT", "experiment", "a name of conf/experiment", mus
 COMMANDS = {
     "check": Command(
         "what is in a folder of scans, and all that is wrong with it",
-        "Reads every scan as training would and lists what is there and everything that is wrong with it. Nothing is\n"
-        "written. Exit code 0: ready; 1: the data have errors; 2: the command cannot be understood.",
-        ("harmony check scans/", "harmony check scans/ --json", "harmony check data=ixi data.root=ixi/"),
+        "Reads every scan and lists what is there, everything that is wrong with it for what is intended (--for\n"
+        "harmonize, train or study), and every subject or image that would be left out. Nothing is written. Exit code\n"
+        "0: ready; 1: the data have errors; 2: the command cannot be understood.",
+        (
+            "harmony check scans/ --for harmonize",
+            "harmony check scans/ --for train --json",
+            "harmony check data=ixi data.root=ixi/ --for train",
+        ),
         "config",
         (Place("FOLDER", "data.root", "a BIDS folder, or with data=NAME another kind of data set", must=False),),
         ("--json",),
+        ("--for",),
     ),
     "train": Command(
         "learn a reference scanner, and what else an experiment needs",
@@ -72,17 +83,22 @@ COMMANDS = {
         "map a scan, or a BIDS folder, into the domain of a reference scanner",
         "Writes float32 NIfTI on the grid of each scan as BIDS derivatives, each with a sidecar that says what was\n"
         "done, and a quality page over all. Scans that are done are left alone: start the same command again to go\n"
-        "on, or start it several times to share the work.",
+        "on, or start it several times to share the work. Intensities: one scan keeps its own unit, several get the\n"
+        "reference's, so that they can be compared.",
         (
             "harmony harmonize scan.nii.gz out/",
-            "harmony harmonize bids/ bids/derivatives/harmony --method histogram_matching --workers 4",
-            "harmony harmonize head.nii.gz out/ --mask auto --model scanner.harmony method.solver.iterations=20",
+            "harmony harmonize scan.nii.gz harmonized.nii.gz --method scanner_inversion",
+            "harmony harmonize a.nii.gz b.nii.gz out/ --original-scale false",
+            "harmony harmonize bids/ bids/derivatives/harmony --workers 2 --skip-bad",
+            "harmony harmonize head.nii.gz out/ --mask brain_mask.nii.gz --only-plausible=false",
         ),
         "harmonize",
         (
-            Place("INPUT", "input", "a scan (.nii, .nii.gz, .mgz), or a BIDS folder"),
-            Place("OUTPUT", "output", "the derivatives folder that is written"),
+            Place("INPUT", "input", "a scan (.nii, .nii.gz, .mgz), several, or a BIDS folder", many=True),
+            Place("OUTPUT", "output", "the derivatives folder that is written; for one scan also a file (.nii.gz)"),
         ),
+        switches=("original_scale",),
+        labels=("participants", "sessions"),
     ),
     "report": Command(
         "one page of several evaluated runs",

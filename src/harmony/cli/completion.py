@@ -88,7 +88,7 @@ def _words(name: str) -> list[str]:
     placed = {place.key for place in command.places}
     names = [each for place in command.places if place.key in groups() for each in choices(place.key)]
     keys = [f"{each.name}=" for each in settings(command.config) if each.name not in placed]
-    return [*names, *options(command), *command.flags, "--help", *keys]
+    return [*names, *options(command), *command.flags, *command.values, "--help", *keys]
 
 
 _OWN = {

@@ -45,7 +45,7 @@ def groups() -> set[str]:
 
 @functools.cache
 def choices(group: str) -> dict[str, str]:
-    """The names of a group, each with the first sentence of its explanation: its comment, else what it says of itself."""
+    """The names of a group, each with the first sentence of its comment, else with what it says of itself."""
     return {path.stem: _explanation(path) for path in sorted((conf_folder() / group).glob("*.yaml"))}
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 from harmony import __version__
 from harmony.cli.commands import COMMANDS
@@ -68,8 +70,8 @@ def findings() -> list[Finding]:
             "W&B", "online: WANDB_API_KEY is set" if os.environ.get("WANDB_API_KEY") else "offline: no WANDB_API_KEY"
         ),
         _optional("SimpleITK", _installed("SimpleITK"), "for n4", "pip install 'harmony-mri[n4]'"),
-        _optional("SynthStrip", shutil.which("mri_synthstrip"), "for mask=auto", "install FreeSurfer's mri_synthstrip"),
-        _optional("HD-BET", shutil.which("hd-bet"), "for mask=auto", "pip install hd-bet"),
+        _optional("SynthStrip", shutil.which("mri_synthstrip"), "for mask=synthstrip", "install FreeSurfer"),
+        _optional("HD-BET", shutil.which("hd-bet"), "for mask=hd-bet", "pip install hd-bet"),
         _optional("browser", _browser(), "to look at the pages here", "any browser, here or elsewhere"),
     ]
 
@@ -78,16 +80,16 @@ def packages(needs: list[str] | None = None, installed: Callable[[str], str | No
     """What harmony needs: absent, older than its floor, newer than its ceiling, or a version that must not be used."""
     installed = installed or _installed
     for line in _needs() if needs is None else needs:
-        name, bounds = re.match(r"([\w.-]+)(?:\[.*?\])?\s*(.*)", line).groups()  # type: ignore[union-attr]
-        found = installed(name)
+        need = Requirement(line)
+        name, found = need.name, installed(need.name)
         if found is None:
             yield Finding(name, "not installed", "wrong", f"pip install '{line}'")
         elif name in BAD and found in BAD[name][1]:
             cure = f"uninstall it, change this machine's secrets, then pip install '{line}'"
             yield Finding(name, f"{found}: {BAD[name][0]}", "wrong", cure)
-        elif not _within(found, bounds):
+        elif not need.specifier.contains(found, prereleases=True):
             why = f" ({WHY[name]})" if name in WHY else ""
-            yield Finding(name, f"{found}, needed {bounds}{why}", "wrong", f"pip install '{line}'")
+            yield Finding(name, f"{found}, needed {need.specifier}{why}", "wrong", f"pip install '{line}'")
         else:
             yield Finding(name, found)
     other = installed("pytorch-lightning")
@@ -96,35 +98,20 @@ def packages(needs: list[str] | None = None, installed: Callable[[str], str | No
 
 
 def _needs() -> list[str]:
-    """The requirements of the installed package, without those of its extras."""
+    """The requirements of the installed package, without those of its extras and of other machines."""
     try:
         lines = requires(DISTRIBUTION) or []
     except PackageNotFoundError:  # a checkout on the path, not installed
         return []
-    return [line.split(";")[0].strip() for line in lines if "extra ==" not in line]
-
-
-def _within(found: str, bounds: str) -> bool:
-    """Whether a version is inside of `>=1,<2`. Only the numbers are compared: 2.10.0+cpu is 2.10.0."""
-    compare: dict[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
-        ">=": lambda a, b: a >= b,
-        "<": lambda a, b: a < b,
-        "==": lambda a, b: a == b,
-        "!=": lambda a, b: a != b,
-    }
-    parts = re.findall(r"(>=|<|==|!=)\s*([\d.]+)", bounds)
-    return all(compare[sign](_numbers(found), _numbers(limit)) for sign, limit in parts)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    found = re.match(r"\d+(\.\d+)*", text)
-    numbers = [int(part) for part in (found[0] if found else "0").split(".")]
-    return tuple([*numbers, 0, 0, 0, 0][:4])
+    markers = {line: Requirement(line).marker for line in lines}
+    return [
+        line.split(";")[0].strip() for line, only in markers.items() if only is None or only.evaluate({"extra": ""})
+    ]
 
 
 def _python() -> Finding:
     found = platform.python_version()
-    if _numbers(found) < PYTHON:
+    if sys.version_info < PYTHON:
         return Finding("Python", found, "wrong", f"Python {PYTHON[0]}.{PYTHON[1]} or newer")
     return Finding("Python", found)
 

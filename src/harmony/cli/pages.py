@@ -7,6 +7,7 @@ import textwrap
 from harmony import __version__
 from harmony.cli.commands import COMMANDS, Command
 from harmony.cli.configs import Setting, choices, settings
+from harmony.cli.installed import served_methods
 
 WIDTH = 110
 
@@ -42,8 +43,9 @@ def page(name: str, command: Command) -> str:
         *([_table(places)] if places else []),
         "settings (key=value; those without a dot also as --name value):\n"
         + _table([(_default(setting), setting.text) for setting in top]),
-        *(_choices(group) for group in _groups(command, top)),
+        *(_choices(group, name) for group in _groups(command, top)),
         *(["--json: everything as JSON, for machines"] if "--json" in command.flags else []),
+        *(["--for harmonize|train|study: what the data are for"] if "--for" in command.values else []),
         "Every key of conf/ may follow, and Hydra's -m, --cfg job, --info, --resolve.",
         "examples:\n" + "\n".join(f"  {example}" for example in command.examples),
     ]
@@ -56,8 +58,15 @@ def _groups(command: Command, shown: list[Setting]) -> list[str]:
     return [*own, *(setting.group for setting in shown if setting.group not in (None, "experiment", "published"))]
 
 
-def _choices(group: str) -> str:
-    return f"{group}:\n" + _table(list(choices(group).items()))
+def _choices(group: str, command: str) -> str:
+    """The names of a group. `harmonize` needs no more than it has for those that an installed model serves."""
+    there = choices(group)
+    if (command, group) != ("harmonize", "method"):
+        return f"{group}:\n" + _table(list(there.items()))
+    served = served_methods()
+    others = ", ".join(name for name in there if name not in served)
+    more = textwrap.wrap(f"With a model of your own that has their networks (harmony models pack): {others}.", WIDTH)
+    return "\n".join([f"{group}:", _table([item for item in there.items() if item[0] in served]), *more])
 
 
 def _default(setting: Setting) -> str:

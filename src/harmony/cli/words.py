@@ -10,16 +10,18 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from harmony.cli.commands import Command
+from harmony.cli.commands import Command, Place
 from harmony.cli.configs import choices, groups, known_keys, settings
 from harmony.cli.mistakes import UsageError, unknown
 
 # Hydra's own options: name -> whether a value follows.
 HYDRA = {"-m": False, "--multirun": False, "--resolve": False, "--cfg": True, "--info": True}
-PATHS = {"input", "output", "model", "mask", "runs", "cache", "root", "labels", "lesions"}  # last part of a key
+# The last part of a key.
+PATHS = {"input", "output", "model", "mask", "bids_filter_file", "runs", "cache", "root", "labels", "lesions"}
 OVERRIDE = re.compile(r"([+~]*)([A-Za-z_][\w./]*)(@[\w.:]*)?=(.*)", re.DOTALL)
 DELETION = re.compile(r"~[A-Za-z_][\w.@]*")
 NAMES = re.compile(r"\w+(,\w+)*")
+SWITCHED = ("true", "false", "null")
 SAID = re.compile(r"""\[.*\]|\{.*\}|".*"|'.*'|null|.*\$\{.*""", re.DOTALL)  # values that are Hydra's grammar already
 
 
@@ -34,6 +36,8 @@ def translate(name: str, command: Command, typed: Sequence[str]) -> list[str]:
         word = rest.pop(0)
         if word in command.flags:
             words.append(word)
+        elif word.split("=")[0] in command.values:
+            words += [word, *_value_of(word, rest, "=" not in word)]
         elif word.split("=")[0] in HYDRA:
             words += [word, *_value_of(word, rest, HYDRA[word.split("=")[0]] and "=" not in word)]
         elif word.startswith("-") and word != "-":
@@ -70,16 +74,21 @@ def options(command: Command) -> dict[str, str]:
 
 
 def _option(command: Command, word: str, rest: list[str]) -> str:
-    """`--skip-bad`, `--method X`, `--method=X` as an override."""
+    """`--skip-bad`, `--skip-bad false`, `--method X`, `--method=X` as an override."""
     assert command.config is not None
     said, equals, value = word.partition("=")
     known = options(command)
     if said not in known:
-        raise unknown("option", said, [*known, *command.flags, *HYDRA])
+        raise unknown("option", said, [*known, *command.flags, *command.values, *HYDRA])
     setting = next(each for each in settings(command.config) if each.name == known[said])
-    if not equals:
-        value = "true" if isinstance(setting.default, bool) else _value_of(word, rest, True)[0]
-    if isinstance(setting.default, list) and not value.startswith("["):
+    switch = isinstance(setting.default, bool) or setting.name in command.switches
+    if switch and not equals:
+        value = rest.pop(0).lower() if rest and rest[0].lower() in SWITCHED else "true"
+    elif not equals:
+        value = _value_of(word, rest, True)[0]
+    if setting.name in command.labels and not SAID.fullmatch(value):
+        value = f"[{','.join(quoted(label.strip()) for label in value.split(','))}]"
+    elif isinstance(setting.default, list) and not value.startswith("["):
         value = f"[{value}]"
     return override(command.config, f"{setting.name}={value}", sweep=False)
 
@@ -138,14 +147,16 @@ def _placed(name: str, command: Command, plain: list[str], words: list[str]) -> 
     """The words without `=` as settings, in the order of the command's places."""
     given = {word.split("=")[0] for word in words}
     open_places = [place for place in command.places if place.key not in given]
-    if len(plain) > len(open_places):
-        stray = plain[len(open_places)]
+    gathered = _gathered(open_places, plain)
+    if len(gathered) > len(open_places):
+        stray = gathered[len(open_places)][0]
         raise UsageError(f"{stray!r}: a word too many -> harmony {name} --help")
-    missing = [place.name for place in open_places[len(plain) :] if place.must]
+    missing = [place.name for place in open_places[len(gathered) :] if place.must]
     if missing and not given & set(HYDRA):
         raise UsageError(f"{' and '.join(missing)} must be said -> harmony {name} --help")
     out = []
-    for place, word in zip(open_places, plain, strict=False):
+    for place, words_there in zip(open_places, gathered, strict=False):
+        word = words_there[0]
         if place.key in groups():
             check_choice(place.key, word)
             if not NAMES.fullmatch(word):
@@ -153,9 +164,19 @@ def _placed(name: str, command: Command, plain: list[str], words: list[str]) -> 
             out.append(f"{place.key}={word}")
             continue
         if place.key != "output":
-            there(word)
-        out.append(f"{place.key}={quoted(word)}")
+            for each in words_there:
+                there(each)
+        values = [quoted(each) for each in words_there]
+        out.append(f"{place.key}={values[0] if len(values) == 1 else '[' + ','.join(values) + ']'}")
     return out
+
+
+def _gathered(places: Sequence[Place], plain: Sequence[str]) -> list[list[str]]:
+    """The words of each place: one, or where there may be several, all that the places behind it leave."""
+    if not places or not places[0].many or len(plain) <= len(places):
+        return [[word] for word in plain]
+    behind = len(places) - 1
+    return [list(plain[: len(plain) - behind]), *([word] for word in plain[len(plain) - behind :])]
 
 
 def there(word: str) -> None:
@@ -163,6 +184,8 @@ def there(word: str) -> None:
     path = Path(word).expanduser()
     if os.path.exists(path):  # not Path's: it raises where the name is too long
         return
+    if os.path.islink(path):
+        raise UsageError(f"{word}: a link to {os.readlink(path)}, which is not there")
     folder = path.parent
     while not os.path.isdir(folder):
         path, folder = folder, folder.parent

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from harmony.core.contrasts import T1W
+from harmony.core.contrasts import T1W, special_image
 from harmony.core.errors import DataError
 
 T = TypeVar("T")
@@ -49,6 +49,32 @@ class Source(Protocol):
     """A data set: anything that can list its scans."""
 
     def scans(self) -> list[Scan]: ...
+
+
+def one_contrast(scans: Iterable[Scan]) -> str:
+    """Of the scans that one model learns from. Raises DataError where there are several."""
+    found = sorted({scan.contrast for scan in scans})
+    if len(found) > 1:
+        raise DataError(f"scans of several contrasts: {', '.join(found)}", cure="train a model for each")
+    return found[0]
+
+
+def refuse_other_contrast(scan: Scan, model: str) -> None:
+    """Raises DataError for a scan of another contrast than the model's, or for one that is not plain."""
+    if scan.contrast != model:
+        raise DataError(
+            f"a {scan.contrast} image, and the model knows {model}",
+            cure=f"take a model of {scan.contrast} scans (harmony models)",
+            path=scan.path,
+            subject=scan.subject,
+        )
+    if why := special_image(scan.variant or ""):
+        raise DataError(
+            f"{why}: not a plain {model} image, and the model knows no other",
+            cure="if it is a plain one, leave the entity out of its name",
+            path=scan.path,
+            subject=scan.subject,
+        )
 
 
 def split_by_subject(scans: Iterable[Scan], shares: Mapping[str, float], seed: int) -> dict[str, list[Scan]]:

@@ -13,7 +13,7 @@ from harmony.core.errors import CheckpointError, DamagedError
 
 NAME = "model_card.json"
 WEIGHTS = "model.safetensors"
-FILES = ("reference.safetensors", "config.yaml")  # beside the weights, what decides a result
+CONFIG = "config.yaml"
 GIVE = "give its run folder: model=runs/models/flow-..."
 
 
@@ -23,8 +23,9 @@ class ModelCard:
 
     preprocess: every constant that decides the voxels a network sees; applying the network uses these, whatever the
     new data set's own settings. reference: scanners, sites and number of subjects of the training scans.
-    weights: SHA-256 of model.safetensors. files: name -> SHA-256 of what else of the folder decides a result; a card of
-    an older version has none. contrast: of the training scans; a card that is older than the field: T1w. count, step:
+    weights: SHA-256 of model.safetensors. files: name -> SHA-256 of what else of the folder decides a result: the
+    config, and what the training learned beside the weights (`reference`, `prior`); a card of an older version has
+    none. contrast: of the training scans; a card that is older than the field: T1w. count, step:
     which slices of a scan the data gave (`Volume.select`); a card that is older than the fields: all.
     """
 
@@ -41,7 +42,8 @@ class ModelCard:
 
     def save(self, run: Path) -> None:
         """Write the card, with the digests of the files that are there."""
-        there = {name: sha256(run / name) for name in FILES if (run / name).exists()}
+        beside = [path.name for path in sorted(run.glob("*.safetensors")) if path.name != WEIGHTS]
+        there = {name: sha256(run / name) for name in (*beside, CONFIG) if (run / name).exists()}
         write_sealed(run / NAME, asdict(replace(self, files=there)))
 
     @classmethod

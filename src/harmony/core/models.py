@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import difflib
+import logging
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harmony.core.errors import CheckpointError
+from harmony.core.errors import CheckpointError, StorageError
 from harmony.core.packed_model import SUFFIX, read_manifest, unpack
 
+log = logging.getLogger(__name__)
+CACHE = "HARMONY_CACHE"
 PACKAGE = Path(__file__).parents[1] / "models"  # what is installed with harmony
 TRAIN = "train one (harmony train), or give one: model=FILE.harmony or model=runs/models/flow-..."
 
@@ -34,7 +40,7 @@ def resolve_model(given: str | None, *, runs: Path, cache: Path, package: Path =
     path = _chosen(package) if given is None else _found(given, runs, package)
     if path.is_dir():
         return ModelFolders(path.resolve().name, path)
-    stages = unpack(path, cache / "models")
+    stages = _unpacked(path, cache / "models")
     return ModelFolders(
         read_manifest(path).name, stages["flow"], {stage: folder for stage, folder in stages.items() if stage != "flow"}
     )
@@ -55,6 +61,18 @@ def _chosen(package: Path) -> Path:
         raise CheckpointError(f"no model is installed with harmony -> {TRAIN}")
     names = ", ".join(path.stem for path in packed)
     raise CheckpointError(f"several models are installed -> choose one with model=: {names}")
+
+
+def _unpacked(path: Path, cache: Path) -> dict[str, Path]:
+    """Where the cache cannot be written to, in a folder that is gone when the program ends."""
+    try:
+        return unpack(path, cache)
+    except (OSError, StorageError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        log.warning("%s: cannot be written to (%s), going on without; %s= names another folder", cache, reason, CACHE)
+        folder = tempfile.mkdtemp(prefix="harmony-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return unpack(path, Path(folder))
 
 
 def _found(given: str, runs: Path, package: Path) -> Path:

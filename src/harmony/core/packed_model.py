@@ -3,7 +3,7 @@
 A packed model is a zip archive without compression of `manifest.json` and, per stage, the files of its run folder:
 
     flow/model.safetensors  flow/reference.safetensors  flow/model_card.json  flow/config.json
-    harmonizer/model.safetensors  ...
+    tissue/model.safetensors  tissue/prior.safetensors  ...
 
 safetensors and JSON only: nothing in it can run. The manifest has the SHA-256 of every member.
 """
@@ -26,7 +26,7 @@ import yaml
 from harmony import __version__
 from harmony.core.errors import CheckpointError
 from harmony.core.files import atomic_path
-from harmony.core.model_card import WEIGHTS, ModelCard, sha256
+from harmony.core.model_card import CONFIG, WEIGHTS, ModelCard, sha256
 
 FORMAT = 1
 SUFFIX = ".harmony"
@@ -34,7 +34,7 @@ MANIFEST = "manifest.json"
 MEMBER = re.compile(r"[a-z][a-z0-9_]*/[a-z][a-z0-9_]*\.(safetensors|json)")
 TEXT_LIMIT = 1 << 20  # bytes of a manifest, a card, a config: they have a few thousand
 LIMIT = 4 << 30  # bytes of a packed model: the largest flow of conf/ has 0.06 GB
-REFERENCE, CONFIG = "reference.safetensors", "config.yaml"
+REFERENCE = "reference.safetensors"  # of a flow, also where its card is older than the list of files
 PACKED_CONFIG = "config.json"  # what JSON says, YAML says too: unpacked it is the run folder's config.yaml
 KEPT = ("name", "seed", "flow", "reference")  # of a run's config: no path of the machine it was trained on
 
@@ -133,7 +133,8 @@ def _people(card: ModelCard) -> list[Any]:
 
 def _contents(stage: str, folder: Path, card: ModelCard) -> dict[str, bytes]:
     """The files of a stage as they are packed; the card is written anew, for the shorter config."""
-    names = [WEIGHTS, *([REFERENCE] if stage == "flow" else [])]
+    beside = [name for name in card.files if name != CONFIG]
+    names = dict.fromkeys([WEIGHTS, *([REFERENCE] if stage == "flow" else []), *beside])
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary)
         try:

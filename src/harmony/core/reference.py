@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional
 
 from harmony.core.errors import CheckpointError
 from harmony.core.files import atomic_path
@@ -52,13 +53,20 @@ class Reference:
         brain = covered.flatten(1).sum(1) / count
         return cls((total / covered.clamp(min=1)).float()[:, None], intensities, brain.float())
 
-    def start(self, position: Tensor) -> Tensor:
-        """The mean slice at each position in [0, 1], linear between neighbours: (B,) -> (B, 1, H, W)."""
+    def start(self, position: Tensor, size: torch.Size | None = None) -> Tensor:
+        """The mean slice at each position in [0, 1], linear between neighbours: (B,) -> (B, 1, H, W).
+
+        size: (H, W) of slices that are larger than the reference's (a brain that did not fit); 0 around it.
+        """
         place = position.clamp(0, 1) * (len(self.mean_slices) - 1)
         below = place.floor().long().clamp(max=len(self.mean_slices) - 2)
         share = (place - below)[:, None, None, None]
         mean = self.mean_slices.to(position.device)
-        return torch.lerp(mean[below], mean[below + 1], share)
+        slices = torch.lerp(mean[below], mean[below + 1], share)
+        if size is None or size == slices.shape[2:]:
+            return slices
+        rows, columns = size[0] - slices.shape[2], size[1] - slices.shape[3]
+        return functional.pad(slices, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
 
     def pooled(self, position: Tensor) -> Tensor:
         """(Q,) ascending: quantiles of the reference intensities over slices at the positions (S,) of a stack.
@@ -88,8 +96,8 @@ class Reference:
             return None
         levels, counts = np.unique(inside, return_counts=True)
         wanted, often = np.unique(self.pooled(stack.position).numpy(), return_counts=True)
-        shares = (each.cumsum() / each.sum() for each in (counts, often))
-        return IntensityCurve(levels, np.interp(*shares, wanted).clip(0, 1))
+        share, reached = (count.cumsum() / count.sum() for count in (counts, often))
+        return IntensityCurve(levels, np.interp(share, reached, wanted).clip(0, 1))
 
     def save(self, path: Path) -> None:
         with atomic_path(path) as temporary:

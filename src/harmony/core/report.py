@@ -81,8 +81,9 @@ class Steps(Report):
 
     @property
     def left_alone(self) -> str | None:
-        reasons = [report and report.left_alone for report in self.steps.values()]
-        return "; ".join(dict.fromkeys(filter(None, reasons))) if reasons and all(reasons) else None
+        reasons = [report.left_alone for report in self._reports.values()]
+        told = [reason for reason in reasons if reason is not None]
+        return "; ".join(dict.fromkeys(told)) if told and len(told) == len(self.steps) else None
 
     @property
     def _reports(self) -> dict[str, Report]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
@@ -45,17 +47,21 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 def read_rows(path: Path) -> list[Row]:
     """Raises DataError, with the line, for a file with other columns, a value that is no number, or a row that is there
     twice: none of them is left out or overwritten in silence. Files without the column `scan` are of the time when a
-    subject was a scan.
+    subject was a scan. Where there is no `path`, a packed `path`.gz is read; a large record is one.
     DamagedError where it is not what was written."""
+    packed = path.with_name(f"{path.name}.gz")
+    if not path.exists() and packed.exists():
+        path = packed
     check_seal(path)
     try:
         return _rows(path)
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DamagedError(path, f"not a table ({error})") from error
 
 
 def _rows(path: Path) -> list[Row]:
-    with path.open(newline="", encoding="utf-8") as file:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", newline="", encoding="utf-8") as file:
         lines = csv.reader(file)
         columns = next(lines, [])
         if columns not in (COLUMNS, WITHOUT_SCAN):

@@ -108,10 +108,16 @@ class RunFolder:
         return read_sealed(self.path / "summary.json")
 
 
+def parts_of(user: Mapping[str, Any]) -> list[str]:
+    """What a method's or judge's config names under `models`, its steps' included: the network of a stage (`tissue`),
+    or what the stage learned beside it (`tissue/prior`)."""
+    own = [part for part in user.get("models", {}).values() if part is not None]
+    return [*own, *(part for step in user.get("steps", {}).values() for part in parts_of(step))]
+
+
 def stages_of(user: Mapping[str, Any]) -> list[str]:
-    """The stages whose networks a method's or judge's config names, its steps' included."""
-    own = [stage for stage in user.get("models", {}).values() if stage is not None]
-    return [*own, *(stage for step in user.get("steps", {}).values() for stage in stages_of(step))]
+    """The stages that these parts are of."""
+    return [part.partition("/")[0] for part in parts_of(user)]
 
 
 def environment() -> dict[str, Any]:

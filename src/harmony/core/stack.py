@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -20,12 +20,14 @@ class Stack:
     mask: (S, 1, H, W) bool, True inside the brain.
     position: (S,) float32 in [0, 1], the place of each slice in the brain box (0 first, 1 last).
     spacing: mm from slice to slice, row to row, column to column; None where it is not known.
+    resampled: blur that bringing the scan onto this grid made, Gaussian sigmas in voxels along the same axes.
     """
 
     image: Tensor
     mask: Tensor
     position: Tensor
     spacing: tuple[float, float, float] | None = None
+    resampled: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
         if self.image.dim() != 4 or self.image.shape[1] != 1:
@@ -43,8 +45,13 @@ class Stack:
         """(S,) bool, on the device of the mask: the slices that hold any brain."""
         return self.mask.flatten(1).any(1)
 
+    @property
+    def side(self) -> float:
+        """Of a voxel, mm: the mean of its three; 2 where nobody knows."""
+        return sum(self.spacing) / len(self.spacing) if self.spacing else 2.0
+
     def to(self, device: torch.device) -> Stack:
-        return Stack(self.image.to(device), self.mask.to(device), self.position.to(device), self.spacing)
+        return replace(self, image=self.image.to(device), mask=self.mask.to(device), position=self.position.to(device))
 
 
 @dataclass(frozen=True)

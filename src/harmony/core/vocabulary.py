@@ -28,6 +28,8 @@ TRAINING = {
     "flow/train_bpd": Metric("bits per dimension of training slices", "lower"),
     "flow/val_bpd": Metric("bits per dimension of validation slices", "lower"),
     "flow/val_bpd_altered": Metric("bits per dimension of altered validation slices", "higher"),
+    "flow/val_ordered": Metric("share of altered validation slices that cost more than they did clean", "higher"),
+    "flow/guidance_acts": Metric("share of altered training slices whose likelihood has a gradient"),
     "harmonizer/train_mse": Metric("squared error of training slices, grey levels of 255", "lower"),
     "harmonizer/val_mse": Metric("squared error of validation slices, grey levels of 255", "lower"),
     "segmenter/train_loss": Metric("cross-entropy + 1 - soft Dice of training slices", "lower"),

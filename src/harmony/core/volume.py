@@ -16,11 +16,14 @@ from harmony.core.stack import Stack
 class Volume:
     """A preprocessed scan: S slices of H x W pixels that hold the whole brain box along the slice axis.
 
-    image: (S, H, W) float32 in [0, 1]: native intensity / scale, clipped, zero outside the brain.
+    image: (S, H, W) float32 in [0, 1]: (native intensity - zero) / scale, clipped, zero outside the brain.
     mask: (S, H, W) bool.
     labels: (S, H, W) int16, or None. lesions: (S, H, W) bool, or None.
     affine: (4, 4) float64, array index (s, h, w) -> world millimetres (RAS).
-    scale: native intensity that became 1 (the robust maximum of the volume).
+    scale: native intensity, counted from `zero`, that became 1 (the robust maximum of the volume).
+    zero: native intensity of no signal: 0 but for scans that were shifted (z-scores, -1 to 1).
+    remarks: what a reader of a result should know of the scan, in words.
+    resampled: blur that bringing it onto its grid made, Gaussian sigmas in voxels along slices, rows, columns.
     """
 
     scan: Scan
@@ -30,6 +33,9 @@ class Volume:
     affine: np.ndarray
     scale: float
     lesions: Tensor | None = None
+    zero: float = 0.0
+    remarks: tuple[str, ...] = ()
+    resampled: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def select(self, count: int | None, step: int) -> Tensor:
         """Indices of `count` slices, every `step`-th, from the middle of the brain box; all of them for None.
@@ -46,7 +52,8 @@ class Volume:
     def stack(self, index: Tensor) -> Stack:
         """The chosen slices as a method wants them."""
         last = max(len(self.image) - 1, 1)
-        return Stack(self.image[index, None], self.mask[index, None], index.float() / last, self.spacing(index))
+        image, mask, position = self.image[index, None], self.mask[index, None], index.float() / last
+        return Stack(image, mask, position, self.spacing(index), self.resampled)
 
 
 def middle_slices(total: int, count: int | None, step: int) -> Tensor:

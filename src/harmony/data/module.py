@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from harmony.core import DataError, Scan, Source, Volume, group, split_by_subject
 from harmony.core.batch import Batch, each
-from harmony.data.progress import watched
+from harmony.core.progress import watched
 from harmony.data.simulation.query_scanners import QueryScanner
 from harmony.data.volumes.cache import VolumeCache, load_volumes
 from harmony.data.volumes.preprocess import Preprocess

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from harmony.core import DamagedError, DataError, Scan
-from harmony.core.digests import read_sealed, sha256, write_sealed
-from harmony.core.files import remove_leftovers, write_atomic
-from harmony.data import Nifti, write_nifti
+from harmony.core.digests import read_sealed, sha256
+from harmony.core.files import write_atomic
 from harmony.data.sources.single import ENTITY, bare
+from harmony.delivery.output import Output, Result
 
 DESCRIPTION = "dataset_description.json"
 FIGURES = "figures"
@@ -26,21 +23,11 @@ Made by harmony from the data set that dataset_description.json names: each imag
 grid, mapped into the domain of a reference scanner. `desc-` says by which method, the `.json` beside it by which model.
 quality.html shows every scan before and after; `desc-brain_mask` is a brain mask that was made on the way.
 """
-DIGEST = "ImageDigest"  # of the sidecar: SHA-256 of the image that it belongs to
 SUFFIX = re.compile(r"[A-Za-z0-9]+")
 
 
 @dataclass(frozen=True)
-class Result:
-    """A finished scan: the name of its files, its sidecar, its picture."""
-
-    name: str
-    about: dict[str, Any]
-    figure: Path
-
-
-@dataclass(frozen=True)
-class Derivatives:
+class Derivatives(Output):
     """A BIDS derivatives folder: `sub-X[/ses-Y]/anat/sub-X[_ses-Y][_acq-Z...]_desc-METHOD_T1w.nii.gz`, with `.json`s.
     The name keeps the entities and the suffix of the source's; only another `desc-` gives way to the method's.
 
@@ -57,15 +44,17 @@ class Derivatives:
         return self.image(scan).with_name(f"{self.stem(scan)}.json")
 
     def mask(self, scan: Scan) -> Path:
-        """Where a brain mask lies that was made for the scan."""
         return self.image(scan).with_name(f"{_entities(scan)[0]}_desc-brain_mask.nii.gz")
 
     def lock(self, scan: Scan) -> Path:
-        """Held by the process that works on the scan."""
         return self.root / ".locks" / f"{self.stem(scan)}.lock"
 
     def figure(self, scan: Scan) -> Path:
         return self.root / FIGURES / f"{self.stem(scan)}.png"
+
+    @property
+    def page(self) -> Path:
+        return self.root / "quality.html"
 
     def stem(self, scan: Scan) -> str:
         """The name of a scan's result, without ending. A label of BIDS has letters and digits only."""
@@ -82,7 +71,7 @@ class Derivatives:
             if "Method" in about and sidecar.with_suffix(".nii.gz").exists():  # a mask has no method
                 yield Result(sidecar.stem, about, self.root / FIGURES / f"{sidecar.stem}.png")
 
-    def check(self, scans: Iterable[Scan]) -> None:
+    def check(self, scans: Sequence[Scan]) -> None:
         """Raises DataError where writing the results of `scans` would destroy something: another data set, the result
         of another scan of the same call, or of another image. Nothing is written."""
         self._check_folder()
@@ -94,30 +83,20 @@ class Derivatives:
                 raise _taken(scan, problem, "give each its own output=")
             self._check_former(scan)
 
-    def describe(self, *, version: str, source: Path) -> None:
+    def describe(self, *, version: str, sources: Sequence[Path]) -> None:
         """dataset_description.json, as BIDS wants it of derivatives. Raises DataError in another data set's folder."""
         self._check_folder()
+        names = dict.fromkeys(source.resolve().name for source in sources)
         about = {
             "Name": "harmony: harmonized scans",
             "BIDSVersion": "1.9.0",
             "DatasetType": "derivative",
             "GeneratedBy": [{"Name": "harmony", "Version": version}],
-            "SourceDatasets": [{"URL": source.name}],
+            "SourceDatasets": [{"URL": name} for name in names],
         }
         write_atomic(self.root / DESCRIPTION, json.dumps(about, indent=2) + "\n")
         write_atomic(self.root / ".bidsignore", IGNORED)
         write_atomic(self.root / "README.md", README)
-
-    def provenance(self, scan: Scan) -> dict[str, Any] | None:
-        """The sidecar of a finished scan; None where image or sidecar is missing, or not what was written."""
-        return _provenance(self.sidecar(scan), self.image(scan))
-
-    def write(self, scan: Scan, data: np.ndarray, native: Nifti, provenance: Mapping[str, Any]) -> None:
-        """The image first, the sidecar last: a scan counts as done when its sidecar is there."""
-        remove_leftovers(self.image(scan))
-        self.sidecar(scan).unlink(missing_ok=True)
-        write_nifti(self.image(scan), data, native)
-        write_sealed(self.sidecar(scan), {**provenance, DIGEST: sha256(self.image(scan))})
 
     def _check_folder(self) -> None:
         """A folder of subjects is taken for a data set of its own unless its description says that harmony made it."""
@@ -162,16 +141,6 @@ def _entities(scan: Scan) -> tuple[str, str]:
     if words[0] != scan.subject or not all(ENTITY.fullmatch(word) for word in words):
         words, suffix = [scan.name], scan.contrast
     return "_".join(word for word in words if not word.startswith("desc-")), suffix
-
-
-def _provenance(sidecar: Path, image: Path) -> dict[str, Any] | None:
-    try:
-        about = read_sealed(sidecar)
-        if about.get(DIGEST, (whole := sha256(image))) != whole:
-            return None
-    except (OSError, DamagedError):
-        return None
-    return about
 
 
 def _makers(path: Path) -> list[str]:

@@ -15,10 +15,11 @@ from typing import IO, TypeVar
 
 from harmony.core import interrupts
 from harmony.core.locks import claim
-from harmony.data.progress import watched
+from harmony.core.progress import watched
 
 Item = TypeVar("Item")
 SECONDS = 0.5  # between two looks at what others have in hand
+SINCE = "HARMONY_HELPING_SINCE"  # of a process that another one started: when the call began (ns since 1970)
 
 
 def in_turn(items: Sequence[Item], lock: Callable[[Item], Path], what: str) -> Iterator[Item]:
@@ -48,15 +49,22 @@ def in_turn(items: Sequence[Item], lock: Callable[[Item], Path], what: str) -> I
             time.sleep(SECONDS)
 
 
+def helping_since() -> int | None:
+    """In a process that `helpers` started: when the call began. None in one that a user started."""
+    since = os.environ.get(SINCE)
+    return None if since is None else int(since)
+
+
 @contextmanager
-def helpers(command: Sequence[str], count: int) -> Iterator[None]:
+def helpers(command: Sequence[str], count: int, begun: int) -> Iterator[None]:
     """`count` more processes of a command while the block runs, then wait for them; they are stopped if it fails.
+    They know that they help, and when the call began (`helping_since`).
 
     What one says on stderr is shown only if it fails. One that was killed has failed at nothing that others cannot
     do: the block comes to its scans in the end.
     """
     threads = str(max(1, (os.cpu_count() or 1) // (count + 1)))
-    environment = {"OMP_NUM_THREADS": threads} | os.environ
+    environment = {"OMP_NUM_THREADS": threads} | os.environ | {SINCE: str(begun)}
     with tempfile.TemporaryDirectory() as folder:
         started: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []
         ended_well = False

@@ -3,78 +3,115 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from harmony import __version__
-from harmony.core import DataError, Harmonized, Report, Scan, Stack
+from harmony.core import DataError, Harmonized, Report, Scan, Stack, Volume
 from harmony.core.digests import sha256
 from harmony.core.machine import device
 from harmony.core.runs import fingerprint, without_words
 from harmony.data import Nifti, brain_mask, read_nifti
-from harmony.data.volumes.brain_extraction import Tool, brain_mask_of
+from harmony.data.volumes.brain_extraction import may_find, with_brain
 from harmony.data.volumes.plausible import skull_stripped
 from harmony.delivery.applied import Applied
-from harmony.delivery.derivatives import Derivatives, relative_name
+from harmony.delivery.derivatives import relative_name
+from harmony.delivery.output import Output
+from harmony.delivery.promise import Promise, Reach, Unit
 from harmony.delivery.request import Request
-from harmony.flows import mean_bits_per_dim
+from harmony.delivery.words import own_words
 from harmony.methods import AdaptiveMethod
-from harmony.reports import before_after_figure
+
+UNITS = {True: "the scan's own", False: "the reference's: 1 is the robust maximum of a reference scan"}
 
 
 @dataclass
 class Worker:
-    """What harmonizes one scan after the other; how many it harmonized, and how many were done.
+    """What harmonizes one scan after the other; how many were harmonized, and how many were done.
 
-    tool: finds the brain; None where masks are given, or not needed.
+    begun: when the call began (ns since 1970): what another process of it has harmonized since then counts as
+    harmonized, and is not done again.
     """
 
     request: Request
     applied: Applied
-    output: Derivatives
-    tool: Tool | None = None
+    output: Output
+    begun: int = 2**63
     harmonized: int = 0
     done: int = 0
 
     def one(self, scan: Scan) -> None:
         """Harmonize, write image, sidecar and figure. Raises DataError for a scan that cannot be used."""
-        origin = self.made_from(scan)
+        with own_words():
+            origin = self.made_from(scan)
+            if self.is_done(scan, origin):
+                return
+            begin = time.perf_counter()
+            native = read_nifti(scan.path, subject=scan.subject)
+            scan, extraction = self.with_mask(scan, native)
+            about = {**extraction, "MadeFrom": origin}
+            self.harmonize(scan, native, about, begin)
+            self.harmonized += 1
+
+    def is_done(self, scan: Scan, origin: dict[str, Any]) -> bool:
+        """Whether the result is there, made of the same files by the same model and settings."""
         former = self.output.provenance(scan)
-        if self.request.skip_done and former is not None and former.get("MadeFrom") == origin:
-            self.done += 1
-            return
-        begin = time.perf_counter()
-        scan, extraction = self.with_mask(scan)
-        native = read_nifti(scan.path, subject=scan.subject)
+        if former is None or former.get("MadeFrom") != origin:
+            return False
+        ours = self.output.sidecar(scan).stat().st_mtime_ns >= self.begun
+        if not (self.request.skip_done or ours):
+            return False
+        self.harmonized, self.done = self.harmonized + ours, self.done + (not ours)
+        return True
+
+    def harmonize(self, scan: Scan, native: Nifti, about: dict[str, Any], begin: float) -> None:
+        """about: what the sidecar says so far."""
         volume = self.applied.preprocess(scan)
         stack = volume.stack(volume.select(None, 1))
         result, iterations = self.apply(stack, scan.subject)
-        image, gain = result.image.cpu(), None if result.gain is None else result.gain[:, 0].cpu()
-        data = self.applied.preprocess.restore(volume, image[:, 0], native, gain, result.curve)
-        if not self.request.original_scale:
-            data = data / volume.scale
-        sidecar = {
+        image = result.image.cpu()
+        data, reach = self.put_back(volume, native, result)
+        about |= {
             **self.about(scan, native),
-            **extraction,
-            "MadeFrom": origin,
             "Iterations": iterations,
             **findings(result.report),
-            "BitsPerDimension": (bpd := self.bits_per_dim(stack.image, image)),
+            **(self.bits_per_dim(stack.image, image) if self.request.bits_per_dim else {}),
+            "MeanChange": round(float((image - stack.image)[stack.mask].abs().mean()), 4),
+            **reach.sidecar(),
             "RobustMaximum": volume.scale,
+            "IntensityZero": volume.zero,
+            "Remarks": [*volume.remarks, *reach.remarks()],
             "Seconds": round(time.perf_counter() - begin, 2),
         }
-        before_after_figure(self.output.figure(scan), volume.image, image[:, 0])
-        self.output.write(scan, data, native, sidecar)
-        self.harmonized += 1
-        alone = result.report and result.report.left_alone
-        outcome = f"left alone, as {alone}" if alone else f"bpd {bpd['before']:.3f} -> {bpd['after']:.3f}"
-        print(f"  {scan.name}: {outcome}, {sidecar['Seconds']} s", flush=True)
+        self.draw(scan, volume, image[:, 0])
+        self.output.write(scan, data, native, about)
+        print(f"  {scan.name}: {'; '.join(outcome(about))}, {about['Seconds']} s", flush=True)
+
+    def put_back(self, volume: Volume, native: Nifti, result: Harmonized) -> tuple[np.ndarray, Reach]:
+        """(X, Y, Z) on the scan's grid, in the unit that was asked for, looked at once more."""
+        preprocess, scan = self.applied.preprocess, volume.scan
+        image, gain = result.image[:, 0].cpu(), None if result.gain is None else result.gain[:, 0].cpu()
+        data, untouched = preprocess.restore(volume, image, native, gain, result.curve), native.data
+        unit = Unit(volume.zero, volume.scale)
+        if not self.request.own_unit:
+            data, untouched = (preprocess.relative(volume, values, native) for values in (data, untouched))
+            unit = Unit(0.0, 1.0)
+        promise = Promise(native, untouched, brain_mask(scan, native), volume, unit)
+        return data, promise.check(data, image.numpy())
+
+    def draw(self, scan: Scan, volume: Volume, image: Tensor) -> None:
+        """The scan before and after, where there is a page for it."""
+        if (figure := self.output.figure(scan)) is not None:
+            from harmony.reports import before_after_figure
+
+            before_after_figure(figure, volume.image, image)
 
     def about(self, scan: Scan, native: Nifti) -> dict[str, Any]:
         """What the sidecar says of scan, model and method."""
-        request, root = self.request, self.request.source
+        request, root = self.request, self.request.source_of(scan.path)
         return {
             "Description": f"harmonized by {request.method} into the domain of {self.applied.name}",
             "Sources": [relative_name(scan.path, root)],
@@ -84,16 +121,14 @@ class Worker:
             "MethodSettings": without_words(request.settings),
             "Model": self.applied.name,
             "Reference": self.applied.card.reference,
-            "Intensity": "as the scan" if request.original_scale else "1 is the robust maximum of the scan",
+            "Intensity": UNITS[request.own_unit],
             "HarmonyVersion": __version__,
         }
 
-    def with_mask(self, scan: Scan) -> tuple[Scan, dict[str, Any]]:
-        """The scan with the brain mask that a tool finds, and what the sidecar says of that."""
-        if self.tool is None:
-            return scan, {}
-        mask = brain_mask_of(scan, self.output.mask(scan), self.tool)
-        return replace(scan, mask=mask.path), {"BrainExtraction": {"Tool": mask.tool, "Version": mask.version}}
+    def with_mask(self, scan: Scan, native: Nifti) -> tuple[Scan, dict[str, Any]]:
+        """The scan with the brain mask that a tool finds, if it needs one, and what the sidecar says of that."""
+        masked, mask = with_brain(scan, self.output.mask(scan), self.request.mask, native)
+        return masked, {} if mask is None else {"BrainExtraction": {"Tool": mask.tool, "Version": mask.version}}
 
     def apply(self, stack: Stack, subject: str) -> tuple[Harmonized, int]:
         """The harmonized slices and how many iterations or passes it took."""
@@ -107,21 +142,30 @@ class Worker:
 
     def bits_per_dim(self, *images: Tensor) -> dict[str, Any]:
         """Under the reference flow, of the images before and after."""
+        from harmony.flows import mean_bits_per_dim
+
+        if self.applied.density is None:
+            raise ValueError("no flow was loaded to score with")
         before, after = (round(mean_bits_per_dim(self.applied.density, image), 4) for image in images)
-        return {"before": before, "after": after, "worse": after > before}
+        return {"BitsPerDimension": {"before": before, "after": after}}
 
     def made_from(self, scan: Scan) -> dict[str, Any]:
         """What decides the result: the files' bytes, the weights, the settings."""
-        request, tool = self.request, self.tool
-        try:
-            files = {"image": sha256(scan.path)} | ({"mask": sha256(scan.mask)} if scan.mask else {})
-        except OSError as error:
-            read_nifti(scan.path, subject=scan.subject)  # says what is wrong with the scan, if it is the scan
-            raise DataError("cannot be read", cure="check the file", path=scan.path, subject=scan.subject) from error
+        request, tool = self.request, may_find(self.request.mask)
+        files = {"image": digest(scan, scan.path)} | ({"mask": digest(scan, scan.mask)} if scan.mask else {})
         by = [] if tool is None else [tool.program, tool.version(tool.program)]
-        constants = [*by, self.applied.card.preprocess, request.original_scale, __version__]
+        constants = [*by, self.applied.card.preprocess, request.own_unit, __version__]
         settings = fingerprint({"settings": [dict(request.settings), *constants]})
         return files | {"weights": self.applied.weights, "settings": settings}
+
+
+def digest(scan: Scan, path: Any) -> str:
+    """SHA-256 of a scan's image or mask. Raises DataError, which says what is wrong, for one that cannot be read."""
+    try:
+        return sha256(path)
+    except OSError as error:
+        read_nifti(path, subject=scan.subject)
+        raise DataError("cannot be read", cure="check the file", path=path, subject=scan.subject) from error
 
 
 def findings(report: Report | None) -> dict[str, Any]:
@@ -129,3 +173,11 @@ def findings(report: Report | None) -> dict[str, Any]:
     if report is None:
         return {}
     return {**report.sidecar(), "Findings": dict(report.words()), "LeftAlone": report.left_alone}
+
+
+def outcome(about: dict[str, Any]) -> list[str]:
+    """How it went, for the screen."""
+    alone, bpd = about.get("LeftAlone"), about.get("BitsPerDimension")
+    words = [f"left alone, as {alone}" if alone else f"changed by {about['MeanChange']:.1%} of the robust maximum"]
+    words += [f"bpd {bpd['before']:.3f} -> {bpd['after']:.3f}"] if bpd else []
+    return words + about["Remarks"]

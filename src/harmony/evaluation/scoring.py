@@ -17,7 +17,7 @@ from harmony.core import Harmonized, Row, Stack, Volume, interrupts, read_rows, 
 from harmony.core.digests import intact, intact_document, seal, write_sealed
 from harmony.core.files import atomic_path
 from harmony.core.machine import device
-from harmony.data import watched
+from harmony.core.progress import watched
 from harmony.evaluation.cases import Case, EvaluationSettings, ScoredSlices
 from harmony.evaluation.domains import QueryDomain
 from harmony.evaluation.panel import Answers, Panel
@@ -213,7 +213,7 @@ def likeness(image: Tensor, truth: Stack, slices: ScoredSlices) -> Iterator[tupl
 
 
 def means(rows: list[Row]) -> str:
-    """`none 20.1, another 21.3 dB` of one domain; without a truth bits per dimension, or else how even the slices are."""
+    """`none 20.1, x 21.3 dB` of one domain; without a truth bits per dimension, or else how even the slices are."""
     said = {"psnr": ("dB", 1), "bpd": ("bpd", 2), "jitter": ("jitter", 2)}
     metric = next(each for each in said if any(row.metric == each for row in rows))
     unit, digits = said[metric]

@@ -74,7 +74,9 @@ class ImageDensity(nn.Module):
             y, _ = self.transform.inverse(z)
         return ((y + 0.5) * self.grey_levels - 0.5) / (self.grey_levels - 1)
 
-    def log_prob(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def log_prob(
+        self, image: Tensor, generator: torch.Generator | None = None, noise_of: Tensor | None = None
+    ) -> Tensor:
         """(B,) nats: log N(f(y)) + log |det df/dy| - D log L - log q(u),  y = (round(v) + u) / L - 1/2.
 
         A lower bound (in expectation over u) of the log-probability of the rounded grey levels. Rounding passes the
@@ -84,13 +86,17 @@ class ImageDensity(nn.Module):
             image: (B, 1, H, W) in [0, 1].
             generator: on the CPU; draws fresh noise for every image (training). Without it every image gets the one
                 noise field of `seed`, so the value does not depend on the batch, its order, or the call.
+            noise_of: (B,) the row of the batch whose fresh noise each image gets, so that two images of a pair differ
+                by themselves alone; None: each its own.
         """
         self._check(image)
-        return self._dequantized_log_prob(_round_straight_through(image * (self.grey_levels - 1)), generator)
+        return self._dequantized_log_prob(_round_straight_through(image * (self.grey_levels - 1)), generator, noise_of)
 
-    def bits_per_dim(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def bits_per_dim(
+        self, image: Tensor, generator: torch.Generator | None = None, noise_of: Tensor | None = None
+    ) -> Tensor:
         """(B,) bits per pixel: -log_prob / (D ln 2). Smaller is likelier; `bits` is what uniform grey levels cost."""
-        return -self.log_prob(image, generator) / (_dimensions(image) * math.log(2))
+        return -self.log_prob(image, generator, noise_of) / (_dimensions(image) * math.log(2))
 
     def relaxed_bits_per_dim(self, image: Tensor, generator: torch.Generator) -> Tensor:
         """(B,) bits per pixel as of `bits_per_dim`, but of the image's own levels, not rounded: smooth in the image.
@@ -122,9 +128,13 @@ class ImageDensity(nn.Module):
         with torch.autocast(y.device.type, enabled=False):
             return self.transform(y)
 
-    def _dequantized_log_prob(self, level: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _dequantized_log_prob(
+        self, level: Tensor, generator: torch.Generator | None, noise_of: Tensor | None = None
+    ) -> Tensor:
         """(B,) nats of levels 0..L-1 with noise added."""
-        u, log_q = self.dequantization(level / (self.grey_levels - 1), self._noise(level, generator))
+        noise = self._noise(level, generator)
+        noise = noise if noise_of is None else noise[noise_of]
+        u, log_q = self.dequantization(level / (self.grey_levels - 1), noise)
         z, logabsdet = self._forward((level + u) / self.grey_levels - 0.5)
         return standard_normal_log_prob(z) + logabsdet - _dimensions(level) * math.log(self.grey_levels) - log_q
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from harmony.core.machine import device
-from harmony.data import within
+from harmony.core.progress import within
 from harmony.flows.density import ImageDensity
 
 BATCH = 16  # slices that the flow scores together

@@ -12,7 +12,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from harmony.core import REFERENCE, Stack
-from harmony.data import watched
+from harmony.core.progress import watched
 from harmony.judges.contracts import Cohort, CohortJudge, Examples
 from harmony.judges.probe import LEAST, Probe, Scans
 from harmony.judges.quality import Quality, quality

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from harmony.core import Harmonized, Stack
+from harmony.core.progress import within
 from harmony.core.reference import Reference
-from harmony.data import within
 from harmony.distances import StructuralDistance
-from harmony.flows import ImageDensity
 from harmony.methods.base import Method
 from harmony.methods.solvers import Iterates, Solver
+
+if TYPE_CHECKING:
+    from harmony.flows import ImageDensity
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +61,7 @@ class BlindHarmony(Method):
         return Harmonized(torch.cat([result.image for result in solved])[row], trace)
 
     def _solve(self, image: Tensor, mask: Tensor, position: Tensor) -> Iterates:
-        start = self.reference.start(position).to(image)
+        start = self.reference.start(position, image.shape[2:]).to(image)
         start = torch.where(start > 0, start, image)
         return self.solver.solve(self.density, self.distance.to(image, mask), start, mask)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from harmony.core import Harmonized, Report, Stack, Steps
+from harmony.core.intensity_curve import IntensityCurve
 from harmony.methods.base import Method
 from harmony.methods.harmonizing_flows import Adaptation, AdaptiveMethod
 
@@ -26,7 +27,7 @@ class Chain(Method):
 
     With h_k(y) = g_k y + r_k, g_k the smooth factor of step k, the whole is g x + r with g = g_n ... g_1: the product
     over the steps that have one (a step without has g_k = 1: all of its change is r_k), None where no step has. Of
-    several steps the reports are `Steps`; a single one hands on its own.
+    several steps the reports are `Steps`, and there is no one curve; a single step hands on its own.
     """
 
     def __init__(self, steps: Mapping[str, Method]) -> None:
@@ -35,14 +36,16 @@ class Chain(Method):
     def harmonize(self, stack: Stack) -> Harmonized:
         trace: dict[str, Tensor] = {}
         gain: Tensor | None = None
+        curve: IntensityCurve | None = None
         reports: dict[str, Report | None] = {}
         for name, method in self.steps.items():
             result = method.harmonize(stack)
             stack = replace(stack, image=result.image)
             trace |= {key: torch.cat([trace[key], t]) if key in trace else t for key, t in result.trace.items()}
             gain = _product(gain, result.gain)
+            curve = result.curve if len(self.steps) == 1 else None
             reports[name] = result.report
-        return Harmonized(stack.image, trace, gain, _whole(reports))
+        return Harmonized(stack.image, trace, gain, curve, _whole(reports))
 
 
 class AdaptiveChain(AdaptiveMethod):

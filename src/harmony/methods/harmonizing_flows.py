@@ -8,7 +8,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +16,18 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from harmony.core import Harmonized, Stack, interrupts
+from harmony.core.progress import within
 from harmony.core.reference import Reference
 from harmony.core.volume import middle_slices
-from harmony.data import within
-from harmony.flows import ImageDensity
 from harmony.methods.base import Method
 from harmony.methods.jacobian import curve_log_jacobian
 from harmony.methods.stopping import Evidence, StoppingRule
 from harmony.methods.units import adam_in_units
 from harmony.metrics import prediction_entropy
 from harmony.networks import Harmonizer
+
+if TYPE_CHECKING:
+    from harmony.flows import ImageDensity
 
 log = logging.getLogger(__name__)
 

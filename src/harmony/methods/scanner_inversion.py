@@ -1,49 +1,79 @@
-"""Scanner inversion: find out what the scanner did to the whole volume, and undo it. One estimate per volume."""
+"""Scanner inversion: estimate what the scanner did to the whole volume, and undo it. One estimate per volume."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from harmony.core import Harmonized, Stack
+from harmony.core.measures import DARKEST, robust_maximum
 from harmony.core.reference import Reference, curved
-from harmony.data.volumes.transforms import DARKEST, robust_maximum
 from harmony.methods.base import Method
-from harmony.networks import TissueNet
-from harmony.scanner import Estimate, Prior, estimate
-from harmony.scanner.report import INVERTED, MATCHED, NOTHING, OUTSIDE, ScannerReport
+from harmony.scanner import (
+    BRIGHTEST,
+    EVEN,
+    INVERTED,
+    MATCHED,
+    NOTHING,
+    OUTSIDE,
+    SHADINGS,
+    UNBLURRED,
+    Estimate,
+    MapNetwork,
+    Prior,
+    Resolution,
+    ScannerReport,
+    TextureFit,
+    Widths,
+    deblur,
+    estimate,
+    even_scan,
+    texture,
+)
 
 log = logging.getLogger(__name__)
 FEWEST, THINNEST = 1000, 8  # voxels of brain, and slices, below which a stack is no volume to find a scanner in
 
 
 class ScannerInversion(Method):
-    """y = | blur(x sum_k p_k g_k exp(B c)) + n |, solved for x with what reference scans say of each part.
+    """y = | blur(x sum_k p_k g_k s(r)) + n |, solved for x with what reference scans say of each part.
 
-    1. Blur and noise from the texture; a Wiener filter undoes them on the raw scan.
-    2. Tissue maps p_k by the network.
-    3. Gains g_k and shading B c by robust least squares in log intensity.
-    4. Shrinkage by what untouched reference scans show. A scan that looks as they do is returned as it is.
-    5. A scan that looks as they do after histogram matching, or far more like them than before it, has one curve, and
+    Blur and noise are read from the texture, and a Wiener filter undoes them on the raw scan. Then, by `shading`:
+
+    *even*: the result is what the reference scanner would have made without its shading, and an even scan stays even.
+    The shading s is any smooth field, and comes off in rounds with the tissue maps p_k (`even_scan`); of the gains g_k
+    the scanner's part is undone (`Prior.even_gains`).
+
+    *reference*: the result has the reference scanner's own shading, as a truth that is simulated from it.
+
+    1. Tissue maps by the network, gains and shading, a cubic, by robust least squares in log intensity.
+    2. Shrinkage by what untouched reference scans show. A scan that looks as they do is returned as it is.
+    3. A scan that looks as they do after histogram matching, or far more like them than before it, has one curve, and
        is returned matched.
-    6. Else x = y sum_k p_k E_k / (exp(B c) sum_k p_k E_k g_k), E_k the reference's intensities, and a share of the way
-       from there to its histogram matched image.
+    4. Else x = y sum_k p_k E_k / (s sum_k p_k E_k g_k), E_k the reference's intensities, and a share of the way from
+       there to its histogram matched image.
 
-    percentile: of the brain, is 1. one_curve: "far more", squared distance after over before. matching: that share;
-    a histogram shows the scanner's curve and the subject's own anatomy, and cannot tell them apart. most_noise, widest
-    (voxels), unlikely (squared deviations per number), misfit (`scanner.Read`): beyond these the scan is returned as it
-    is, and log and report say so.
+    map_network: of tissue maps, in eval mode. prior, reference: of the reference scanner, whatever scans the network
+    was trained on. percentile: of the brain, is 1. any_probability: before the scan is seen, that its scanner has
+    gains, and as much that it has a shading. one_curve: "far more", squared distance after over before. matching: that
+    share; a histogram shows the scanner's curve and the subject's own anatomy, and cannot tell them apart. most_noise,
+    widest (voxels), unlikely (`Prior.unlikeliness`), misfit (`TextureFit`): beyond these the scan is returned as it is,
+    and log and report say so.
     """
 
     def __init__(
         self,
         *,
-        tissue: TissueNet,
+        map_network: MapNetwork,
+        prior: Prior,
         reference: Reference,
+        shading: Literal["even", "reference"],
         percentile: float,
+        any_probability: float,
         one_curve: float,
         matching: float,
         most_noise: float,
@@ -51,36 +81,57 @@ class ScannerInversion(Method):
         unlikely: float,
         misfit: float,
     ) -> None:
-        self.tissue, self.reference = tissue, reference
-        self.percentile, self.one_curve, self.matching = percentile, one_curve, matching
+        if shading not in SHADINGS:
+            raise ValueError(f"shading={shading}: unknown -> one of {', '.join(SHADINGS)}")
+        self.map_network, self.prior, self.reference, self.shading = map_network, prior, reference, shading
+        self.percentile, self.any_probability = percentile, any_probability
+        self.one_curve, self.matching = one_curve, matching
         self.most_noise, self.widest, self.unlikely, self.misfit = most_noise, widest, unlikely, misfit
 
     @torch.no_grad()
     def harmonize(self, stack: Stack) -> Harmonized:
         """Wherever the scan is; all but the network's part is done on the CPU."""
-        made, home = self._harmonized(stack.to(torch.device("cpu"))), stack.image.device
-        return replace(made, image=made.image.to(home), gain=None if made.gain is None else made.gain.to(home))
+        result, home = self._harmonized(stack.to(torch.device("cpu"))), stack.image.device
+        return replace(result, image=result.image.to(home), gain=None if result.gain is None else result.gain.to(home))
 
     def _harmonized(self, stack: Stack) -> Harmonized:
         mask = stack.mask[:, 0]
         if mask.sum() < FEWEST or len(mask) < THINNEST or stack.image[stack.mask].std() < 1e-3:
-            return self._one_curve(stack, ScannerReport(MATCHED))
-        prior = self.tissue.prior
+            return self._one_curve(stack, ScannerReport(decision=MATCHED))
         top = max(robust_maximum(stack.image[:, 0], mask, self.percentile), DARKEST)
-        found = self.estimate(stack.image[:, 0] / top, mask)
-        scanner = prior.shrunk(found.fit.contrast)
-        report = ScannerReport.of(found, scanner, prior, stack)
+        return self._even(stack, top) if self.shading == EVEN else self._as_reference(stack, top)
+
+    def _even(self, stack: Stack, top: float) -> Harmonized:
+        image, mask, prior = stack.image[:, 0] / top, stack.mask[:, 0], self.prior
+        read = prior.texture.fit(texture(image, mask)).without(stack.resampled)
+        resolution = prior.texture.resolution(read, prior.spectrum)
+        clear = deblur(image, mask, resolution, prior.spectrum).clamp(0, BRIGHTEST)
+        scan = even_scan(clear, image, mask, self.map_network, prior.expected, stack.side)
+        report = ScannerReport.of_even(scan, resolution, prior, stack)
+        if self._beyond(read, resolution) or prior.even_unlikeliness(scan.log_gains) > self.unlikely:
+            log.warning("outside of what is known: %s", report)
+            return Harmonized(stack.image, report=replace(report, decision=OUTSIDE))
+        gain = scan.gain(prior.even_gains(scan.log_gains)[0], prior.expected, mask)
+        final = torch.where(mask, gain * clear, 0).clamp(0, 1)
+        return Harmonized(final[:, None], gain=(gain / top)[:, None], report=report)
+
+    def _as_reference(self, stack: Stack, top: float) -> Harmonized:
+        mask, prior = stack.mask[:, 0], self.prior
+        scan = self.estimate(stack.image[:, 0] / top, mask, stack.resampled)
+        scanner = prior.shrunk(scan.fit.contrast, self.any_probability)
+        report = ScannerReport.of(scan, scanner, prior, stack)
         if report.untouched <= 1:
             return Harmonized(stack.image, report=report.decided(NOTHING))
         matched = self.reference.match(stack)
-        report = report.decided(INVERTED, prior.matched.distance(self.estimate(matched[:, 0], mask).evidence))
+        after = self.estimate(matched[:, 0], mask, stack.resampled).evidence
+        report = report.decided(INVERTED, prior.matched.distance(after))
         if report.matched <= max(1, self.one_curve * report.untouched):
             return self._one_curve(stack, replace(report, decision=MATCHED))
-        if self._outside(found, prior):
+        if self._outside(scan):
             log.warning("outside of what is known: %s", report)
             return Harmonized(stack.image, report=replace(report, decision=OUTSIDE))
-        gain = found.gain(scanner.contrast, prior.expected, mask)
-        restored = found.restored(gain, mask)[:, None]
+        gain = scan.gain(scanner.contrast, prior.expected, mask)
+        restored = scan.restored(gain, mask)[:, None]
         matched = self.reference.match(replace(stack, image=restored))
         final = torch.lerp(restored, matched, self.matching)
         return Harmonized(final, gain=(gain / top)[:, None], report=report)
@@ -89,10 +140,13 @@ class ScannerInversion(Method):
         curve = self.reference.curve(stack)
         return Harmonized(curved(stack, curve), curve=curve, report=report)
 
-    def estimate(self, image: Tensor, mask: Tensor) -> Estimate:
-        return estimate(image, mask, self.tissue, self.tissue.prior)
+    def estimate(self, image: Tensor, mask: Tensor, resampled: Widths = UNBLURRED) -> Estimate:
+        return estimate(image, mask, self.map_network, self.prior, resampled=resampled)
 
-    def _outside(self, found: Estimate, prior: Prior) -> bool:
-        seen = found.resolution
-        strange = found.read.misfit > self.misfit or prior.likely(found.fit.contrast) > self.unlikely
-        return strange or bool(seen.noise > self.most_noise or seen.width.max() > self.widest)
+    def _outside(self, scan: Estimate) -> bool:
+        unlikely = self.prior.unlikeliness(scan.fit.contrast) > self.unlikely
+        return unlikely or self._beyond(scan.texture, scan.resolution)
+
+    def _beyond(self, read: TextureFit, resolution: Resolution) -> bool:
+        strong = resolution.noise > self.most_noise or resolution.width.max() > self.widest
+        return read.misfit > self.misfit or bool(strong)

@@ -9,12 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from harmony.flows import ImageDensity
+if TYPE_CHECKING:
+    from harmony.flows import ImageDensity
+
 
 _TINY = 1e-12  # of a black image
 Distance = Callable[[Tensor], Tensor]  # (B, 1, H, W) -> (B,)

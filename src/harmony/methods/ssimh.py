@@ -22,7 +22,7 @@ class Ssimh(Method):
         self.reference, self.cutoff = reference, cutoff
 
     def harmonize(self, stack: Stack) -> Harmonized:
-        mean = self.reference.start(stack.position).to(stack.image)
+        mean = self.reference.start(stack.position, stack.image.shape[2:]).to(stack.image)
         swapped = swap_amplitude(stack.image, torch.where(stack.mask, mean, 0), self.cutoff)
         return Harmonized(torch.where(stack.mask, swapped, 0).clamp(0, 1))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from skimage.metrics import structural_similarity
 from torch import Tensor
 
 PSNR_CAP = 100.0  # dB, reported for identical images, so that means stay finite
@@ -26,6 +25,8 @@ def ssim_map(image: Tensor, truth: Tensor) -> Tensor:
 
     The 2-D map of each slice, (S, 1, H, W) in float64. SSIM is its mean: over the stack, some slices or a mask.
     """
+    from skimage.metrics import structural_similarity
+
     maps = [
         structural_similarity(
             a, b, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True

@@ -22,24 +22,16 @@ INSIDE = 50  # pictures that are in the page itself, 0.3 MB each; those of furth
 
 @dataclass(frozen=True)
 class QualityEntry:
-    """One result. before, after: bits per dimension. figure: a PNG file. left_alone: why the scan was given back as it
-    was, None where it was not. facts: what else there is to say, name and value. settings: what it was made with."""
+    """One result. change: mean absolute change inside the brain, in shares of the robust maximum; None where it is not
+    known. figure: a PNG file. left_alone: why the scan was given back as it was, None where it was not. facts: what
+    else there is to say, name and value. settings: what it was made with."""
 
     name: str
-    before: float
-    after: float
+    change: float | None
     figure: Path
     left_alone: str | None = None
     facts: Sequence[tuple[str, str]] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def change(self) -> float:
-        return self.after - self.before
-
-    @property
-    def worse(self) -> bool:
-        return self.change > 0
 
 
 def before_after_figure(path: Path, before: Tensor, after: Tensor) -> None:
@@ -65,7 +57,7 @@ def before_after_figure(path: Path, before: Tensor, after: Tensor) -> None:
 
 def quality_page(path: Path, entries: Sequence[QualityEntry], bad: Sequence[str]) -> None:
     """Write the page; `bad` are the messages of scans that could not be harmonized."""
-    ordered = sorted(entries, key=lambda entry: (not entry.worse, entry.left_alone is None, -entry.change, entry.name))
+    ordered = sorted(entries, key=lambda entry: (entry.left_alone is None, -(entry.change or 0), entry.name))
     pictures = [picture(entry.figure, path.parent, inside=k < INSIDE) for k, entry in enumerate(ordered)]
     environment = Environment(
         loader=PackageLoader("harmony", "reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -76,8 +68,8 @@ def quality_page(path: Path, entries: Sequence[QualityEntry], bad: Sequence[str]
         summary=summary(entries, len(bad)),
         scans=[
             {
-                **{name: getattr(entry, name) for name in ("name", "before", "after", "change", "worse")},
-                **{"left_alone": entry.left_alone, "facts": entry.facts, "picture": each},
+                **{name: getattr(entry, name) for name in ("name", "change", "left_alone", "facts")},
+                "picture": each,
             }
             for entry, each in zip(ordered, pictures, strict=True)
         ],
@@ -90,13 +82,8 @@ def quality_page(path: Path, entries: Sequence[QualityEntry], bad: Sequence[str]
 
 def summary(entries: Sequence[QualityEntry], bad: int) -> str:
     """What became of how many, in sentences."""
-    worse = sum(entry.worse for entry in entries)
     alone = [entry.left_alone for entry in entries if entry.left_alone]
     said = [f"This folder holds {counted(len(entries), 'result')}."]
-    if worse:
-        said.append(f"{counted(worse, 'scan')} became less likely on the reference scanner than before.")
-    else:
-        said.append("No scan became less likely on the reference scanner than before.")
     if alone:
         reasons = dict.fromkeys(alone)
         said += [f"{counted(alone.count(reason), 'scan')} left alone, as {reason}." for reason in reasons]

@@ -1,6 +1,7 @@
 """The tables of records, from the rows beside them: `make records`.
 
-In a README, what stands between these two lines is made from results.csv; the braces hold the fields of `Layout`:
+In a README, what stands between these two lines is made from results.csv, packed or not; the braces hold the fields of
+`Layout`:
 
     <!-- table: {rows: [method], columns: domain, show: [psnr, ssim], bold: true} -->
     <!-- end -->

@@ -1,79 +1,124 @@
-"""How a scan is read: learned with a trained tissue network, on corrupted and on untouched reference volumes."""
+"""What is known of a reference scanner, learned from some of its untouched scans through a network of tissue maps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from harmony.core import Volume
+from harmony.core import DataError, Volume
+from harmony.core.progress import watched
 from harmony.core.reference import Reference
-from harmony.data import ScannerCorruption, field_scale, watched
-from harmony.networks import TissueNet
-from harmony.scanner import FIELD_TERMS, Estimate, Reading, Texture, Untouched, estimate, texture
+from harmony.scanner.even import even_scan
+from harmony.scanner.inversion import Estimate, MapNetwork, estimate
+from harmony.scanner.prior import Appearance, Prior, Untouched
+from harmony.scanner.resolution import Texture, mean_spectrum, texture
+from harmony.scanner.texture_model import TextureModel
+from harmony.scanner.tissue_maps import Labelling, learn_intensity
 
 USUAL = 0.95  # share of untouched volumes that look untouched: the others are estimated, and changed little
 DIAGONAL = 0.3  # share of a covariance's diagonal in place of the whole: some 50 scans do not tell 27 x 27 numbers
+FEWEST = 3  # volumes: of two others a covariance can be taken
 
 
+@dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Everything of `scanner.Prior` that untouched reference volumes say through the trained network.
+    """How a prior is learned.
 
-    every: of the train volumes, how many are looked at. margin: factor on the largest width
-    and noise of an untouched volume, and on the distance that 95 % of them do not exceed.
+    frequencies: bins of the mean spectrum. every: of the volumes, how many are estimated (1: all). margin: factor on
+    the largest width and noise of an untouched volume, and on the distance that 95 % of them do not exceed. even_every:
+    of the estimated ones, how many are made even, for the few numbers that are learned of it.
     """
 
-    def __init__(self, *, every: int, margin: float) -> None:
-        self.every, self.margin = every, margin
+    frequencies: int
+    every: int
+    margin: float
+    even_every: int = 4
 
+    @torch.no_grad()
     def learn(
         self,
-        network: TissueNet,
-        corruption: ScannerCorruption,
-        reference: Reference,
-        train: Sequence[Volume],
+        volumes: Sequence[Volume],
         held_out: Sequence[Volume],
-    ) -> None:
-        """Fill the network's prior. held_out: reference volumes that nothing was trained on."""
-        chosen = [*train[:: self.every], *held_out]
+        *,
+        network: MapNetwork,
+        labelling: Labelling,
+        reference: Reference,
+        tissues: Sequence[str],
+        scanners: Tensor,
+    ) -> Prior:
+        """The prior of the scanner that these untouched volumes are of. Nothing of the network changes.
+
+        held_out: further volumes of that scanner, which the network was not trained on; they are estimated with the
+        others. network: of tissue maps, trained on whatever scanner, in eval mode. labelling: where the tissues of a
+        volume are (`tissue_maps`). reference: the histograms of the same volumes, for those that are matched.
+        tissues: the names of the network's channels. scanners: (K + 19,), see `scanner_variance`.
+        Raises DataError for fewer than three volumes.
+        """
+        chosen = [*volumes[:: self.every], *held_out]
+        if len(chosen) < FEWEST:
+            raise DataError(f"{len(chosen)} scans of the reference scanner", cure=f"give at least {FEWEST}, better 20")
         textures = [texture(volume.image, volume.mask) for volume in watched(chosen, "textures")]
-        prior = replace(network.prior, reading=reading_of(textures, self.margin))
+        appearance = Appearance(
+            expected=learn_intensity(volumes, labelling, len(tissues)),
+            spectrum=learn_spectrum(volumes, self.frequencies),
+            texture=learn_texture(textures, self.margin),
+        )
         raw, matched = [], []
         for volume in watched(chosen, "untouched scans"):
-            stack = volume.stack(torch.arange(len(volume.image)))
-            raw.append(estimate(volume.image, volume.mask, network, prior))
-            again = reference.match(stack)[:, 0]
-            matched.append(estimate(again, volume.mask, network, prior))
-        theta = torch.stack([each.fit.contrast.theta for each in raw])
-        network.prior = replace(
-            prior,
+            again = reference.match(volume.stack(torch.arange(len(volume.image))))[:, 0]
+            raw.append(estimate(volume.image, volume.mask, network, appearance))
+            matched.append(estimate(again, volume.mask, network, appearance))
+        even = torch.stack(
+            [
+                even_gains(volume, network, appearance)
+                for volume in chosen[:: min(self.even_every, len(chosen) // FEWEST)]
+            ]
+        )
+        theta = torch.stack([scan.fit.contrast.theta for scan in raw])
+        return Prior(
+            **vars(appearance),
+            tissues=tuple(tissues),
             own=theta.mean(0),
             own_covariance=covariance(theta),
-            scanners=variance_of(corruption, network.tissues),
-            raw=untouched(raw, self.margin),
-            matched=untouched(matched, self.margin),
+            scanners=scanners,
+            raw=learn_untouched(raw, self.margin),
+            matched=learn_untouched(matched, self.margin),
+            even=even.mean(0),
+            even_covariance=covariance(even),
         )
 
 
-def reading_of(textures: Sequence[Texture], margin: float) -> Reading:
+def even_gains(volume: Volume, network: MapNetwork, appearance: Appearance) -> Tensor:
+    """(K,) log gains of an untouched scan once it is even, relative to the last tissue's."""
+    spacing = volume.stack(torch.arange(len(volume.image))).side
+    return even_scan(volume.image, volume.image, volume.mask, network, appearance.expected, spacing).log_gains
+
+
+def learn_spectrum(volumes: Sequence[Volume], frequencies: int) -> Tensor:
+    """(frequencies,) geometric mean of the volumes' mean spectra."""
+    logs = [mean_spectrum(volume.image, volume.mask, frequencies).log() for volume in volumes]
+    return torch.stack(logs).mean(0).exp()
+
+
+def learn_texture(textures: Sequence[Texture], margin: float) -> TextureModel:
     """Mean and deviation of the log power, and `margin` times the largest width and noise that the volumes show."""
-    power = torch.stack([each.power for each in textures])
-    reading = Reading(power.mean(0), power.std(0), torch.zeros(()), torch.zeros(()))
-    found = [reading.read(each) for each in textures]
-    sharp, quiet = (
-        margin * torch.stack(values).max() for values in ([r.width for r in found], [r.noise for r in found])
-    )
-    return replace(reading, sharp=sharp.clamp(min=0), quiet=quiet)
+    power = torch.stack([scan.power for scan in textures])
+    model = TextureModel(power.mean(0), power.std(0), torch.zeros(()), torch.zeros(()))
+    fits = [model.fit(scan) for scan in textures]
+    sharp = margin * torch.stack([fit.width for fit in fits]).max()
+    quiet = margin * torch.stack([fit.noise for fit in fits]).max()
+    return replace(model, sharp=sharp.clamp(min=0), quiet=quiet)
 
 
-def untouched(found: Sequence[Estimate], margin: float) -> Untouched:
+def learn_untouched(scans: Sequence[Estimate], margin: float) -> Untouched:
     """Each volume's distance is from the mean and covariance of the others: what a new scan's is to be held against.
     (Among some 50 volumes a distance in 27 numbers that counts the volume itself is far too small.) One odd volume in
     twenty does not set the limit: it would let every shading pass.
     """
-    evidence = torch.stack([each.evidence for each in found])
+    evidence = torch.stack([scan.evidence for scan in scans])
     others = [torch.cat((evidence[:n], evidence[n + 1 :])) for n in range(len(evidence))]
     far = torch.stack([distance_from(rest, own) for rest, own in zip(others, evidence, strict=True)])
     mean, precision = evidence.mean(0), torch.linalg.inv(covariance(evidence))
@@ -90,10 +135,3 @@ def covariance(samples: Tensor) -> Tensor:
     """Of the rows, partly its diagonal alone."""
     whole = torch.cov(samples.T)
     return torch.lerp(whole, torch.diag(whole.diagonal()), DIAGONAL) + 1e-8 * torch.eye(len(whole))
-
-
-def variance_of(corruption: ScannerCorruption, tissues: int) -> Tensor:
-    """(22,) mean square of log gains and of the shading's coefficients where there are any: E U(0, a)^2 = a^2 / 3."""
-    gains = torch.full((tissues,), corruption.gain**2 / 3)
-    field = corruption.shading**2 / 3 / FIELD_TERMS / field_scale().square()
-    return torch.cat((gains, field))

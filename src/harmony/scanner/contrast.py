@@ -1,6 +1,6 @@
 """Tissue gains and shading of a whole volume, in log intensity: what they do, and their robust least squares.
 
-Volumes are (S, H, W) on the model's grid, tissue maps (K, S, H, W) probabilities in the order CSF, grey, white matter.
+Volumes are (S, H, W) on the model's grid, tissue maps (K, S, H, W) probabilities.
 Places are coordinates in the brain box: -1 .. 1 along each axis from one end of the mask to the other.
 """
 
@@ -62,8 +62,8 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class Fit:
-    """contrast: what was found. spread: (K,) robust deviation of the log intensity that it leaves in each tissue."""
+class ContrastFit:
+    """contrast: of least squares. spread: (K,) robust deviation of the log intensity that it leaves in each tissue."""
 
     contrast: Contrast
     spread: Tensor
@@ -74,9 +74,9 @@ Box = tuple[Tensor, Tensor, Tensor]  # places along each axis: (S,), (H,), (W,)
 
 def brain_box(mask: Tensor) -> Box:
     """The places of a (S, H, W) mask's voxels; an axis along which the brain is one voxel has the place 0."""
-    axes = []
-    for axis, size in enumerate(mask.shape):
-        inside = mask.movedim(axis, 0).flatten(1).any(1).nonzero()
+    axes, columns = [], mask.any(2)
+    for covered in (columns.any(1), columns.any(0), mask.any(0).any(0)):
+        inside, size = covered.nonzero(), len(covered)
         low, high = (int(inside[0]), int(inside[-1])) if len(inside) else (0, size - 1)
         half = max((high - low) / 2, 0.5)
         axes.append((torch.arange(size, dtype=torch.float32, device=mask.device) - (low + high) / 2) / half)
@@ -103,7 +103,19 @@ def smooth(coefficients: Tensor, box: Box) -> Tensor:
     return torch.einsum("...ijk,si,hj,wk->...shw", cube, *along)
 
 
-def fit_contrast(image: Tensor, maps: Tensor, place: Tensor, expected: TissueIntensity) -> Fit:
+def field_scale() -> Tensor:
+    """(19,) root mean square of each monomial over the brain box: E x^2p = 1 / (2 p + 1) along an axis."""
+    return torch.tensor(POWERS[1:]).mul(2).add(1).float().reciprocal().prod(1).sqrt()
+
+
+def scanner_variance(tissues: int, *, gain: float, shading: float) -> Tensor:
+    """(K + 19,) mean square of log gains and of the shading's coefficients of scanners that have any, where deviations
+    are uniform up to `gain` and `shading` (`data.ScannerCorruption`): E U(0, a)^2 = a^2 / 3."""
+    field = shading**2 / 3 / FIELD_TERMS / field_scale().square()
+    return torch.cat((torch.full((tissues,), gain**2 / 3), field))
+
+
+def fit_contrast(image: Tensor, maps: Tensor, place: Tensor, expected: TissueIntensity) -> ContrastFit:
     """Robust least squares of log y - log E_k(r) = log g_k + B(r) c over the voxels that are almost surely tissue k.
 
     image: (N,) intensities > 0 of the brain's voxels; maps: (K, N); place: (N, 3). Every voxel is an equation for each
@@ -122,11 +134,11 @@ def fit_contrast(image: Tensor, maps: Tensor, place: Tensor, expected: TissueInt
         spread = torch.stack([_spread(r, w) for r, w in zip(residual, maps**3, strict=True)])
         share = (residual / (TUKEY * spread[:, None])).clamp(-1, 1)
         weight = prior * (1 - share**2) ** 2
-    return Fit(Contrast.of(theta.float()), spread.float())
+    return ContrastFit(Contrast.of(theta.float()), spread.float())
 
 
 def _normal(weight: Tensor, field: Tensor) -> Tensor:
-    """(22, 22) the matrix of the normal equations."""
+    """(K + 19, K + 19) the matrix of the normal equations."""
     tissues = len(weight)
     cross = weight @ field
     top = torch.cat((torch.diag(weight.sum(1)), cross), dim=1)

@@ -8,35 +8,37 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harmony.scanner.contrast import FLOOR, Contrast, Fit, TissueIntensity, brain_box, fit_contrast, places
-from harmony.scanner.prior import Prior, Read
+from harmony.scanner.contrast import FLOOR, Contrast, ContrastFit, TissueIntensity, brain_box, fit_contrast, places
+from harmony.scanner.prior import Appearance
 from harmony.scanner.resolution import Resolution, deblur, texture
+from harmony.scanner.texture_model import UNBLURRED, TextureFit, Widths
 
 EVERY = 4  # of the voxels that the gains are fitted to: 22 numbers from some 40,000 voxels
-BRIGHT = 1.5  # a deblurred voxel overshoots; beyond this it is an artefact
+BRIGHTEST = 1.5  # a deblurred voxel overshoots; beyond this it is an artefact
 
 MapNetwork = Callable[[Tensor], Tensor]
+"""`network_input` of volumes, (B, 2, S, H, W) on the CPU -> (B, K, S, H, W) logits of the tissues, there too."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What was found out about a scan (S, H, W), and what it takes to undo it.
+    """What a scanner did to a scan (S, H, W), and what it takes to undo it.
 
-    clear: the deblurred scan. maps: (K, S, H, W) probabilities.
-    read: blur and noise as they are read, before small ones are taken for none.
+    clear: the deblurred scan. maps: (K, S, H, W) probabilities. fit: gains and shading, before any is taken for the
+    subject's own. texture: blur and noise, before small ones are taken for none (`resolution`).
     """
 
     resolution: Resolution
     clear: Tensor
     maps: Tensor
-    fit: Fit
-    read: Read
+    fit: ContrastFit
+    texture: TextureFit
 
     @property
     def evidence(self) -> Tensor:
         """(D,) all that tells a scanner from none: gains, shading, log spread of each tissue, blur, noise."""
         return torch.cat(
-            (self.fit.contrast.theta, self.fit.spread.log(), torch.stack((self.read.width, self.read.noise)))
+            (self.fit.contrast.theta, self.fit.spread.log(), torch.stack((self.texture.width, self.texture.noise)))
         )
 
     def gain(self, contrast: Contrast, expected: TissueIntensity, mask: Tensor) -> Tensor:
@@ -46,8 +48,8 @@ class Estimate:
         """
         box = brain_box(mask)
         level = self.maps * expected.log_over(box).exp()
-        seen = (level * contrast.log_over(box).exp()).sum(0)
-        return torch.where(mask & (seen > 0), level.sum(0) / seen, 1)
+        scanned = (level * contrast.log_over(box).exp()).sum(0)
+        return torch.where(mask & (scanned > 0), level.sum(0) / scanned, 1)
 
     def restored(self, gain: Tensor, mask: Tensor) -> Tensor:
         """(S, H, W) the deblurred scan times the gain, 0 outside the mask."""
@@ -58,26 +60,27 @@ def estimate(
     image: Tensor,
     mask: Tensor,
     network: MapNetwork,
-    prior: Prior,
+    appearance: Appearance,
     *,
     resolution: Resolution | None = None,
     maps: Tensor | None = None,
+    resampled: Widths = UNBLURRED,
 ) -> Estimate:
-    """image: (S, H, W), its robust maximum 1. network: `shown` of it, as a batch of one -> logits.
+    """image: (S, H, W), its robust maximum 1. appearance: of the reference scanner; a `Prior` is one.
 
-    resolution, maps: where they are known, as in an ablation; nothing is estimated then.
+    resolution, maps: where they are known, as in an ablation; nothing is estimated then. resampled: of the stack.
     """
-    read = prior.reading.read(texture(image, mask))
-    found = prior.reading.resolution(read) if resolution is None else resolution
-    clear = deblur(image, mask, found, prior.spectrum).clamp(0, BRIGHT)
-    maps = network(shown(clear, image, mask)[None])[0].softmax(0) if maps is None else maps
+    texture_fit = appearance.texture.fit(texture(image, mask)).without(resampled)
+    resolution = appearance.texture.resolution(texture_fit, appearance.spectrum) if resolution is None else resolution
+    clear = deblur(image, mask, resolution, appearance.spectrum).clamp(0, BRIGHTEST)
+    maps = network(network_input(clear, image, mask)[None])[0].softmax(0) if maps is None else maps
     some = mask.nonzero()[::EVERY]
     z, y, x = some.unbind(1)
     at = places(brain_box(mask), some)
-    fit = fit_contrast(clear[z, y, x].clamp(min=FLOOR), maps[:, z, y, x], at, prior.expected)
-    return Estimate(found, clear, maps, fit, read)
+    fit = fit_contrast(clear[z, y, x].clamp(min=FLOOR), maps[:, z, y, x], at, appearance.expected)
+    return Estimate(resolution, clear, maps, fit, texture_fit)
 
 
-def shown(clear: Tensor, seen: Tensor, mask: Tensor) -> Tensor:
-    """(2, S, H, W) what the tissue network is shown: the deblurred scan and the scan, inside the brain."""
-    return torch.where(mask, torch.stack((clear, seen)), 0)
+def network_input(clear: Tensor, image: Tensor, mask: Tensor) -> Tensor:
+    """(2, S, H, W) what the network of tissue maps is given: the deblurred scan and the scan, inside the brain."""
+    return torch.where(mask, torch.stack((clear, image)), 0)

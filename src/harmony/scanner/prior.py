@@ -1,87 +1,23 @@
-"""What is known of the reference scanner before a scan is seen, and how a scan is read with it. Learned once, kept."""
+"""What is known of the reference scanner before a scan is seen. Learned once (`Calibration`), and kept in a file."""
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from scipy.optimize import least_squares
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
+from harmony.core.errors import CheckpointError
+from harmony.core.files import atomic_path
 from harmony.scanner.contrast import FIELD_TERMS, Contrast, TissueIntensity
-from harmony.scanner.resolution import Resolution, Texture, cell_frequencies
-
-COARSE = 0.35  # cycles per voxel: below it detail stands above any noise floor, and a wrong model of the blur shows
-LEAST = 0.14  # cycles per voxel: coarser detail is anatomy and contrast more than it is blur or noise
-CONTRAST, TILT = 0.2, 0.6  # deviations of the log power that contrast adds to all scales, and more to coarse than fine
-INDEPENDENT = 100  # so many cells of the power do they all count as: neighbours know the same
-DOUBT = 0.05  # of the log power of a cell, beside what it varies from brain to brain
-STARTS = (0.02, 0.6)  # squared widths, voxels: the fit has a second minimum in which blur is called contrast
-MOST = 4.0  # squared width
-SOME = 0.9  # of scanners that leave a trace, that have gains, and as many a shading; chosen on validation subjects
-
-
-class Read(NamedTuple):
-    """As read, also where there is none. width: () of the mean squared widths, negative for a scan sharper than the
-    reference; widths: (3,); noise: (). misfit: root mean square of what they leave unexplained, in deviations of
-    reference scans: ringing and thick slices are no Gaussian blur."""
-
-    width: Tensor
-    widths: Tensor
-    noise: Tensor
-    misfit: float
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How texture says blur and noise, by what untouched reference scans have.
-
-    power, deviation: (512,) mean and deviation of their log power in the cells of `Texture`. sharp, quiet: (), the
-    largest width and noise that is read from any of them: only what is more than that is the scanner's.
-    """
-
-    power: Tensor
-    deviation: Tensor
-    sharp: Tensor
-    quiet: Tensor
-
-    def resolution(self, read: Read) -> Resolution:
-        """What is beyond an untouched scan; variances of blurs add up, and too little of it does no harm."""
-        width = (read.widths.square() - self.sharp.square()).clamp(min=0).sqrt() * (read.widths > 0)
-        return Resolution(width * (read.width > self.sharp), read.noise * (read.noise > self.quiet))
-
-    def read(self, texture: Texture) -> Read:
-        """Robust least squares of the log power: log(S A exp(-4 pi^2 sum s_a^2 f_a^2) + N), from two starts.
-
-        S is the reference's; A = a + b (1 - f / f_max) what contrast does to the power of detail, near 1; s the width
-        along each axis, N the variance of noise over the squared level.
-        """
-        power, mean = (x.double().cpu().numpy() for x in (texture.power, self.power))
-        frequency = cell_frequencies().double().numpy()
-        size = np.sqrt((frequency**2).sum(0))
-        tilt, fine = 1 - size / size.max(), size > LEAST
-        doubt = np.sqrt(self.deviation.double().cpu().numpy() ** 2 + DOUBT**2)
-        weight = math.sqrt(INDEPENDENT / fine.sum())
-
-        def unexplained(x: np.ndarray) -> np.ndarray:
-            blurred = mean + x[0] + x[1] * tilt - 4 * math.pi**2 * x[2:5] @ frequency**2
-            return (power - np.logaddexp(blurred, x[5])) / doubt
-
-        def residual(x: np.ndarray) -> np.ndarray:
-            return np.concatenate([weight * unexplained(x)[fine], [x[0] / CONTRAST, x[1] / TILT]])
-
-        quiet = float(np.clip(power.min() - 0.3, -13.9, -0.1))
-        bounds = [-3, -3, -0.3, -0.3, -0.3, -14], [3, 3, MOST, MOST, MOST, 0]
-        fits = [least_squares(residual, [0, 0, s, s, s, quiet], bounds=bounds, loss="soft_l1") for s in STARTS]
-        least = min(fits, key=lambda fit: fit.cost)
-        best = torch.from_numpy(least.x).to(texture.power)
-        squared = torch.cat((best[2:5].mean()[None], best[2:5]))
-        widths = squared.sign() * squared.abs().sqrt()
-        misfit = float(np.sqrt(np.mean(unexplained(least.x)[fine & (size < COARSE)] ** 2)))
-        return Read(widths[0], widths[1:], (best[5] / 2).exp() * texture.level, misfit)
+from harmony.scanner.texture_model import TextureModel
 
 
 @dataclass(frozen=True)
@@ -100,37 +36,68 @@ class Untouched:
 
 
 class Shrunk(NamedTuple):
-    """contrast: the part of a fit that is the scanner's. deviation: (22,) of it. gains, shading: how likely it is that
-    the scanner has any, 0 to 1."""
+    """contrast: the part of a fit that is the scanner's. deviation: (K + 19,) of it. gains_probability,
+    shading_probability: that the scanner has any, 0 to 1."""
 
     contrast: Contrast
     deviation: Tensor
-    gains: float
-    shading: float
+    gains_probability: float
+    shading_probability: float
 
 
 @dataclass(frozen=True)
-class Prior:
-    """expected: the tissues' intensities. spectrum: mean power. reading: texture to blur and noise.
+class Appearance:
+    """How untouched reference scans look: what it takes to estimate another scanner.
 
-    own, own_covariance: (22,) and (22, 22), the gains and shading that a fit finds in untouched reference scans: the
-    subject's own. scanners: (22,) variance of those of scanners that have any. raw, matched: what untouched scans show
-    as they are, and after histogram matching.
+    expected: the tissues' intensities. spectrum: (Q,) their mean power (`mean_spectrum`). texture: to blur and noise.
     """
 
     expected: TissueIntensity
     spectrum: Tensor
-    reading: Reading
+    texture: TextureModel
+
+
+@dataclass(frozen=True)
+class Prior(Appearance):
+    """tissues: names of the K tissues, in the order of the maps, of the gains, of everything.
+
+    own, own_covariance: (K + 19,) and its square, the gains and shading that a fit finds in untouched reference scans:
+    the subject's own. scanners: (K + 19,) variance of those of scanners that have any. raw, matched: what untouched
+    scans show as they are, and after histogram matching. even, even_covariance: (K,) and its square, the gains that
+    `even_scan` finds in untouched scans, relative to the last tissue's.
+    """
+
+    tissues: tuple[str, ...]
     own: Tensor
     own_covariance: Tensor
     scanners: Tensor
     raw: Untouched
     matched: Untouched
+    even: Tensor
+    even_covariance: Tensor
 
-    def shrunk(self, contrast: Contrast) -> Shrunk:
-        """The posterior mean of what the scanner did, which has gains or not, and a shading or not, `SOME` likely each:
-        sum_h P(h | theta) A_h (theta - mu), A_h = S_h (S_h + S0)^-1, with S_h the variances of those that
-        hypothesis h has, P(h | theta) ~ P(h) N(theta; mu, S_h + S0)."""
+    def even_gains(self, log_gains: Tensor) -> tuple[Tensor, Tensor]:
+        """(K,) of an even scan, relative to the last tissue's -> the scanner's part of them, the posterior mean
+        S (S + S0)^-1 (g - mu), and its deviation; the last is 0."""
+        off, own = (log_gains - self.even)[:-1].double(), self.even_covariance[:-1, :-1].double()
+        gains = self.scanners[: len(log_gains)].double()
+        scanners = torch.diag(gains[:-1]) + gains[-1]  # a difference to the last one, which all share
+        kept = scanners @ torch.linalg.inv(scanners + own)
+        zero = torch.zeros(1)
+        deviation = (kept @ own).diagonal().clamp(min=0).sqrt()
+        return torch.cat(((kept @ off).float(), zero)), torch.cat((deviation.float(), zero))
+
+    def even_unlikeliness(self, log_gains: Tensor) -> float:
+        """As `unlikeliness`, of the gains of an even scan."""
+        off, own = (log_gains - self.even)[:-1].double(), self.even_covariance[:-1, :-1].double()
+        gains = self.scanners[: len(log_gains)].double()
+        whole = torch.diag(gains[:-1]) + gains[-1] + own
+        return float(off @ torch.linalg.solve(whole, off) / len(off))
+
+    def shrunk(self, contrast: Contrast, any_probability: float) -> Shrunk:
+        """The posterior mean of what the scanner did, which has gains or not, and a shading or not, each with
+        `any_probability`: sum_h P(h | theta) A_h (theta - mu), A_h = S_h (S_h + S0)^-1, with S_h the variances of those
+        that hypothesis h has, P(h | theta) ~ P(h) N(theta; mu, S_h + S0)."""
         off, own = (contrast.theta - self.own).double(), self.own_covariance.double()
         is_gain = torch.arange(len(off), device=off.device) < len(off) - FIELD_TERMS
         has = [(gains, shading) for gains in (False, True) for shading in (False, True)]
@@ -140,18 +107,59 @@ class Prior:
             whole = scanners + own
             explained = torch.linalg.solve(whole, off)
             mean = scanners @ explained
-            before = sum(math.log(SOME if any_ else 1 - SOME) for any_ in (gains, shading))
+            before = sum(math.log(any_probability if any_ else 1 - any_probability) for any_ in (gains, shading))
             fit.append(before - (torch.logdet(whole) + off @ explained) / 2)
             means.append(mean)
             seconds.append((scanners @ torch.linalg.solve(whole, own)).diagonal() + mean.square())
         weight = torch.stack(fit).softmax(0)
-        mean, second = (weight @ torch.stack(each) for each in (means, seconds))
+        mean, second = (weight @ torch.stack(moments) for moments in (means, seconds))
         deviation = (second - mean.square()).clamp(min=0).sqrt()
-        likely = weight @ torch.tensor(has).to(weight)
-        return Shrunk(Contrast.of(mean.float()), deviation.float(), float(likely[0]), float(likely[1]))
+        probability = weight @ torch.tensor(has).to(weight)
+        return Shrunk(Contrast.of(mean.float()), deviation.float(), float(probability[0]), float(probability[1]))
 
-    def likely(self, contrast: Contrast) -> float:
+    def unlikeliness(self, contrast: Contrast) -> float:
         """Mean squared size of a fit, in deviations of scanners and subjects together: 1 is usual where there are both
         gains and a shading."""
         off = contrast.theta - self.own
         return float(off @ torch.linalg.solve(torch.diag(self.scanners) + self.own_covariance, off) / len(off))
+
+    def save(self, path: Path) -> None:
+        """Tensors under `field` or `field.field`, the tissues' names as metadata (JSON)."""
+        with atomic_path(path) as temporary:
+            save_file(dict(_tensors(self)), temporary, {"tissues": json.dumps(self.tissues)})
+
+    @classmethod
+    def load(cls, path: Path) -> Prior:
+        """On the CPU, where scans are read. Raises CheckpointError for anything but what `save` wrote."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                names = json.loads(file.metadata()["tissues"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dictionary
+            prior = cls(tissues=tuple(names), **_nested(tensors))
+            if not len(names) == len(prior.expected.spread) == len(prior.own) - FIELD_TERMS:
+                raise ValueError(f"{len(names)} names of {len(prior.expected.spread)} tissues")
+            return prior
+        except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+            raise CheckpointError(f"{path}: not the prior of a trained model ({error}) -> train it again") from error
+
+
+PARTS = {"expected": TissueIntensity, "texture": TextureModel, "raw": Untouched, "matched": Untouched}
+
+
+def _tensors(node: Any, before: str = "") -> Iterator[tuple[str, Tensor]]:
+    for field in fields(node):
+        value = getattr(node, field.name)
+        if is_dataclass(value):
+            yield from _tensors(value, f"{field.name}.")
+        elif isinstance(value, Tensor):
+            yield f"{before}{field.name}", value.contiguous().clone()
+
+
+def _nested(tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Fields of a prior, of the tensors under their dotted names."""
+    parts: dict[str, dict[str, Tensor]] = {name: {} for name in PARTS}
+    plain: dict[str, Any] = {}
+    for key, tensor in tensors.items():
+        part, dot, name = key.partition(".")
+        (parts[part] if dot else plain)[name or part] = tensor
+    return plain | {name: PARTS[name](**values) for name, values in parts.items()}

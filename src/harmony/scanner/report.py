@@ -1,120 +1,155 @@
-"""What scanner inversion found out about a scan: a result of its own."""
+"""What scanner inversion says of a scan: a result of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import isnan, nan
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from harmony.core import NamedReport, Stack
-from harmony.data.volumes.transforms import FWHM_PER_SIGMA
-from harmony.scanner import Contrast, Estimate, Prior, Shrunk, brain_box
+from harmony.core.measures import FWHM_PER_SIGMA
+from harmony.scanner.contrast import Contrast, brain_box
+from harmony.scanner.even import EvenScan
+from harmony.scanner.inversion import Estimate
+from harmony.scanner.prior import Prior, Shrunk
+from harmony.scanner.resolution import Resolution
 
 NOTHING, MATCHED, INVERTED = "nothing needed", "one curve: histogram matching", "inverted"
 OUTSIDE = "outside of what is known"
-TISSUES = ("csf", "grey", "white")
-DISTANCES = {"untouched": "as it is", "matched": "after histogram matching"}
+LEFT_ALONE = {NOTHING: "nothing was needed", OUTSIDE: "it is outside of what the model knows"}
+EVEN, REFERENCE = SHADINGS = ("even", "reference")  # what a result's shading may be
+AXES = ("slices", "rows", "columns")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScannerReport(NamedReport):
-    """The scanner of one volume, relative to the reference scanner.
+    """The scanner of one volume, relative to the reference scanner. nan, or nothing, is what nobody looked at: of a
+    stack that is no volume, everything but the decision.
 
-    decision: one of the four above. gain_csf .. gain_white: factor of each tissue; doubt_..: its standard deviation.
-    shading: the largest factor less 1 within the brain. gains_likely, shading_likely: how likely it is that the scanner
-    has any, 0 to 1. blur_..: FWHM along slices, rows, columns, in mm (in voxels without the stack's spacing).
-    noise: Rician sigma over the robust maximum. shrunk: the share of the fitted gains and shading that was taken for
-    the subject's own. untouched, matched: squared distance of the scan, as it is and matched, from untouched reference
-    scans: 1 is what nearly all of them stay below. nan where nobody looked: all of a scan with too little brain.
+    decision: one of the four above. target: whose shading the result has, one of `SHADINGS`. gains: tissue -> factor;
+    doubts: tissue -> its standard deviation. shading: the largest factor less 1 within the brain. gains_likely,
+    shading_likely: the probability that the scanner has any. blur: axis -> FWHM in mm (in voxels where the stack's
+    spacing is not known). noise: Rician sigma over the robust maximum. shrunk: the share of the fitted gains and
+    shading that was taken for the subject's own. untouched, matched: squared distance of the scan, as it is and
+    matched, from untouched reference scans: 1 is what nearly all of them stay below.
     """
 
     name: ClassVar[str] = "Scanner"
     decision: str
-    gain_csf: float = nan
-    gain_grey: float = nan
-    gain_white: float = nan
-    doubt_csf: float = nan
-    doubt_grey: float = nan
-    doubt_white: float = nan
+    target: str = REFERENCE
+    gains: Mapping[str, float] = field(default_factory=dict)
+    doubts: Mapping[str, float] = field(default_factory=dict)
     gains_likely: float = nan
     shading: float = nan
     shading_likely: float = nan
-    blur_slices: float = nan
-    blur_rows: float = nan
-    blur_columns: float = nan
+    blur: Mapping[str, float] = field(default_factory=dict)
     noise: float = nan
     shrunk: float = nan
     untouched: float = nan
     matched: float = nan
 
     @classmethod
-    def of(cls, found: Estimate, scanner: Shrunk, prior: Prior, stack: Stack) -> ScannerReport:
+    def of(cls, scan: Estimate, scanner: Shrunk, prior: Prior, stack: Stack) -> ScannerReport:
         """Of an estimate, before anything is decided. scanner: `prior.shrunk` of its fit."""
         gains = scanner.contrast.log_gains.exp()
-        whole = (found.fit.contrast.theta - prior.own).norm().clamp(min=1e-9)
-        numbers = [
-            *gains.tolist(),
-            *(scanner.deviation[: len(gains)] * gains).tolist(),
-            scanner.gains,
-            largest_shading(scanner.contrast, stack),
-            scanner.shading,
-            *(
-                width * FWHM_PER_SIGMA * side
-                for width, side in zip(found.resolution.width.tolist(), stack.spacing or (1.0,) * 3, strict=True)
-            ),
-            float(found.resolution.noise),
-            1 - float(scanner.contrast.theta.norm() / whole),
-            prior.raw.distance(found.evidence),
-        ]
-        return cls(INVERTED, *(round(number, 4) for number in numbers))
+        doubts = scanner.deviation[: len(gains)] * gains
+        whole = (scan.fit.contrast.theta - prior.own).norm().clamp(min=1e-9)
+        sides = stack.spacing or (1.0,) * len(AXES)
+        fwhm = [w * FWHM_PER_SIGMA * side for w, side in zip(scan.resolution.width.tolist(), sides, strict=True)]
+        return cls(
+            decision=INVERTED,
+            gains=dict(zip(prior.tissues, map(_rounded, gains.tolist()), strict=True)),
+            doubts=dict(zip(prior.tissues, map(_rounded, doubts.tolist()), strict=True)),
+            gains_likely=_rounded(scanner.gains_probability),
+            shading=_rounded(largest_shading(scanner.contrast, stack)),
+            shading_likely=_rounded(scanner.shading_probability),
+            blur=dict(zip(AXES, map(_rounded, fwhm), strict=True)),
+            noise=_rounded(float(scan.resolution.noise)),
+            shrunk=_rounded(1 - float(scanner.contrast.theta.norm() / whole)),
+            untouched=_rounded(prior.raw.distance(scan.evidence)),
+        )
+
+    @classmethod
+    def of_even(cls, scan: EvenScan, resolution: Resolution, prior: Prior, stack: Stack) -> ScannerReport:
+        """Of a scan that is to be made even. Its shading counts from its mean."""
+        kept, deviation = prior.even_gains(scan.log_gains)
+        mask = stack.mask[:, 0]
+        log = (scan.field + prior.expected.log_over(brain_box(mask))[-1])[mask]
+        sides = stack.spacing or (1.0,) * len(AXES)
+        fwhm = [w * FWHM_PER_SIGMA * side for w, side in zip(resolution.width.tolist(), sides, strict=True)]
+        return cls(
+            decision=INVERTED,
+            target=EVEN,
+            gains=dict(zip(prior.tissues, map(_rounded, kept.exp().tolist()), strict=True)),
+            doubts=dict(zip(prior.tissues, map(_rounded, (deviation * kept.exp()).tolist()), strict=True)),
+            shading=_rounded(float((log - log.mean()).abs().max().expm1())),
+            blur=dict(zip(AXES, map(_rounded, fwhm), strict=True)),
+            noise=_rounded(float(resolution.noise)),
+        )
 
     def decided(self, decision: str, matched: float = nan) -> ScannerReport:
-        return replace(self, decision=decision, matched=round(matched, 4))
+        return replace(self, decision=decision, matched=_rounded(matched))
 
     def __str__(self) -> str:
-        return "; ".join(" ".join(each) for each in in_words(self.plain())[1:])
+        return "; ".join(" ".join(entry) for entry in self.words()[1:])
 
     def words(self) -> list[tuple[str, str]]:
-        return in_words(self.plain())
+        decision = [("decision", self.decision)]
+        if not self.gains:  # too little of a brain to find a scanner in
+            return decision
+        decision = [*decision, ("shading of the result", self.target)]
+        gains = (f"{tissue} {gain:.2f} ± {self.doubts[tissue]:.2f}" for tissue, gain in self.gains.items())
+        blur = " × ".join(f"{self.blur[axis]:.1f}" for axis in AXES)
+        looked = {"as it is": self.untouched, "after histogram matching": self.matched}
+        distances = [f"{distance:.2f} {words}" for words, distance in looked.items() if not isnan(distance)]
+        estimated = [
+            *decision,
+            ("gains", ", ".join(gains) + _likely(self.gains_likely, "are")),
+            ("shading", f"up to {self.shading:.0%}" + _likely(self.shading_likely, "is")),
+            ("blur", f"{blur} mm FWHM along slices, rows, columns"),
+            ("noise", f"{self.noise:.1%} of the robust maximum"),
+        ]
+        if isnan(self.untouched):
+            return estimated
+        return [
+            *estimated,
+            ("shrunk", f"by {self.shrunk:.0%}: as much of the fit was taken for the subject's own"),
+            ("distance from untouched scans", f"{', '.join(distances)} (1: the farthest of them)"),
+        ]
 
     @property
     def left_alone(self) -> str | None:
-        return left_alone(self.plain())
+        return LEFT_ALONE.get(self.decision)
 
     def plain(self) -> dict[str, float | str]:
-        """For a sidecar or a table; without what nobody looked at."""
-        return {name: value for name, value in asdict(self).items() if isinstance(value, str) or not isnan(value)}
-
-
-def left_alone(report: Mapping[str, Any]) -> str | None:
-    """Why the scan was returned as it is; None where it was not, or where a method reports no scanner."""
-    reasons = {NOTHING: "nothing was needed", OUTSIDE: "it is outside of what the model knows"}
-    return reasons.get(report.get("decision", ""))
-
-
-def in_words(report: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """A report as it stands in a sidecar, for people: name and value."""
-    if not report:
-        return []
-    said = [("decision", report["decision"])]
-    if "noise" not in report:  # too little of a brain to find a scanner in
-        return said
-    gains = (f"{name} {report[f'gain_{name}']:.2f} ± {report[f'doubt_{name}']:.2f}" for name in TISSUES)
-    blur = " × ".join(f"{report[f'blur_{axis}']:.1f}" for axis in ("slices", "rows", "columns"))
-    distances = [f"{report[name]:.2f} {words}" for name, words in DISTANCES.items() if name in report]
-    return [
-        *said,
-        ("gains", f"{', '.join(gains)} ({report['gains_likely']:.0%} that there are any)"),
-        ("shading", f"up to {report['shading']:.0%} ({report['shading_likely']:.0%} that there is any)"),
-        ("blur", f"{blur} mm FWHM along slices, rows, columns"),
-        ("noise", f"{report['noise']:.1%} of the robust maximum"),
-        ("shrunk", f"by {report['shrunk']:.0%}: as much of the fit was taken for the subject's own"),
-        ("distance from untouched scans", f"{', '.join(distances)} (1: the farthest of them)"),
-    ]
+        """For a sidecar or a table, flat; without what nobody looked at."""
+        entries: dict[str, float | str] = {
+            "decision": self.decision,
+            **({"target": self.target} if self.gains else {}),
+            **{f"gain_{tissue}": gain for tissue, gain in self.gains.items()},
+            **{f"doubt_{tissue}": doubt for tissue, doubt in self.doubts.items()},
+            "gains_likely": self.gains_likely,
+            "shading": self.shading,
+            "shading_likely": self.shading_likely,
+            **{f"blur_{axis}": fwhm for axis, fwhm in self.blur.items()},
+            "noise": self.noise,
+            "shrunk": self.shrunk,
+            "untouched": self.untouched,
+            "matched": self.matched,
+        }
+        return {name: value for name, value in entries.items() if isinstance(value, str) or not isnan(value)}
 
 
 def largest_shading(contrast: Contrast, stack: Stack) -> float:
     mask = stack.mask[:, 0]
     shading = contrast.log_over(brain_box(mask))[0] - contrast.log_gains[0]
     return float(shading[mask].abs().max().expm1())
+
+
+def _likely(probability: float, verb: str) -> str:
+    return "" if isnan(probability) else f" ({probability:.0%} that there {verb} any)"
+
+
+def _rounded(number: float) -> float:
+    return round(number, 4)

@@ -1,6 +1,5 @@
 """LightningModules: what is trained, with which loss."""
 
-from harmony.scanner.calibration import Calibration
 from harmony.tasks.callbacks import (
     CurveFile,
     FlowPictures,
@@ -15,11 +14,13 @@ from harmony.tasks.guided import Guidance
 from harmony.tasks.harmonizer import HarmonizerTask
 from harmony.tasks.judges import AgeTask, SegmenterTask
 from harmony.tasks.paired import PairedTask
+from harmony.tasks.ranked import RankedGuidance
 from harmony.tasks.tissue import TissueTask
+from harmony.tasks.walk import AdaptationWalk
 
 __all__ = [
+    "AdaptationWalk",
     "AgeTask",
-    "Calibration",
     "CurveFile",
     "CycleGanTask",
     "FlowPictures",
@@ -29,6 +30,7 @@ __all__ = [
     "LastCheckpoint",
     "PairedTask",
     "ProgressLines",
+    "RankedGuidance",
     "SegmenterTask",
     "StopOnSignal",
     "TissueTask",

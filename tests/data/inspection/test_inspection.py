@@ -150,7 +150,7 @@ def test_a_source_that_cannot_list_is_a_problem_and_the_files_are_read_all_the_s
         assert len(found.errors) == 1
         assert "data.root=" in found.errors[0].cure
     for name in ("sub-1_T1w.nii", "sub-1_T1w.nii.gz", "sub-2_T1w.nii.gz", "sub-3_T1w.nii.gz"):
-        save(tmp_path / name[:5] / "anat" / name, phantom()[0] * len(name) + int(name[4]) * 7)
+        save(tmp_path / name[:5] / "anat" / name, phantom()[0] * (len(name) + 7 * int(name[4])))
     (tmp_path / "sub-3" / "anat" / "sub-3_T1w.nii.gz").write_bytes(b"broken")
     found = inspected(BidsFolder(tmp_path))
     assert ["is there twice" in found.errors[0].problem, found.errors[1].subject] == [True, "sub-3"]

@@ -12,11 +12,11 @@ import yaml
 from phantoms import volume_of
 
 from harmony.core import DataError
+from harmony.core.measures import FWHM_PER_SIGMA
 from harmony.data import query_scanner
 from harmony.data.simulation.random_shifts import DRAWN, Ranges, of_deviation, random_curve
 from harmony.data.simulation.shifts import FIELDS
 from harmony.data.simulation.shifts_unseen import coil_shaded
-from harmony.data.volumes.transforms import FWHM_PER_SIGMA
 
 MOST = {
     "curve": 0.5,

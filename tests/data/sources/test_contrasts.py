@@ -6,7 +6,8 @@ import pytest
 from phantoms import phantom, save
 
 from harmony.core import ConfigError, DataError
-from harmony.core.contrasts import contrast_of, one_contrast, refuse_other_contrast
+from harmony.core.contrasts import contrast_of
+from harmony.core.manifest import one_contrast, refuse_other_contrast
 from harmony.core.model_card import ModelCard, sha256
 from harmony.data import BidsFolder, single_scan
 from harmony.data.sources.bids import chosen

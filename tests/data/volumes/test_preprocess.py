@@ -13,7 +13,7 @@ from phantoms import AFFINE, SHAPE, phantom, preprocess, save, scan_of, world
 
 from harmony.core import DataError, Scan
 from harmony.data import BidsFolder, Preprocess, brain_mask, read_nifti
-from harmony.data.volumes.transforms import LowPass, foreground
+from harmony.data.volumes.transforms import LowPass
 
 
 @pytest.mark.parametrize("axis", ["axial", "coronal", "sagittal"])
@@ -85,9 +85,7 @@ def test_a_known_change_comes_back_at_the_right_place_and_scale(tmp_path):
     slope = torch.from_numpy(mm @ [0.002, 0.001, -0.0015]).float()
     changed = prepare.restore(volume, volume.image + slope, native)
     expected = (world(native.data.shape, native.affine) @ [0.002, 0.001, -0.0015]) * volume.scale
-    core = foreground(native.data) & (
-        np.linalg.norm(world(native.data.shape, native.affine) - [0, -4, 8], axis=-1) < 14
-    )
+    core = (native.data > 0) & (np.linalg.norm(world(native.data.shape, native.affine) - [0, -4, 8], axis=-1) < 14)
     assert core.sum() > 500
     assert np.allclose((changed - native.data)[core], expected[core], atol=0.05)
 
@@ -230,3 +228,32 @@ def test_real_scans_come_back_exactly(folder, real_data):
 
 def test_the_affine_of_the_phantom_is_what_the_tests_think():
     assert nibabel.aff2axcodes(AFFINE) == ("R", "A", "S")
+
+
+def test_the_blur_of_bringing_a_finer_scan_onto_the_grid_is_known(tmp_path):
+    """One bright voxel becomes a spot, whose second moment (mean over its places) is the variance of the blur."""
+    settings, moments = {"size": (48, 48), "percentile": 100.0, "only_plausible": False}, []
+    for first in (30, 31, 32, 33):
+        volume = preprocess(spacing=2.0, **settings)(_bright_voxel(tmp_path, first, 1.25))
+        moments.append([_moment(volume, axis) for axis in range(3)])
+    assert np.square(volume.resampled) == pytest.approx(np.mean(moments, axis=0), abs=0.03)
+    assert volume.resampled[0] < volume.resampled[1]  # slices of 1.25 mm, the rest of 1
+    assert volume.stack(volume.select(None, 1)).resampled == volume.resampled
+    settings["size"] = (64, 64)
+    assert preprocess(spacing=1.0, **settings)(_bright_voxel(tmp_path, 30, 1.0)).resampled == (0, 0, 0)
+
+
+def _bright_voxel(folder, first, slices):
+    data = np.zeros((64, 64, 64), np.float32)
+    data[4:-4, 4:-4, 4:-4] = 1.0
+    data[first, first, first] = 1e8
+    path = folder / f"{first}-{slices}.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(data, np.diag([1.0, 1.0, slices, 1.0])), path)
+    return Scan(path, "s")
+
+
+def _moment(volume, axis):
+    along = volume.image.movedim(axis, 0).flatten(1).sum(1)
+    along = torch.where(along > 1e-3 * along.max(), along, 0)
+    place = torch.arange(len(along)) - (along * torch.arange(len(along))).sum() / along.sum()
+    return float((along * place**2).sum() / along.sum())

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import nibabel
 import numpy as np
 
 from harmony.core import DataError, Scan, Source, interrupts
+from harmony.core.progress import watched
 from harmony.data.inspection.confounding import confounded
 from harmony.data.module import SliceDataModule
-from harmony.data.progress import watched
+from harmony.data.sources.bids import BidsFolder
 from harmony.data.sources.folders import visible
 from harmony.data.sources.single import single_scan
+from harmony.data.volumes.brain import brain_of
 from harmony.data.volumes.nifti import Nifti, read_labels, read_nifti
 from harmony.data.volumes.plausible import implausible
-from harmony.data.volumes.preprocess import Preprocess, brain_mask
+from harmony.data.volumes.preprocess import Preprocess
 
 OLDEST = 120
+FEWEST = 2  # sites of a study
+Intent = Literal["harmonize", "train", "study"]
 
 
 @dataclass(frozen=True)
@@ -64,12 +70,14 @@ class Look:
 
 @dataclass(frozen=True)
 class Inspection:
-    """scans: all that the source lists; looks: those that can be read; parts: part of the data -> its scans."""
+    """scans: all that the source lists; looks: those that can be read; parts: part of the data -> its scans; left_out:
+    images, subjects and rows that are none of the scans."""
 
     scans: list[Scan]
     looks: list[Look]
     parts: Mapping[str, list[Scan]]
     problems: list[Problem]
+    left_out: list[Problem]
 
     @property
     def errors(self) -> list[Problem]:
@@ -80,29 +88,61 @@ class Inspection:
         return [problem for problem in self.problems if not problem.error]
 
 
-def inspect(data: SliceDataModule) -> Inspection:
-    """Look at every scan of the source as training would. Nothing is written; no problem stops it.
+def inspect(data: SliceDataModule, intent: Intent | None = "train") -> Inspection:
+    """Look at every scan of the source as what is intended would. Nothing is written; no problem stops it.
 
+    harmonize: names, images, masks. train: ages, labels and the split, too. study: ages and sites, but no split. None:
+    what harmonizing would stop at; of what the others need, warnings.
     A source that cannot list its scans is one problem; the files that lie in its folder are then read all the same.
     """
     parts: Mapping[str, list[Scan]] = {}
-    preprocess: Preprocess | None = data.preprocess
+    preprocess = data.preprocess if intent in ("train", "study") else _as_applied(data.preprocess)
     try:
-        scans = data.source.scans()
-        problems = [*_same_name(scans), *_ages(scans), *_sites(scans)]
-        parts, found = _parts(data, scans)
-        problems += found
+        scans, problems, left_out = _listing(data.source, intent)
+        problems += _same_name(scans)
+        if intent != "harmonize":
+            problems += [*_ages(scans), *_sites(scans)]
+        if intent == "study":
+            problems += _comparable(scans)
+        if intent in ("train", None) and not any(problem.error for problem in problems):
+            parts, found = _parts(data, scans)
+            problems += found if intent else [replace(each, error=each.subject is not None) for each in found]
     except DataError as error:
-        # Without the listing nobody knows which mask belongs to which scan: read, but look for no brain.
-        preprocess, scans = None, _files(data.source)
-        problems = [Problem.of(error)]
+        scans, left_out, problems = [], [], [Problem.of(error)]
     looks = []
-    for scan in watched(scans, "checking scans"):
-        look, found = look_at(scan, preprocess)
+    # A file that has a bad name, or is there twice, is read all the same: nobody knows its mask.
+    named = {scan.path for scan in scans} | {problem.path for problem in left_out}
+    others = [scan for scan in _files(data.source) if scan.path not in named] if problems else []
+    for scan in watched([*scans, *others], "checking scans"):
+        look, found = look_at(scan, preprocess if scan.path in named else None)
         looks += [look] if look else []
         problems += found
         interrupts.check()
-    return Inspection(scans, looks, parts, problems + list(_same_image(looks, parts)))
+    return Inspection([*scans, *others], looks, parts, problems + list(_same_image(looks, parts)), left_out)
+
+
+def _as_applied(preprocess: Preprocess) -> Preprocess:
+    """As a model that is at hand would take the scans: whatever their size."""
+    grown = copy.copy(preprocess)
+    grown.grows = True
+    return grown
+
+
+def _listing(source: Source, intent: Intent | None) -> tuple[list[Scan], list[Problem], list[Problem]]:
+    """The scans, what is wrong with others, and what is left out. Labels and tables do not matter for harmonizing."""
+    if not isinstance(source, BidsFolder):
+        return source.scans(), [], []
+    problems: list[Problem] = []
+    plain = BidsFolder(source.root, mask=source.mask, suffix=source.suffix, people=False)
+    try:
+        found = (plain if intent == "harmonize" else source).listing()
+    except DataError as error:
+        if intent is not None:
+            raise
+        found, problems = plain.listing(), [replace(Problem.of(error), error=False)]
+    rows = source.rows_without_folder() if intent == "harmonize" else []
+    problems += [Problem.of(error) for error in found.bad]
+    return found.scans, problems, [replace(Problem.of(error), error=False) for error in [*found.left_out, *rows]]
 
 
 def look_at(scan: Scan, preprocess: Preprocess | None) -> tuple[Look | None, list[Problem]]:
@@ -115,7 +155,7 @@ def look_at(scan: Scan, preprocess: Preprocess | None) -> tuple[Look | None, lis
         native = read_nifti(scan.path, subject=scan.subject)
     except DataError as error:
         return None, [Problem.of(error)]
-    if native.header["sform_code"] == 0 and native.header["qform_code"] == 0:
+    if not native.oriented:
         problem, cure = "the header states no orientation", "write the sform: left and right are only guessed"
         problems.append(Problem(problem, cure, scan.path, scan.subject, error=False))
     checked = scan
@@ -132,14 +172,14 @@ def look_at(scan: Scan, preprocess: Preprocess | None) -> tuple[Look | None, lis
 def _brain(scan: Scan, native: Nifti, preprocess: Preprocess) -> tuple[float | None, list[Problem]]:
     """Millilitres inside the brain, and what keeps it from the model's grid."""
     try:
-        brain = brain_mask(scan, native)
+        found = brain_of(scan, native)
     except DataError as error:
         return None, [Problem.of(error)]
+    brain = found.mask
     brain_ml = float(brain.sum() * abs(np.linalg.det(native.affine[:3, :3])) / 1000)
     odd = None if preprocess.only_plausible or not brain.any() else implausible(native, brain)
-    warnings = (
-        [Problem(odd, "check file and mask (the skull off?)", scan.path, scan.subject, error=False)] if odd else []
-    )
+    remarks = [*found.remarks, *([odd] if odd else [])]
+    warnings = [Problem(text, "check file and mask", scan.path, scan.subject, error=False) for text in remarks]
     return brain_ml, warnings + _prepared(scan, preprocess)
 
 
@@ -182,6 +222,18 @@ def _files(source: Source) -> list[Scan]:
 def _sites(scans: list[Scan]) -> Iterator[Problem]:
     for text in confounded(scans):
         yield Problem(text, "match the subjects, or say so where sites are compared", error=False)
+
+
+def _comparable(scans: list[Scan]) -> Iterator[Problem]:
+    """What a comparison of scanners needs: at least two sites (scanners, where no site is known), known of all."""
+    places = [scan.site or scan.scanner for scan in scans]
+    known = sorted({place for place in places if place})
+    if len(known) < FEWEST:
+        problem = f"{len(known)} sites are known ({', '.join(known) or 'none'}): a study compares {FEWEST} or more"
+        yield Problem(problem, "give participants.tsv a column site (or scanner)")
+    for scan, place in zip(scans, places, strict=True):
+        if known and place is None:
+            yield Problem("no site", "add it to the table of subjects", scan.path, scan.subject)
 
 
 def _same_name(scans: list[Scan]) -> Iterator[Problem]:

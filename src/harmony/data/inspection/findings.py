@@ -47,6 +47,7 @@ def as_json(found: Inspection) -> dict[str, Any]:
         "summary": summary(found),
         "errors": [_plain(problem) for problem in found.errors],
         "warnings": [_plain(problem) for problem in found.warnings],
+        "left_out": [_plain(problem) for problem in found.left_out],
         "scans": [
             {"name": look.scan.name, "file": str(look.scan.path)}
             | {key: value for key, value in vars(look).items() if key != "scan"}

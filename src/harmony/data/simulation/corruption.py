@@ -16,7 +16,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from harmony.data.volumes.transforms import robust_maximum
+from harmony.core.measures import robust_maximum
 
 GREY_LEVELS = 255
 Range = tuple[float, float]

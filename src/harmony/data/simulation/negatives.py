@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
-from harmony.data.simulation.corruption import GREY_LEVELS, CurveCorruption, per_image
+from harmony.data.simulation.corruption import GREY_LEVELS, Corruption, CurveCorruption, per_image
 
 
 class Labelled(NamedTuple):
@@ -39,7 +39,7 @@ def forced_negatives(
     return _label(image, alter(image, mask, corruption, generator), forced.to(image.device))
 
 
-def alter(image: Tensor, mask: Tensor, corruption: CurveCorruption, generator: Generator) -> Tensor:
+def alter(image: Tensor, mask: Tensor, corruption: Corruption[Any], generator: Generator) -> Tensor:
     """Every slice, with parameters of its own."""
     slices = torch.arange(len(image))
     return corruption.replay(image, mask, corruption.draw(slices.float(), slices, generator))

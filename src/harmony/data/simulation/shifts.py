@@ -18,7 +18,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from harmony.core import DataError, Volume
-from harmony.data.volumes.transforms import FWHM_PER_SIGMA
+from harmony.core.measures import FWHM_PER_SIGMA
 
 TISSUES = (1, 2, 3)  # CSF, grey matter, white matter
 BORDER = 1.5  # mm: tissue maps are smoothed by it, as no scanner has contrast that jumps at a label's border

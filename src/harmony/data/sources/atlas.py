@@ -15,7 +15,7 @@ import nibabel
 
 from harmony.core import DataError, Scan
 from harmony.core.files import atomic_path, write_changed
-from harmony.data.progress import watched
+from harmony.core.progress import watched
 from harmony.data.sources.bids import BidsFolder
 from harmony.data.sources.template import AtlasSubject, Template, person
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from harmony.core import ConfigError, DataError, Scan
 from harmony.core.contrasts import contrast_of, known_contrast
 from harmony.data.sources.folders import Named, checked_root, companion, path_or_none, visible
-from harmony.data.sources.tables import BIDS_SEXES, Record, people_table
+from harmony.data.sources.left_out import left_out, special
+from harmony.data.sources.people import People
+from harmony.data.volumes.nifti import DCM2NIIX, dicom_below
 
 log = logging.getLogger(__name__)
-TABLE = "participants.tsv"
-HINT = "or delete it: ages and sexes are then unknown"
+FEW = 5  # that are left out are named without being asked
 NAME = re.compile(
     r"(?P<subject>sub-[A-Za-z0-9]+)(_(?P<session>ses-[A-Za-z0-9]+))?(_(?P<variant>[a-z]+-[A-Za-z0-9]+(_[a-z]+-[A-Za-z0-9]+)*))?"
 )
@@ -24,10 +25,12 @@ NAME = re.compile(
 
 @dataclass(frozen=True)
 class Listing:
-    """scans: those that can be named, in order; bad: what is wrong with the others."""
+    """scans: those that can be named, in order; bad: what is wrong with others; left_out: what else lies there, or is
+    missing, and is no mistake of the command."""
 
     scans: list[Scan]
     bad: list[DataError]
+    left_out: list[DataError]
 
     def chosen(
         self, *, participants: Iterable[str] | None, sessions: Iterable[str] | None, skip_bad: bool
@@ -38,7 +41,16 @@ class Listing:
         bad = [error for error in self.bad if wanted is None or error.subject in wanted]
         if bad and not (skip_bad and self.scans):
             raise bad[0]
-        return chosen(self.scans, participants=participants, sessions=sessions), bad
+        scans = chosen(self.scans, participants=participants, sessions=sessions)
+        self.tell(wanted)
+        return scans, bad
+
+    def tell(self, wanted: set[str | None] | None = None) -> None:
+        """The log has how many are left out (of some subjects), and the first few."""
+        told = [error for error in self.left_out if wanted is None or error.subject in wanted]
+        if told:
+            lines = "".join(f"\n  {error}" for error in told[:FEW]) + ("\n  ..." if len(told) > FEW else "")
+            log.warning("%d images or subjects left out (harmony check names each):%s", len(told), lines)
 
 
 class BidsFolder:
@@ -50,6 +62,10 @@ class BidsFolder:
     there are none. Of several that match, the one with the scan's own entities is taken.
     suffix: the BIDS suffix of the images, which is their contrast: T1w, T2w, FLAIR or PDw.
     skip_bad: leave out, and name, scans with a bad name, row or mask; by default the first of them is an error.
+    people: read the tables of ages, sexes and sites, strictly. False where nobody asks for them: they are then unknown.
+
+    Images that are not plain ones of their contrast (`ce-`, `part-phase`, `echo-`: `core.contrasts`) are left out, and
+    named.
     """
 
     def __init__(
@@ -61,8 +77,9 @@ class BidsFolder:
         lesions: str | None = None,
         suffix: str = "T1w",
         skip_bad: bool = False,
+        people: bool = True,
     ) -> None:
-        self.root = path_or_none(root)
+        self.root, self.people = path_or_none(root), people
         self.labels, self.mask, self.lesions, self.suffix = labels, mask, lesions, known_contrast(suffix)
         self.skip_bad = skip_bad
 
@@ -73,14 +90,17 @@ class BidsFolder:
             raise found.bad[0]
         if found.bad:
             log.warning("%d bad scans left out:%s", len(found.bad), "".join(f"\n  {error}" for error in found.bad))
+        found.tell()
         return found.scans
 
     def listing(self) -> Listing:
         """The scans, and what keeps others from being one. Raises DataError for what concerns all of them."""
         root = checked_root(self.root, "BIDS")
-        people = people_table(root / TABLE, "participant_id", "sub-", hint=HINT)
+        people = People.of(root) if self.people else People()
+        images = self._images(root)
+        odd = [error for path in images if (error := special(root, path, self.suffix))]
         named, bad = defaultdict(list), []
-        for path in self._images(root):
+        for path in (path for path in images if path not in {error.path for error in odd}):
             try:
                 scan = self._scan(root, path, people)
                 named[scan.name].append(scan)
@@ -90,8 +110,15 @@ class BidsFolder:
         scans = [named[name][0] for name in sorted(named) if len(named[name]) == 1]
         if not bad:
             self._check_found(scans, root)
-            _check_people(people, scans, root)
-        return Listing(scans, bad)
+            people.check(scans)
+        return Listing(scans, bad, odd + left_out(root, self.suffix, images) + people.strangers())
+
+    def rows_without_folder(self) -> list[DataError]:
+        """Rows of participants.tsv whose subject is not there; none of a table that cannot be read."""
+        try:
+            return People.of(checked_root(self.root, "BIDS")).strangers()
+        except DataError:
+            return []
 
     def _twice(self, group: list[Scan]) -> DataError:
         first, second = (scan.path for scan in group[:2])
@@ -107,7 +134,7 @@ class BidsFolder:
         ends = (f"_{self.suffix}.nii", f"_{self.suffix}.nii.gz")
         return visible(path for folder in folders for path in folder.iterdir() if path.name.endswith(ends))
 
-    def _scan(self, root: Path, path: Path, people: Mapping[str, Record]) -> Scan:
+    def _scan(self, root: Path, path: Path, people: People) -> Scan:
         match = NAME.fullmatch(path.name.split(f"_{self.suffix}.nii")[0])
         parts = path.relative_to(root).parts
         if match is None or (match["subject"], match["session"]) != (parts[0], parts[1] if len(parts) == 4 else None):
@@ -115,16 +142,16 @@ class BidsFolder:
             raise DataError("not a BIDS file name", cure=cure, path=path)
         subject, session = match["subject"], match["session"]
         named = Named(subject, session, match["variant"])
-        who = people.get(subject)
+        who = people.at(subject, session)
         return Scan(
             path=path,
             subject=subject,
             session=session,
             variant=named.variant,
-            site=who.text("site") if who else None,
-            scanner=who.text("scanner") if who else None,
-            age=who.age("age") if who else None,
-            sex=who.sex("sex", codes=BIDS_SEXES) if who else None,
+            site=who.site,
+            scanner=who.scanner,
+            age=who.age,
+            sex=who.sex,
             mask=companion(root, self.mask, named, "mask", needed=True),
             labels=companion(root, self.labels, named, "labels", needed=False),
             lesions=companion(root, self.lesions, named, "lesions", needed=False),
@@ -133,6 +160,8 @@ class BidsFolder:
 
     def _check_found(self, scans: list[Scan], root: Path) -> None:
         if not scans:
+            if dicom := dicom_below(root):
+                raise DataError("DICOM files, no BIDS folder", cure=DCM2NIIX, path=dicom)
             others = {contrast_of(path) for path in root.glob("sub-*/**/anat/*")} - {None, self.suffix}
             there = f", but images of {', '.join(sorted(filter(None, others)))}" if others else ""
             raise DataError(
@@ -171,13 +200,3 @@ def chosen(scans: list[Scan], *, participants: Iterable[str] | None, sessions: I
 
 def _labels(prefix: str, labels: Iterable[str]) -> list[str]:
     return [prefix + str(label).removeprefix(prefix) for label in labels]
-
-
-def _check_people(people: Mapping[str, Record], scans: list[Scan], root: Path) -> None:
-    if people and scans and not any(scan.subject in people for scan in scans):
-        raise DataError(
-            f"none of {len(people)} rows matches a scan: the first is of {next(iter(people))}, the first scan of "
-            f"{scans[0].subject}",
-            cure="write participant_id as the folders are named",
-            path=root / TABLE,
-        )

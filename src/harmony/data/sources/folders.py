@@ -11,6 +11,7 @@ from pathlib import Path
 from harmony.core import DataError, Scan
 
 NIFTI = (".nii.gz", ".nii")
+OWN_SPACE = {"orig", "t1w", "individual", "native", "scanner"}
 DERIVED = {"desc", "label", "space", "res", "den", "seg", "atlas"}  # entities of derivatives alone
 
 
@@ -59,7 +60,8 @@ def companion(root: Path, pattern: str | None, scan: Named, what: str, *, needed
     """The one file that belongs to a scan; None where there is none and it is not needed.
 
     pattern: relative to the root, with `{subject}`, `{session}` and glob wildcards; where several match, the one with
-    the entities of the scan's own name is meant. what: "mask" or "labels".
+    the entities of the scan's own name is meant, and of those the one on the scan's own grid (no `space-`, or one that
+    names it). what: "mask" or "labels".
     """
     if pattern is None:
         return None
@@ -70,6 +72,8 @@ def companion(root: Path, pattern: str | None, scan: Named, what: str, *, needed
         raise DataError(f"{pattern!r} is no pattern of files ({error})", cure=cure, path=root) from error
     if len(found) > 1:
         found = [path for path in found if _entities(path) == scan.entities] or found
+        strange = [_strange(path) for path in found]
+        found = [path for path, rank in zip(found, strange, strict=True) if rank == min(strange)]
     if len(found) > 1:
         cure = f"make data.{what}= more specific ({{subject}} and {{session}} are filled in)"
         raise DataError(f"{len(found)} files match {pattern!r}", cure=cure, path=found[0], subject=scan.subject)
@@ -104,6 +108,12 @@ def _entities(path: Path) -> set[str]:
     """Of a derivative's name, those that its source has too."""
     words = {word for word in path.name.split("_")[:-1] if "-" in word}
     return {word for word in words if word.partition("-")[0] not in DERIVED}
+
+
+def _strange(path: Path) -> int:
+    """0: on the grid of the scan, as the name has it; 1: on a grid that is called so; 2: elsewhere."""
+    space = re.search(r"_(space|res|den)-([A-Za-z0-9]+)", path.name)
+    return 0 if space is None else 1 if space[1] == "space" and space[2].lower() in OWN_SPACE else 2
 
 
 def _filled(pattern: str, subject: str, session: str) -> str:

@@ -19,8 +19,8 @@ import torch
 
 from harmony.core import ConfigError, DataError, Scan, Volume
 from harmony.core.files import atomic_path, write_changed
+from harmony.core.progress import watched
 from harmony.core.runs import fingerprint
-from harmony.data.progress import watched
 from harmony.data.simulation.query_scanners import query_scanner
 from harmony.data.sources.atlas import LABELS
 from harmony.data.sources.atlas import VERSION as ATLAS_VERSION

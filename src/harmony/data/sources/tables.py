@@ -6,13 +6,15 @@ import codecs
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harmony.core import DataError
 
-UNKNOWN = {"", "n/a", "na", "nan", "none"}
+UNKNOWN = {"", "n/a", "na", "nan", "none", "null", "unknown", "-", "--", "?", "."}  # after plain_dashes
+DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))  # what word processors make of one
 SEXES: dict[str, str | None] = {"f": "F", "female": "F", "m": "M", "male": "M"}
 BIDS_SEXES = SEXES | {"o": None, "other": None}  # its standard's third value: we compare the two
 CODED_SEXES: dict[str, str | None] = {"1": "M", "2": "F", "1.0": "M", "2.0": "F"}  # as ABIDE, IXI and OASIS-3 write it
@@ -30,7 +32,7 @@ class Record:
         """The first of the columns with a known value."""
         for column in columns:
             value = self.cells.get(column, "")
-            if value.lower() not in UNKNOWN:
+            if plain_dashes(value).lower() not in UNKNOWN:
                 return value
         return None
 
@@ -66,7 +68,8 @@ class Record:
 
 
 def read_table(path: Path, *, needs: Sequence[str], hint: str) -> list[Record]:
-    """The rows of a CSV (or, by its suffix, TSV) with a header; empty lines are left out.
+    """The rows of a CSV (or, by its suffix, TSV) with a header, without empty lines and empty cells behind the last
+    column. In a TSV a quote is a letter as any other, as BIDS has it; around a whole cell it goes.
 
     needs: columns (lower case) that must be there. hint: the cure where the file is missing or is something else.
     Raises DataError for a missing file, one that is no text table, a missing or repeated column, a row that is longer
@@ -77,14 +80,12 @@ def read_table(path: Path, *, needs: Sequence[str], hint: str) -> list[Record]:
     if path.suffix.lower() in (".xls", ".xlsx", ".ods"):
         raise DataError("a spreadsheet, not a text table", cure=f"export the sheet as CSV; {hint}", path=path)
     try:
-        text = io.StringIO(_text(path), newline="")
-        reader = csv.reader(text, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+        lines = list(_lines(_text(path), tabs=path.suffix.lower() == ".tsv"))
     except (OSError, ValueError, csv.Error) as error:
         cure = f"save it as UTF-8 (in Excel: CSV UTF-8, or Unicode text); {hint}".rstrip("; ")
         raise DataError(f"not a text table ({error})", cure=cure, path=path) from error
     lines = [(number, row) for number, row in lines if any(row)]
-    header = [name.lower() for name in lines[0][1]] if lines else []
+    header = _cut([name.lower() for name in lines[0][1]], 0) if lines else []
     wrong = [name for name in needs if header.count(name) != 1] or sorted(
         {n for n in header if n and header.count(n) > 1}
     )
@@ -92,12 +93,41 @@ def read_table(path: Path, *, needs: Sequence[str], hint: str) -> list[Record]:
         problem = f"column {wrong[0]!r} is there {header.count(wrong[0])} times"
         raise DataError(problem, cure=f"one header line with the columns {', '.join(needs)}", path=path)
     records = []
-    for number, row in lines[1:]:
+    for number, cells in lines[1:]:
+        row = _cut(cells, len(header))
         if len(row) != len(header):
             problem = f"line {number} has {len(row)} cells, the header has {len(header)}"
             raise DataError(problem, cure="mend the line (a cell with a comma needs quotes)", path=path)
         records.append(Record(path, number, dict(zip(header, row, strict=True))))
     return records
+
+
+def plain_dashes(text: str) -> str:
+    return text.translate(DASHES)
+
+
+def _lines(text: str, *, tabs: bool) -> Iterator[tuple[int, list[str]]]:
+    """Line number (of its end, where quotes span lines) and cells."""
+    if tabs:
+        for number, line in enumerate(re.split(r"\r\n|\n|\r", text), 1):
+            yield number, [_unquoted(cell.strip()) for cell in line.split("\t")]
+    else:
+        reader = csv.reader(io.StringIO(text, newline=""))
+        for row in reader:
+            yield reader.line_num, [cell.strip() for cell in row]
+
+
+def _unquoted(cell: str) -> str:
+    """Programs that know no BIDS (R's write.table) put every word in quotes."""
+    whole = len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in cell[1:-1]
+    return cell[1:-1].strip() if whole else cell
+
+
+def _cut(row: list[str], length: int) -> list[str]:
+    """Without empty cells at the end, as far as more than `length` are there."""
+    while len(row) > length and not row[-1]:
+        row = row[:-1]
+    return row
 
 
 def _text(path: Path) -> str:

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from harmony.core import DataError, Scan, Volume
 from harmony.core.files import atomic_path
-from harmony.data.progress import watched
+from harmony.core.progress import watched
 from harmony.data.volumes.preprocess import Preprocess
 
 log = logging.getLogger(__name__)
-LAYOUT_VERSION = 2  # of the file below, not of the voxels: those have preprocess.VERSION
+LAYOUT_VERSION = 4  # of the file below, not of the voxels: those have preprocess.VERSION
 
 
 class VolumeCache:
@@ -96,7 +96,8 @@ def _write(path: Path, volume: Volume) -> None:
         tensors["labels"] = volume.labels.contiguous()
     if volume.lesions is not None:
         tensors["lesions"] = volume.lesions.contiguous()
-    about = {"scale": volume.scale, "affine": volume.affine.tolist()}
+    about = {"scale": volume.scale, "affine": volume.affine.tolist(), "zero": volume.zero, "remarks": volume.remarks}
+    about["resampled"] = list(volume.resampled)
     about["crc"] = _crc(tensors, about)
     save_file(tensors, path, metadata={"harmony": json.dumps(about)})
 
@@ -113,7 +114,10 @@ def _read(path: Path, scan: Scan) -> Volume | None:
             raise ValueError("checksum differs")
         affine = np.array(about["affine"], np.float64)
         named, scale = [tensors.get(name) for name in ("labels", "lesions")], float(about["scale"])
-        return Volume(scan, tensors["image"], tensors["mask"], named[0], affine, scale, named[1])
+        zero, remarks = float(about["zero"]), tuple(about["remarks"])
+        resampled: Any = tuple(float(width) for width in about["resampled"])
+        image, mask = tensors["image"], tensors["mask"]
+        return Volume(scan, image, mask, named[0], affine, scale, named[1], zero, remarks, resampled)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         # RuntimeError is torch's word for a file that went away between two looks (another process cleans up).
         log.warning("%s: damaged cache entry (%s), building it again", path, error)

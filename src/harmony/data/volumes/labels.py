@@ -93,6 +93,25 @@ def map_labels(labels: np.ndarray, name: str) -> np.ndarray:
     return np.array([known[int(code)] for code in codes], np.int16)[place].reshape(labels.shape)
 
 
+# Tissues of a segmentation, dark to bright: deep grey matter apart from cortex, since scanners differ in what they make
+# of its iron and its myelin. Codes as in `_MUSE`; fluid of all kinds, hippocampus and amygdala with the cortex, ventral
+# diencephalon, brain stem and optic chiasm with white matter, which is what MUSE's own tissue map makes of them.
+TISSUES = ("csf", "grey", "deep", "white")
+_MUSE_TISSUES: dict[str, list[int]] = {
+    "csf": [1, 4, 11, 46, *_MUSE["lateral ventricle"]],
+    "grey": [*_MUSE["cerebral cortex"], *_MUSE["cerebellar cortex"], *_MUSE["hippocampus"], *_MUSE["amygdala"], 75, 76],
+    "deep": [code for name in ("thalamus", "caudate", "putamen", "pallidum", "accumbens") for code in _MUSE[name]],
+    "white": [
+        *_MUSE["cerebral white matter"], *_MUSE["cerebellar white matter"], *_MUSE["brain stem"],
+        *_MUSE["ventral diencephalon"], 69,
+    ],
+}  # fmt: skip
+# name -> (code of the segmentation -> 1 + index in TISSUES)
+TISSUE_MAPS: dict[str, dict[int, int]] = {
+    "muse": {code: 1 + TISSUES.index(name) for name, codes in _MUSE_TISSUES.items() for code in codes}
+}
+
+
 class UnknownLabelsError(ValueError):
     """Codes that do not belong to the segmentation that was named."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,24 +10,26 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, Orientation, Spacing, SpatialResample
+from nibabel.orientations import io_orientation
 from torch import Tensor
 
 from harmony.core import ConfigError, DataError, Scan, Volume
 from harmony.core.intensity_curve import IntensityCurve
 from harmony.data.volumes.bias import n4
+from harmony.data.volumes.brain import brain_mask, brain_of
 from harmony.data.volumes.labels import LABEL_MAPS, UnknownLabelsError, map_labels
 from harmony.data.volumes.native_curve import on_native
 from harmony.data.volumes.nifti import Nifti, read_labels, read_nifti
 from harmony.data.volumes.plausible import implausible
-from harmony.data.volumes.transforms import LowPass, RobustScale, foreground, voxel_size
+from harmony.data.volumes.transforms import LowPass, RobustScale, voxel_size
 
 Axis = Literal["axial", "coronal", "sagittal"]
 # The RAS axes (0 = left-right, 1 = posterior-anterior, 2 = inferior-superior) that become (slice, row, column).
 LAYOUT: dict[str, tuple[int, int, int]] = {"axial": (2, 0, 1), "coronal": (1, 0, 2), "sagittal": (0, 1, 2)}
 VERSION = 1  # part of every cache key: raise it when the same settings give other voxels
+GROWTH = 16  # pixels; what flows and U-Nets of four levels divide by
+LINEAR = 1 / 6  # variance of a linear interpolation, native voxels^2, mean over places
 SPACING_MM, SIZE = (0.1, 20.0), (1, 4096)  # beyond, a slip of the pen or more memory than there is
-TOOLS = "(of harmonize: mask=auto lets SynthStrip or HD-BET find the brain)"
-STRIPPED = 0.95  # a head with its background above 0 fills the whole field of view
 
 
 class Preprocess:
@@ -36,6 +39,8 @@ class Preprocess:
     label_map: the segmentation whose codes become the structures of `labels.STRUCTURES`; None leaves the codes alone.
     n4: first correct the shading (needs SimpleITK); `restore` then gives the corrected image with the change added.
     only_plausible: refuse a scan that cannot be a person's brain (see `plausible`). It decides no voxel.
+    grows: a brain that is larger than `size` gets larger slices, of the next multiple of GROWTH. For harmonizing, where
+        a volume is alone; the slices of a batch share one size, so training refuses such a brain.
     Raises ConfigError for a spacing, size or percentile that cannot be.
     """
 
@@ -49,12 +54,13 @@ class Preprocess:
         label_map: str | None = None,
         n4: bool = False,
         only_plausible: bool = True,
+        grows: bool = False,
     ) -> None:
         if axis not in LAYOUT:
             raise ValueError(f"axis must be one of {sorted(LAYOUT)}, got {axis!r}")
         if label_map is not None and label_map not in LABEL_MAPS:
             raise ValueError(f"label_map must be null or one of {sorted(LABEL_MAPS)}, got {label_map!r}")
-        self.label_map, self.n4, self.only_plausible = label_map, n4, only_plausible
+        self.label_map, self.n4, self.only_plausible, self.grows = label_map, n4, only_plausible, grows
         self.spacing, self.axis, self.percentile = float(spacing), axis, float(percentile)
         self.size = (int(size[0]), int(size[1]))
         _check("spacing", self.spacing, SPACING_MM)
@@ -78,14 +84,15 @@ class Preprocess:
     def __call__(self, scan: Scan) -> Volume:
         """Raises DataError for a file that cannot be read, an empty brain, or a brain larger than `size`."""
         native = read_nifti(scan.path, subject=scan.subject)
-        mask = brain_mask(scan, native)
-        if self.only_plausible and mask.any() and (problem := implausible(native, mask)):
+        brain = brain_of(scan, native)
+        mask, signal = brain.mask, replace(native, data=native.data - np.float32(brain.zero))
+        if self.only_plausible and mask.any() and (problem := implausible(signal, mask)):
             raise _bad(
                 scan,
                 problem,
                 "check file and mask (harmonize finds a brain with mask=auto); only_plausible=false takes it as it is",
             )
-        positive = np.maximum(self._even(native, mask), 0)
+        positive = np.maximum(self._even(signal, mask), 0)
         grid = self._to_grid("bilinear", low_pass=True)(_meta(positive, native.affine))
         inside = self._to_grid("nearest")(_meta(mask, native.affine))[0] > 0
         labels = lesions = None
@@ -99,7 +106,7 @@ class Preprocess:
         image, scale = RobustScale(self.percentile)(image, inside)
         if scale <= 0:
             raise _bad(scan, "the brain is empty", "give an image with the brain above 0, or a mask that covers it")
-        start = self._start(inside, scan)
+        start = self._start(inside, scan, native.oriented)
         affine = np.asarray(grid.affine, np.float64)
         return Volume(
             scan=scan,
@@ -109,6 +116,9 @@ class Preprocess:
             affine=_moved(affine, LAYOUT[self.axis], start),
             scale=scale,
             lesions=None if lesions is None else self._cut(lesions, start),
+            zero=brain.zero,
+            remarks=brain.remarks,
+            resampled=self._resampled(native),
         )
 
     def restore(
@@ -119,14 +129,15 @@ class Preprocess:
         gain: Tensor | None = None,
         curve: IntensityCurve | None = None,
     ) -> np.ndarray:
-        """On the grid of the file: native * gain + scale * (harmonized - gain * image), the latter resampled; where the
-        whole change is a curve, scale * curve(native / scale), and nothing is resampled (`native_curve`).
+        """On the grid of the file: zero + y gain + scale (harmonized - gain image), the latter resampled, with
+        y = native - zero; where the whole change is a curve, zero + scale curve(y / scale), and nothing is resampled
+        (`native_curve`).
 
         Only the *change* is resampled, so what was not changed keeps its voxels exactly: detail finer than the model's
         grid, highlights above the robust maximum, everything outside the brain. harmonized: (S, H, W) in [0, 1].
         gain: (S, H, W) the smooth factor in the change, if there is one: it acts on the file's own voxels, and so does
         the curve.
-        Returns (X, Y, Z) float32 in native intensity units; a voxel is not driven below min(0, its own value).
+        Returns (X, Y, Z) float32 in native intensity units; a voxel is not driven below min(zero, its own value).
         """
         if harmonized.shape != volume.image.shape:
             raise ValueError(
@@ -144,16 +155,39 @@ class Preprocess:
         brain = brain_mask(volume.scan, native)
         inside = brain & (both[2] > 0.05)
         change_native, factor_native = (np.divide(x, both[2], out=np.zeros_like(x), where=inside) for x in both[:2])
-        own = self._even(native, brain)
-        harmonized_native = own + own * factor_native + np.float32(volume.scale) * change_native
-        return np.maximum(harmonized_native, np.minimum(native.data, 0))
+        zero = np.float32(volume.zero)
+        own = self._even(replace(native, data=native.data - zero), brain)
+        unchanged = own + zero if self.n4 else native.data
+        harmonized_native = unchanged + own * factor_native + np.float32(volume.scale) * change_native
+        return np.maximum(harmonized_native, np.minimum(native.data, zero))
+
+    def relative(self, volume: Volume, data: np.ndarray, native: Nifti) -> np.ndarray:
+        """What `restore` gave, in the unit of the model: (data - zero) / scale; a background of one value becomes 0."""
+        relative = (data - np.float32(volume.zero)) / np.float32(volume.scale)
+        if not volume.zero:
+            return relative
+        brain = brain_of(volume.scan, native)
+        return np.where(brain.mask | (native.data != brain.background), relative, np.float32(0))
 
     def _curved(self, volume: Volume, harmonized: Tensor, native: Nifti, curve: IntensityCurve) -> np.ndarray:
         brain = brain_mask(volume.scan, native)
-        own = self._even(native, brain)
+        zero = np.float32(volume.zero)
+        own = self._even(replace(native, data=native.data - zero), brain)
         relative = np.where(brain, np.maximum(own, 0) / volume.scale, 0)
-        bent = volume.scale * on_native(curve, relative, native.affine, volume, harmonized)
-        return np.where(brain & (own > 0), bent, own).astype(np.float32)
+        bent = zero + volume.scale * on_native(curve, relative, native.affine, volume, harmonized)
+        unchanged = own + zero if self.n4 else native.data
+        return np.where(brain & (own > 0), bent, unchanged).astype(np.float32)
+
+    def _resampled(self, native: Nifti) -> tuple[float, float, float]:
+        """Gaussian sigmas in new voxels along (S, H, W): of the low-pass, and of the linear interpolation, whose
+        variance is w (1 - w) native voxels^2 between two of them, 1/6 on average."""
+        axes = io_orientation(native.affine)[:, 0].argsort()  # native axes in the order of RAS
+        ratio = self.spacing / np.linalg.norm(native.affine[:3, :3], axis=0)[axes]
+        if np.allclose(ratio, 1, rtol=1e-3):
+            return 0.0, 0.0, 0.0
+        sigma = np.sqrt(LowPass(self.spacing).sigma(ratio) ** 2 + LINEAR) / ratio
+        slices, rows, columns = (float(sigma[axis]) for axis in LAYOUT[self.axis])
+        return slices, rows, columns
 
     def _even(self, native: Nifti, mask: np.ndarray) -> np.ndarray:
         """The image's voxels, without their shading where that was asked for."""
@@ -176,25 +210,25 @@ class Preprocess:
             steps.append(LowPass(self.spacing))
         return Compose([*steps, _Spacing(self.spacing, mode)])
 
-    def _start(self, mask: Tensor, scan: Scan) -> tuple[tuple[int, int], ...]:
+    def _start(self, mask: Tensor, scan: Scan, oriented: bool) -> tuple[tuple[int, int], ...]:
         """First index and length along (S, H, W): the brain box, in plane grown to `size` about its centre."""
         places = mask.permute(LAYOUT[self.axis]).nonzero()
         low, high = places.amin(0).tolist(), places.amax(0).tolist()
         brain = [top - bottom + 1 for bottom, top in zip(low, high, strict=True)]
-        if brain[1] > self.size[0] or brain[2] > self.size[1]:
-            need = [-(-extent // 16) * 16 for extent in brain[1:]]
-            problem = (
-                f"the brain covers {brain[1]} x {brain[2]} pixels, more than the size {self.size[0]} x {self.size[1]}"
-            )
-            raise _bad(
-                scan,
-                problem,
-                f"train with data.preprocess.size=[{max(need[0], self.size[0])},{max(need[1], self.size[1])}]",
-            )
-        starts = [
-            bottom + (extent - size) // 2 for bottom, extent, size in zip(low[1:], brain[1:], self.size, strict=True)
-        ]
-        return ((low[0], brain[0]), *zip(starts, self.size, strict=True))
+        pairs = zip(brain[1:], self.size, strict=True)
+        sizes = [size if extent <= size else -(-extent // GROWTH) * GROWTH for extent, size in pairs]
+        if sizes != list(self.size) and not (self.grows and oriented):
+            self._refuse_size(scan, brain[1:], sizes, oriented)
+        starts = [bottom + (extent - n) // 2 for bottom, extent, n in zip(low[1:], brain[1:], sizes, strict=True)]
+        return ((low[0], brain[0]), *zip(starts, sizes, strict=True))
+
+    def _refuse_size(self, scan: Scan, brain: list[int], sizes: list[int], oriented: bool) -> None:
+        problem = f"the brain covers {brain[0]} x {brain[1]} pixels, more than the size {self.size[0]} x {self.size[1]}"
+        cure = f"train with data.preprocess.size=[{sizes[0]},{sizes[1]}]"
+        if not oriented:
+            problem += "; the header states no orientation (sform and qform code 0), so its axes are guessed"
+            cure = "write the orientation into the header (sform), as the scanner or the converter has it"
+        raise _bad(scan, problem, cure)
 
     def _cut(self, data: Tensor, start: tuple[tuple[int, int], ...]) -> Tensor:
         """(X, Y, Z) -> (S, H, W), zeros where the window leaves the grid."""
@@ -218,20 +252,6 @@ class _Spacing:
         if np.allclose(voxel_size(image), self.spacing, rtol=1e-3):
             return image
         return self.resample(image)
-
-
-def brain_mask(scan: Scan, native: Nifti) -> np.ndarray:
-    """(X, Y, Z) bool on the file's grid: the given mask; else the largest connected part above 0, holes filled."""
-    if scan.mask is not None:
-        return read_labels(scan.mask, native, scan.subject) > 0
-    mask = foreground(native.data)
-    if mask.mean() > STRIPPED:
-        raise _bad(
-            scan,
-            "the background is not 0: the image is not skull-stripped",
-            "strip the skull, or give a brain mask (harmonize: mask=auto)",
-        )
-    return mask
 
 
 def _check(name: str, value: float, bounds: tuple[float, float]) -> None:

@@ -9,8 +9,8 @@ from monai.transforms import Transform
 from scipy import ndimage
 from torch import Tensor
 
-FWHM_PER_SIGMA = 2.3548
-DARKEST = 1e-6  # of a robust maximum that something is divided by: a brain without intensities has no scale
+from harmony.core.measures import FWHM_PER_SIGMA, robust_maximum
+
 SHRINK = 1.2  # below it the aliasing of a linear resampling is smaller than what a low-pass would cost
 
 
@@ -23,9 +23,12 @@ class LowPass(Transform):
     def __init__(self, spacing: float) -> None:
         self.spacing = spacing
 
+    def sigma(self, ratio: np.ndarray) -> np.ndarray:
+        """Native voxels, by the ratio of new to native spacing."""
+        return np.where(ratio > SHRINK, np.sqrt(np.maximum(ratio**2 - 1, 0)) / FWHM_PER_SIGMA, 0)
+
     def __call__(self, image: MetaTensor) -> MetaTensor:
-        ratio = self.spacing / voxel_size(image)
-        sigma = np.where(ratio > SHRINK, np.sqrt(np.maximum(ratio**2 - 1, 0)) / FWHM_PER_SIGMA, 0)
+        sigma = self.sigma(self.spacing / voxel_size(image))
         if not sigma.any():
             return image
         smooth = ndimage.gaussian_filter(image[0].numpy(), sigma, truncate=3)
@@ -44,25 +47,6 @@ class RobustScale(Transform):
         if scale <= 0:
             return torch.zeros_like(image), 0.0
         return torch.where(mask, image / scale, 0).clamp(0, 1), scale
-
-
-def robust_maximum(image: Tensor, mask: Tensor, percentile: float) -> float:
-    """The intensity below which `percentile` % of the voxels inside the mask lie, linear between two voxels; 0 for an
-    empty mask."""
-    inside = image[mask].float().cpu()  # torch's own quantile refuses more than 2^24 values
-    return float(np.percentile(inside.numpy(), percentile)) if len(inside) else 0.0
-
-
-def foreground(data: np.ndarray) -> np.ndarray:
-    """The largest connected part (faces touch) of data > 0, holes filled, (X, Y, Z) bool; empty where none is."""
-    parts, count = ndimage.label(data > 0)
-    if count == 0:
-        return np.zeros(data.shape, bool)
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    # A hole is background that does not reach the border; a padded border makes everything outside one part.
-    outside, _ = ndimage.label(np.pad(parts != sizes.argmax(), 1, constant_values=True))
-    return (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
 
 
 def voxel_size(image: MetaTensor) -> np.ndarray:

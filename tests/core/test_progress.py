@@ -7,7 +7,7 @@ from functools import cache, partial
 
 from rich.console import Console
 
-from harmony.data import progress
+from harmony.core import progress
 
 
 class Terminal(io.StringIO):

@@ -1,0 +1,109 @@
+"""How the texture of a scan says blur and noise, by what untouched reference scans have."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.optimize import least_squares
+from torch import Tensor
+
+from harmony.scanner.resolution import Resolution, Texture, cell_frequencies, predicted_error
+
+LOWEST = 0.14  # cycles per voxel: coarser detail is anatomy and contrast more than it is blur or noise
+CLEAR = 0.35  # cycles per voxel: below it detail stands above any noise floor, and a wrong model of the blur shows
+CONTRAST, TILT = 0.2, 0.6  # deviations of the log power that contrast adds to all scales, and more to coarse than fine
+INDEPENDENT = 100  # so many cells of the power do they all count as: neighbours know the same
+DOUBT = 0.05  # of the log power of a cell, beside what it varies from brain to brain
+STARTS = (0.02, 0.6)  # squared widths, voxels^2: the fit has a second minimum in which blur is called contrast
+LARGEST = 4.0  # squared width, voxels^2
+
+
+Widths = tuple[float, float, float]  # Gaussian sigmas in voxels along slices, rows, columns
+UNBLURRED: Widths = (0.0, 0.0, 0.0)
+
+
+class TextureFit(NamedTuple):
+    """What a fit finds, also where there is no blur or noise. widths: (3,) voxels, negative along an axis on which the
+    scan is sharper than the reference; width: () of their mean square; noise: (). misfit: root mean square of what they
+    leave unexplained, in deviations of reference scans: ringing and thick slices are no Gaussian blur."""
+
+    width: Tensor
+    widths: Tensor
+    noise: Tensor
+    misfit: float
+
+    def without(self, widths: Widths) -> TextureFit:
+        """Less a blur that is known, and no scanner's: variances add up."""
+        squared = self.widths.abs() * self.widths - torch.tensor(widths).to(self.widths).square()
+        every = torch.cat((squared.mean()[None], squared))
+        signed = every.sign() * every.abs().sqrt()
+        return self._replace(width=signed[0], widths=signed[1:])
+
+
+@dataclass(frozen=True)
+class TextureModel:
+    """The texture of untouched reference scans.
+
+    power, deviation: (512,) mean and deviation of their log power in the cells of `Texture`. sharp, quiet: (), the
+    largest width and noise that a fit finds in any of them: only what is more than that is the scanner's.
+    """
+
+    power: Tensor
+    deviation: Tensor
+    sharp: Tensor
+    quiet: Tensor
+
+    def resolution(self, fit: TextureFit, spectrum: Tensor) -> Resolution:
+        """What is to be undone of a fit: along some axes the blur beyond an untouched scan's (variances of blurs add
+        up, and too little does no harm), and the noise, which the filter of a blur always knows. Or nothing.
+
+        Of these nine the one of the least predicted error, where the fit is as likely true as what is left of it
+        without the most that untouched scans show.
+        """
+        width = (fit.widths.square() - self.sharp.square()).clamp(min=0).sqrt() * (fit.widths > 0)
+        less = (fit.noise.square() - self.quiet.square()).clamp(min=0).sqrt()
+        truths = Resolution(fit.widths.clamp(min=0), fit.noise), Resolution(width, less)
+        axes = [torch.tensor(some, dtype=width.dtype) for some in itertools.product((0, 1), repeat=3)]
+        filters = [Resolution(width * some, fit.noise) for some in axes]
+
+        def error(used: Resolution | None) -> float:
+            return sum(predicted_error(used, true, spectrum) for true in truths)
+
+        best = min(filters, key=error)
+        nothing = Resolution(torch.zeros_like(width), torch.zeros_like(fit.noise))
+        return best if error(best) < error(None) else nothing
+
+    def fit(self, texture: Texture) -> TextureFit:
+        """Robust least squares of the log power: log(S A exp(-4 pi^2 sum s_a^2 f_a^2) + N), from two starts.
+
+        S is the reference's; A = a + b (1 - f / f_max) what contrast does to the power of detail, near 1; s the width
+        along each axis, N the variance of noise over the squared level.
+        """
+        power, mean = (x.double().cpu().numpy() for x in (texture.power, self.power))
+        frequency = cell_frequencies().double().numpy()
+        size = np.sqrt((frequency**2).sum(0))
+        tilt, fine = 1 - size / size.max(), size > LOWEST
+        doubt = np.sqrt(self.deviation.double().cpu().numpy() ** 2 + DOUBT**2)
+        weight = math.sqrt(INDEPENDENT / fine.sum())
+
+        def unexplained(x: np.ndarray) -> np.ndarray:
+            blurred = mean + x[0] + x[1] * tilt - 4 * math.pi**2 * x[2:5] @ frequency**2
+            return (power - np.logaddexp(blurred, x[5])) / doubt
+
+        def residual(x: np.ndarray) -> np.ndarray:
+            return np.concatenate([weight * unexplained(x)[fine], [x[0] / CONTRAST, x[1] / TILT]])
+
+        quiet = float(np.clip(power.min() - 0.3, -13.9, -0.1))
+        bounds = [-3, -3, -0.3, -0.3, -0.3, -14], [3, 3, LARGEST, LARGEST, LARGEST, 0]
+        fits = [least_squares(residual, [0, 0, s, s, s, quiet], bounds=bounds, loss="soft_l1") for s in STARTS]
+        least = min(fits, key=lambda fit: fit.cost)
+        best = torch.from_numpy(least.x).to(texture.power)
+        squared = torch.cat((best[2:5].mean()[None], best[2:5]))
+        widths = squared.sign() * squared.abs().sqrt()
+        misfit = float(np.sqrt(np.mean(unexplained(least.x)[fine & (size < CLEAR)] ** 2)))
+        return TextureFit(widths[0], widths[1:], (best[5] / 2).exp() * texture.level, misfit)
