@@ -116,7 +116,7 @@ def test_other_orders_of_the_tissues_lie_between(reference):
     fluid = volume(9, levels=np.array([0, 0.9, 0.6, 0.4]))
     found = [likeness(stack(each), reference).layout for each in (volume(9), infant, fluid)]
     assert found == sorted(found, reverse=True)
-    assert found[2] < -0.35
+    assert found[2] < -0.3
 
 
 def test_a_slab_is_too_thin_whatever_is_in_it(reference):
