@@ -132,13 +132,9 @@ def fit(
 
 
 def started_from(cfg: DictConfig, stage: str) -> Path:
-    """The run folder of the model that `tasks.STAGE.start` names: as `model=` does of `harmony harmonize`."""
-    place = Path(cfg.runs), Path(cfg.cache).expanduser()
-    model = resolve_model(cfg.tasks[stage].start, runs=place[0], cache=place[1])
-    folder = model.flow if stage == "flow" else model.of(stage)
-    if folder is None:
-        raise ConfigError(f"tasks.{stage}.start={cfg.tasks[stage].start}: that model has no {stage}")
-    return folder
+    """The run folder of the model that `tasks.STAGE.start` names, a file, a folder or a name of `harmony models`."""
+    model = resolve_model(cfg.tasks[stage].start, runs=Path(cfg.runs), cache=Path(cfg.cache).expanduser())
+    return model.stages.get(stage, model.flow)
 
 
 def refuse_uneven(batch_size: int, processes: int) -> None:

@@ -44,6 +44,17 @@ def test_a_run_ends_with_results_summary_config_and_figures(finished):
     assert finished.output.count(f"its page {page.relative_to(finished.path)}") == 1
 
 
+def test_a_training_begins_with_the_weights_of_a_model_that_it_names(finished):
+    """At no rate it ends with them, but for what the norms counted."""
+    first = finished.one("runs/models/flow-*")
+    still = ["runs=started", "seed=2", "tasks.flow.module.optimizer.lr=1e-30", f"+tasks.flow.start={first}"]
+    code, output = finished.run("train", "stages=[flow]", *still)
+    assert code == 0, output
+    before, after = (load_file(each / "model.safetensors") for each in (first, finished.one("started/models/flow-*")))
+    counted = [name for name in before if "running" in name or "tracked" in name]
+    assert all(torch.equal(before[name], after[name]) for name in before if name not in counted)
+
+
 def test_an_experiment_that_names_a_published_table_shows_its_rows_beside_ours(finished):
     code, output = finished.run("evaluate", "published=blindharmony_simulated")
     assert code == 0, output
