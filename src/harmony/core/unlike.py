@@ -110,7 +110,7 @@ def layout(image: Tensor, expected: Tensor, mask: Tensor) -> float:
         values = (pooled(each * both) / weight.clamp(min=0.5)).numpy()
         local = smoothed(values, inside, FINE)
         for _ in range(2):  # a steep shading leaves at the brain's edge what the second time takes
-            local = local / np.maximum(smoothed(local, inside, WIDE), EQUAL)
+            local = (local / np.maximum(smoothed(local, inside, WIDE), EQUAL)).astype(np.float32)
         ranks.append(local[inside].argsort().argsort())
     return correlation(*ranks)
 
