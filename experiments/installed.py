@@ -3,7 +3,7 @@
     python experiments/installed.py experiment=ixi_random data.root=/path/to/ixi-hh
     harmony evaluate ixi_random data.root=/path/to/ixi-hh
 
-Copies the stages that ixi-hh holds to where the recipe's trained ones would be (`runs/models`); the words must be those of
+Copies the stages that ixi-hh holds to where those of the recipe would be (`runs/models`); the words must be those of
 the evaluation. A stage that is there already is left alone.
 """
 
