@@ -266,7 +266,7 @@ def test_a_chains_steps_get_their_networks_and_their_overrides():
     assert isinstance(method, AdaptiveMethod)
     assert method.adaptive.batch == 3
     assert method.adaptive.judge is not None
-    assert method.before.methods[0].reference is reference
+    assert method.before.steps["histogram_matching"].reference is reference
 
 
 def test_harmonize_takes_a_chain():
