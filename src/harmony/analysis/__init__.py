@@ -5,6 +5,7 @@ from harmony.analysis.biology import biology
 from harmony.analysis.comparison import Comparison, Entry, Group, Test, compare
 from harmony.analysis.intervals import Interval, mean_interval, ratio
 from harmony.analysis.paired import Against, against, holm, recovered
+from harmony.analysis.relations import Relation, relation, slope_within
 from harmony.analysis.runs import EvaluatedRun, Found, find_runs
 from harmony.analysis.sweeps import SweepJob
 from harmony.analysis.table import BASELINE, PUBLISHED, Cell, ResultTable, best, pooled, result_table
@@ -21,6 +22,7 @@ __all__ = [
     "Found",
     "Group",
     "Interval",
+    "Relation",
     "ResultTable",
     "SweepJob",
     "Test",
@@ -37,5 +39,7 @@ __all__ = [
     "pooled",
     "ratio",
     "recovered",
+    "relation",
     "result_table",
+    "slope_within",
 ]
