@@ -33,6 +33,10 @@ class Sites:
     def of(self, site: str) -> list[Scan]:
         return [scan for scan in self.scans if scan.site == site]
 
+    def part(self, scan: Scan) -> str:
+        """The name of the folder that a scan is in."""
+        return next(name for name, folder in self.folders.items() if folder in scan.path.parents)
+
     @property
     def counts(self) -> dict[str, int]:
         """Site -> scans, the reference first."""
