@@ -54,7 +54,7 @@ def load_tissue_model(cfg: DictConfig) -> TissueModel:
         Prior.load(folder / PRIOR),
         Reference.load(model.home / REFERENCE),
         preprocess_of(card, folder, only_plausible=cfg.only_plausible),
-        f"tissue network of {model.name}" + (f": {model.scans} ({model.licence})" if model.scans else ""),
+        f"tissue network of {model.name}" + (f": {model.origin} ({model.licence})" if model.origin else ""),
     )
 
 
