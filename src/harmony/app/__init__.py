@@ -21,6 +21,7 @@ from harmony.app.build import (
 from harmony.app.configs import conf_folder, expand_groups, members, store_families
 from harmony.app.guard import refuse_foreign_targets, refuse_impossible
 from harmony.app.log import ExperimentLog, open_log
+from harmony.app.references import TissueModel, learn_reference, load_tissue_model
 from harmony.app.runs import (
     Models,
     Runs,
@@ -40,6 +41,7 @@ __all__ = [
     "ExperimentLog",
     "Models",
     "Runs",
+    "TissueModel",
     "alone",
     "build",
     "build_data",
@@ -54,10 +56,12 @@ __all__ = [
     "expand_stages",
     "experiment_run",
     "inject",
+    "learn_reference",
     "load_applied",
     "load_models",
     "load_network",
     "load_run",
+    "load_tissue_model",
     "load_weights",
     "members",
     "model_run",

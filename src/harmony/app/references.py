@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from harmony.app.runs import load_run, preprocess_of
+from harmony.delivery.loading import load_run, preprocess_of
 from harmony.cohort.learning import ADVISED, Learner, enough, gather
 from harmony.cohort.packing import PRIOR, TISSUE, pack_reference
 from harmony.core import CheckpointError, Scan, interrupts

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from harmony.core import DataError, Volume
-from harmony.scanner import shown as network_input
-from harmony.scanner.inversion import MapNetwork
+from harmony.scanner import MapNetwork, network_input
 
 SURE = 0.9  # probability of a tissue from where a voxel says how bright the tissue is
 FEWEST = 100  # voxels of each tissue: a brain has thousands at 4 mm
