@@ -21,7 +21,6 @@ from harmony.app.build import (
 from harmony.app.configs import conf_folder, expand_groups, members, store_families
 from harmony.app.guard import refuse_foreign_targets, refuse_impossible
 from harmony.app.log import ExperimentLog, open_log
-from harmony.app.references import TissueModel, learn_reference, load_tissue_model
 from harmony.app.runs import (
     Models,
     Runs,
@@ -41,7 +40,6 @@ __all__ = [
     "ExperimentLog",
     "Models",
     "Runs",
-    "TissueModel",
     "alone",
     "build",
     "build_data",
@@ -56,12 +54,10 @@ __all__ = [
     "expand_stages",
     "experiment_run",
     "inject",
-    "learn_reference",
     "load_applied",
     "load_models",
     "load_network",
     "load_run",
-    "load_tissue_model",
     "load_weights",
     "members",
     "model_run",
