@@ -11,11 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from harmony import app
+from harmony.app.references import TissueModel, learn_reference, load_tissue_model
 from harmony.cohort.findings import study_findings
 from harmony.cohort.measures import Measured, measure
 from harmony.cohort.outliers import distance, unlike
@@ -81,7 +83,7 @@ def reference_model(cfg: DictConfig, sites: Sites, out: Path) -> Path:
                 f"output={out}: a study with reference={former['reference']} is there -> another output folder"
             )
         if former != asked or not path.exists():
-            app.learn_reference(cfg, scans, path, About(sites.reference))
+            learn_reference(cfg, scans, path, About(sites.reference))
             write_sealed(out / ASKED, asked)
     return path
 
@@ -97,6 +99,8 @@ def with_model(cfg: DictConfig, model: Path) -> DictConfig:
     """The config with the study's own reference as its model."""
     own = copy.deepcopy(cfg)
     own.model = str(model)
+    with open_dict(own):
+        own.bits_per_dim = False
     return own
 
 
@@ -104,31 +108,33 @@ def delivered(cfg: DictConfig, source: Path, output: Path, model: Path, applied:
     """Every scan of a folder harmonized into the output, in the reference's unit; what was wrong with the others."""
     plain = app.plain(cfg)
     request = Request(
-        source=source,
+        sources=[source],
         output=output,
         method=cfg.method_name,
         settings=plain["method"],
         original_scale=False,
         **{name: plain[name] for name in PASSED},
     )
-    outcome = deliver(request, applied, command(cfg, request, model), helping=False)
-    assert outcome is not None  # only a helper has none
+    outcome = deliver(request, applied, command(cfg, source, output, model))
+    assert outcome is not None  # only a process that helps another has none
     print(f"{outcome.harmonized} scans harmonized, {outcome.done} were done, {len(outcome.bad)} bad", flush=True)
     return [error.public for error in outcome.bad]
 
 
-def command(cfg: DictConfig, request: Request, model: Path) -> list[str]:
+def command(cfg: DictConfig, source: Path, output: Path, model: Path) -> list[str]:
     """What starts a further process: `harmonize`, with this study's model and settings."""
-    words = {"input": request.source, "output": request.output, "model": model}
-    said = [f'{key}="{value}"' for key, value in words.items()] + [f"method={cfg.method_name}", "workers=0"]
-    rest = {"mask": cfg.mask, "participants": cfg.participants, "skip_bad": cfg.skip_bad, "seed": cfg.seed}
-    said += [f"{key}={json.dumps(app.plain(value))}" for key, value in rest.items()]
-    return [sys.executable, "-m", "harmony.harmonize", *said, "original_scale=false"]
+    plain = app.plain(cfg)
+    own = {"input": str(source), "output": str(output), "model": str(model), "original_scale": False}
+    rest = {name: plain[name] for name in (*PASSED, "seed", "only_plausible", "runs", "cache")}
+    words = [f"{key}={json.dumps(value)}" for key, value in (own | rest).items()]
+    typed = cast("list[str]", OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False))
+    words += [word for word in typed if word.lstrip("+~").startswith("method.")]
+    return [sys.executable, "-m", "harmony.harmonize", *words, f"method={cfg.method_name}"]
 
 
 def measured(cfg: DictConfig, sites: Sites, out: Path, applied: Applied, bad: list[str]) -> list[ScanRecord]:
     """Every harmonized scan before and after, kept in the output. What cannot be measured is added to `bad`."""
-    base, records = app.load_tissue_model(cfg), []
+    base, records = load_tissue_model(cfg), []
     for scan in watched(sites.scans, "measuring"):
         interrupts.check()
         part = sites.part(scan)
@@ -146,7 +152,7 @@ def measured(cfg: DictConfig, sites: Sites, out: Path, applied: Applied, bad: li
     return records
 
 
-def both(pair: tuple[Scan, Scan], base: app.TissueModel) -> tuple[Measured, Measured]:
+def both(pair: tuple[Scan, Scan], base: TissueModel) -> tuple[Measured, Measured]:
     """The scan and its result, measured on the model's grid."""
     before, after = (measure(base.preprocess(scan), base.network) for scan in pair)
     return before, after

@@ -111,7 +111,7 @@ COMMANDS = {
         ),
         "reference",
         (
-            Place("SCANS", "input", "a BIDS folder, or a folder of files, of one scanner"),
+            Place("SCANS", "input", "of one scanner: a BIDS folder, a folder of files, or the files", many=True),
             Place("OUTPUT", "output", "the model that is written: NAME.harmony"),
         ),
     ),
