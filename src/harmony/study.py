@@ -1,4 +1,4 @@
-"""Several sites into one of them, with an answer: python -m harmony.study input=BIDS output=OUT reference=site=A"""
+"""Several sites into one of them, with an answer: python -m harmony.study input=BIDS output=OUT reference='"site=A"'"""
 
 from __future__ import annotations
 
