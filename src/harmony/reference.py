@@ -24,7 +24,7 @@ def reference(cfg: DictConfig) -> None:
     if out.suffix != SUFFIX:
         raise ConfigError(f"output={cfg.output}: a model is a file NAME{SUFFIX} -> output={out.stem}{SUFFIX}")
     given = app.plain(cfg)["input"]
-    paths = [Path(each).expanduser() for each in (given if isinstance(given, list) else [given])]
+    paths = [Path(one).expanduser() for one in (given if isinstance(given, list) else [given])]
     scans = scans_of(paths, cfg.mask, cfg.participants)
     about = About(re.sub(r"[^\w.-]+", "-", out.stem), cfg.licence, cfg.scans)
     manifest = learn_reference(cfg, scans, out, about)

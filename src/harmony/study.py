@@ -6,6 +6,7 @@ import copy
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -33,6 +34,7 @@ from harmony.core.packed_model import About
 from harmony.core.progress import watched
 from harmony.core.runs import fingerprint
 from harmony.data.inspection.confounding import confounded
+from harmony.data.volumes.brain_extraction import may_find
 from harmony.delivery import Applied, Derivatives, Request, deliver
 from harmony.judges.probe import Probe
 from harmony.reports.study import StudyScan, StudyTable, study_page
@@ -45,7 +47,8 @@ FOLDER = "study"  # in the output: tables, and what was measured
 def study(cfg: DictConfig) -> None:
     """Reference, harmonizing, measuring, page. Exits with code 1 where a scan was left out."""
     root, out = Path(cfg.input).expanduser(), Path(cfg.output).expanduser()
-    sites = find_sites(root, cfg.reference, participants=cfg.participants, contrast="T1w")
+    mask = None if may_find(cfg.mask) else cfg.mask
+    sites = find_sites(root, cfg.reference, participants=cfg.participants, mask=mask)
     warnings = list(misleading(sites))
     for line in (f"sites: {', '.join(f'{name} {count}' for name, count in sites.counts.items())}", *warnings):
         print(line, flush=True)
@@ -77,18 +80,19 @@ def reference_model(cfg: DictConfig, sites: Sites, out: Path) -> Path:
     path, scans = out / MODEL, sites.of(sites.reference)
     with claim(out / ".locks" / "reference.lock", wait=True):
         asked = {"reference": cfg.reference, "made_from": fingerprint({"scans": [sha256(scan.path) for scan in scans]})}
-        former = kept(out / ASKED)
+        former = written_before(out / ASKED)
         if former is not None and former["reference"] != cfg.reference:
             raise ConfigError(
                 f"output={out}: a study with reference={former['reference']} is there -> another output folder"
             )
         if former != asked or not path.exists():
-            learn_reference(cfg, scans, path, About(sites.reference))
+            learn_reference(cfg, scans, path, About(re.sub(r"[^\w.-]+", "-", sites.reference), "not stated"))
             write_sealed(out / ASKED, asked)
     return path
 
 
-def kept(path: Path) -> dict[str, Any] | None:
+def written_before(path: Path) -> dict[str, Any] | None:
+    """What a former call wrote; None where there was none, or it is damaged."""
     try:
         return read_sealed(path)
     except (OSError, DamagedError):

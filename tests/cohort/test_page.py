@@ -14,9 +14,9 @@ def test_what_may_mislead_comes_before_the_verdict_and_all_tables_are_there(tmp_
     page = page_of(made_up(same=True), HISTOGRAMS, scans, ["age follows the site"], ["sub-9: truncated"])
     study_page(tmp_path / "study.html", page)
     text = (tmp_path / "study.html").read_text()
-    order = ["age follows the site", "Verdict", "B: not told from A any more", "sub-9: truncated", "Told from A",
-             "Contrast", "Volumes", "Age and sex", "People at two sites", "Histograms", "Look at these first"]  # fmt: skip
-    places = [text.index(words) for words in order]
+    first = ["age follows the site", "Verdict", "B: not told from A any more", "sub-9: truncated"]
+    tables = ["Told from A", "Contrast", "Volumes", "Age and sex", "People at two sites"]
+    places = [text.index(words) for words in (*first, *tables, "Histograms", "Look at these first")]
     assert places == sorted(places)
     assert "sub-&lt;b&gt;" in text
     assert "sub-<b>" not in text

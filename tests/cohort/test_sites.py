@@ -26,7 +26,7 @@ def table(root, *lines, columns="participant_id site age sex"):
 
 
 def sites(root, asked="site=A", participants=None):
-    return find_sites(root, asked, participants=participants, contrast="T1w")
+    return find_sites(root, asked, participants=participants, mask=None)
 
 
 def test_a_column_of_the_person_or_of_the_session(bids):

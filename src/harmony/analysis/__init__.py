@@ -1,6 +1,6 @@
 """Numbers out of rows: means with intervals, paired comparisons, tables; reports only draw and word them."""
 
-from harmony.analysis.agreement import Agreement, agreement, agreements, pairwise
+from harmony.analysis.agreement import Agreement, agreement, agreements
 from harmony.analysis.biology import biology
 from harmony.analysis.comparison import Comparison, Entry, Group, Test, compare
 from harmony.analysis.intervals import Interval, mean_interval, ratio
@@ -35,7 +35,6 @@ __all__ = [
     "find_runs",
     "holm",
     "mean_interval",
-    "pairwise",
     "pooled",
     "ratio",
     "recovered",

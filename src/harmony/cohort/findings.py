@@ -68,7 +68,7 @@ def scanner_verdict(site: str, findings: Findings) -> str:
     few = min(findings.people[site], findings.people[reference])
     if few < LEAST or not told.after.known:
         return f"{site}: cannot be told whether the scanner is gone: {few} people, it takes {LEAST} on either side."
-    was, now = (f"{each.mean:.2f} [{each.span(2)}]" for each in (told.before, told.after))
+    was, now = (f"{share.mean:.2f} [{share.span(2)}]" for share in (told.before, told.after))
     share = f"balanced accuracy of a classifier {now}, before {was}; 0.5 is a coin"
     if told.after.mean >= NEAR and told.after.low > 0.5:
         better = " less well" if told.after.mean < told.before.mean else ""
@@ -82,15 +82,15 @@ def scanner_verdict(site: str, findings: Findings) -> str:
 
 def biology_verdict(trait: str, findings: Findings) -> str:
     """Whether what was related to age or sex before still is."""
-    known = {name: each for (of, name), each in findings.relations.items() if of == trait and each.known}
+    known = {name: slope for (of, name), slope in findings.relations.items() if of == trait and slope.known}
     if not known:
         return f"{trait}: cannot be told whether it is still in the volumes: no relation is told from 0 before."
-    lost = [name for name, each in known.items() if not each.kept]
+    lost = [name for name, slope in known.items() if not slope.kept]
     unit = "ml per year" if trait == "age" else "ml, men less women"
-    each = "; ".join(f"{_plain(name)} {one.before.mean:+.2f} -> {one.after.mean:+.2f}" for name, one in known.items())
+    slopes = "; ".join(f"{_plain(name)} {one.before.mean:+.2f} -> {one.after.mean:+.2f}" for name, one in known.items())
     if lost:
-        return f"{trait}: NO LONGER in {', '.join(map(_plain, lost))} ({unit}: {each})."
-    return f"{trait}: still in the volumes as before ({unit}: {each})."
+        return f"{trait}: NO LONGER in {', '.join(map(_plain, lost))} ({unit}: {slopes})."
+    return f"{trait}: still in the volumes as before ({unit}: {slopes})."
 
 
 def _plain(volume: str) -> str:
@@ -105,18 +105,18 @@ def _relations(table: ResultTable, scans: Sequence[Scan], sites: Sequence[str]) 
             traits["age"].setdefault(key, scan.age)
         if scan.sex is not None:
             traits["sex"].setdefault(key, float(scan.sex == "M"))
-    found = {}
+    relations = {}
     for trait, known in traits.items():
         for volume in VOLUMES:
             before, after = ({s: table.values.get((s, when, volume), {}) for s in sites} for when in (BEFORE, AFTER))
             who = [key for key in known if key[1] in before[key[0]] and key[1] in after[key[0]]]
             columns = ([values[site][person] for site, person in who] for values in (before, after))
-            found[trait, volume] = relation([known[key] for key in who], *columns, [site for site, _ in who])
-    return found
+            relations[trait, volume] = relation([known[key] for key in who], *columns, [site for site, _ in who])
+    return relations
 
 
 def _travellers(table: ResultTable, sites: Sequence[str]) -> list[Travellers]:
-    found = []
+    travellers = []
     for metric in (*VOLUMES, *RATIOS):
         before, after = (scanners_of(table.values, when, metric) for when in (BEFORE, AFTER))
         for a, b in combinations(sites, 2):
@@ -124,5 +124,5 @@ def _travellers(table: ResultTable, sites: Sequence[str]) -> list[Travellers]:
                 continue
             pair = [agreement({a: values[a], b: values[b]}) for values in (before, after)]
             if pair[0] is not None and pair[1] is not None:
-                found.append(Travellers((a, b), metric, pair[0], pair[1]))
-    return found
+                travellers.append(Travellers((a, b), metric, pair[0], pair[1]))
+    return travellers

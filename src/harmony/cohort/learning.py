@@ -80,14 +80,14 @@ def gather(scans: Sequence[Scan], cache: VolumeCache, network: MapNetwork) -> Ga
     refuse_other_contrasts(scans, measures)
     odd = outliers(measures)
     if len(odd) > MIXED * len(scans):
-        listed = "; ".join(f"{each.name}: {each.reason}" for each in odd[:3])
+        listed = "; ".join(f"{scan.name}: {scan.reason}" for scan in odd[:3])
         raise ConfigError(
             f"{len(odd)} of {len(scans)} scans are unlike the others ({listed}) -> one scanner each; {CHOOSE}"
         )
-    names = {each.name for each in odd}
-    kept = [volume for name, volume in volumes.items() if name not in names]
-    enough(len(kept), "scans that are alike")
-    return Gathered(kept, odd)
+    names = {scan.name for scan in odd}
+    alike = [volume for name, volume in volumes.items() if name not in names]
+    enough(len(alike), "scans that are alike")
+    return Gathered(alike, odd)
 
 
 def enough(count: int, what: str) -> None:

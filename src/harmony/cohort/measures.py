@@ -46,7 +46,7 @@ def measure(volume: Volume, network: MapNetwork) -> Measured:
     millilitre = float(torch.linalg.det(sides).abs()) / 1000
     low, high = wm.quantile(torch.tensor([0.16, 0.84]))
     counts = torch.histc((values / white).clamp(*SPAN), BINS, *SPAN)
-    found = {
+    metrics = {
         **{name: float(part.sum()) * millilitre for name, part in zip(VOLUMES, inside, strict=True)},
         "volume_brain_ml": int(mask.sum()) * millilitre,
         "contrast_gm_wm": float(gm.median() / white),
@@ -54,7 +54,7 @@ def measure(volume: Volume, network: MapNetwork) -> Measured:
         "spread_wm": float((high - low) / 2 / white),
         **{f"quantile_{round(100 * at)}": float(_quantile(values, at) / white) for at in QUANTILES},
     }
-    return Measured(found, (counts / len(values)).tolist())
+    return Measured(metrics, (counts / len(values)).tolist())
 
 
 def _bright(values: Tensor, probability: Tensor, volume: Volume) -> Tensor:

@@ -40,13 +40,13 @@ def page_of(
         _travellers(findings),
     ]
     title = f"harmony: {len(findings.people)} sites into {findings.reference}"
-    shown = [table for table in tables if table.rows]
-    return StudyPage(title, warnings, verdict(findings), shown, histograms, SPAN, scans, bad)
+    filled = [table for table in tables if table.rows]
+    return StudyPage(title, warnings, verdict(findings), filled, histograms, SPAN, scans, bad)
 
 
 def _telling(findings: Findings) -> StudyTable:
     rows = [
-        [site, str(findings.people[site]), *(_interval(each, 2) for each in (told.before, told.after, told.frozen))]
+        [site, str(findings.people[site]), *(_interval(share, 2) for share in (told.before, told.after, told.frozen))]
         for site, told in findings.telling.items()
     ]
     columns = ["site", "people", "retrained, before", "retrained, after", "frozen, after"]
@@ -64,9 +64,9 @@ def _values(findings: Findings, metrics: Sequence[str], title: str, note: str) -
 
 def _relations(findings: Findings) -> StudyTable:
     rows = [
-        [trait, describe(volume).label, str(found.before.subjects), *(_interval(each, 2, sign="+") for each in found)]
-        for (trait, volume), found in findings.relations.items()
-        if np.isfinite(found.before.mean)
+        [trait, describe(volume).label, str(slope.before.subjects), *(_interval(part, 2, sign="+") for part in slope)]
+        for (trait, volume), slope in findings.relations.items()
+        if np.isfinite(slope.before.mean)
     ]
     return StudyTable("Age and sex", KEPT, ["", "volume", "people", "before", "after", "change"], rows)
 
@@ -76,19 +76,19 @@ def _travellers(findings: Findings) -> StudyTable:
     columns = ["sites", "people", "", *both]
     rows = [
         [
-            " and ".join(each.sites),
-            str(each.before.icc.subjects),
-            describe(each.metric).label,
-            *_agreed(each.before, each.after),
+            " and ".join(pair.sites),
+            str(pair.before.icc.subjects),
+            describe(pair.metric).label,
+            *_agreed(pair.before, pair.after),
         ]
-        for each in findings.travellers
+        for pair in findings.travellers
     ]
     return StudyTable("People at two sites", TRAVEL, columns, rows)
 
 
-def _agreed(*found: Agreement) -> list[str]:
-    iccs = [_interval(each.icc, 2) for each in found]
-    return [*iccs, *(f"{each.variation.mean:.1f}" for each in found), *(f"{each.apart.mean:.1f}" for each in found)]
+def _agreed(*both: Agreement) -> list[str]:
+    iccs = [_interval(one.icc, 2) for one in both]
+    return [*iccs, *(f"{one.variation.mean:.1f}" for one in both), *(f"{one.apart.mean:.1f}" for one in both)]
 
 
 def _interval(value: Interval, digits: int, *, sign: str = "") -> str:

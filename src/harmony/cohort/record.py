@@ -38,9 +38,9 @@ def recorded(
 ) -> ScanRecord:
     """What stands at `path`, if it was measured of the same files; else measured, and kept there."""
     try:
-        kept = read_sealed(path)
-        if kept["made_from"] == dict(made_from):
-            return ScanRecord(part, scan, Measured(**kept[BEFORE]), Measured(**kept[AFTER]))
+        former = read_sealed(path)
+        if former["made_from"] == dict(made_from):
+            return ScanRecord(part, scan, Measured(**former[BEFORE]), Measured(**former[AFTER]))
     except (OSError, DamagedError, KeyError, TypeError):
         pass  # not there, or not what was written: measured anew
     before, after = measure()
@@ -50,8 +50,8 @@ def recorded(
 
 def mean_histograms(records: Sequence[ScanRecord]) -> dict[str, dict[str, np.ndarray]]:
     """before, after -> site -> (BINS,) mean of its scans."""
-    found: dict[str, dict[str, list[list[float]]]] = {BEFORE: {}, AFTER: {}}
+    shares: dict[str, dict[str, list[list[float]]]] = {BEFORE: {}, AFTER: {}}
     for record in records:
         for when, measured in ((BEFORE, record.before), (AFTER, record.after)):
-            found[when].setdefault(record.scan.site or "", []).append(measured.histogram)
-    return {when: {site: np.mean(each, axis=0) for site, each in sites.items()} for when, sites in found.items()}
+            shares[when].setdefault(record.scan.site or "", []).append(measured.histogram)
+    return {when: {site: np.mean(own, axis=0) for site, own in sites.items()} for when, sites in shares.items()}

@@ -44,9 +44,9 @@ class Sites:
         return {name: counted[name] for name in sorted(counted, key=lambda name: (name != self.reference, name))}
 
 
-def find_sites(root: Path, asked: str, *, participants: Sequence[str] | None, contrast: str) -> Sites:
+def find_sites(root: Path, asked: str, *, participants: Sequence[str] | None, mask: str | None) -> Sites:
     """asked: COLUMN=SITE of the reference; the column may be `scanner` (manufacturer, model and field of the sidecars)
-    or `folder` (root holds a BIDS folder for each site).
+    or `folder` (root holds a BIDS folder for each site). mask: the pattern of brain masks, None for none.
 
     Raises ConfigError for words of another form, a site that is not there or one site alone, and for two names of one
     site; DataError for a column that is not there and for scans without a site.
@@ -56,18 +56,18 @@ def find_sites(root: Path, asked: str, *, participants: Sequence[str] | None, co
         raise ConfigError(f"reference={asked}: not COLUMN=SITE -> say whose scanner the others go to: reference=site=A")
     if column == FOLDER:
         folders = {path.name: path for path in sorted(root.iterdir()) if any(path.glob("sub-*"))}
-        chosen = {name: _listed(path, participants, contrast) for name, path in folders.items()}
-        scans = [replace(scan, site=name) for name, found in chosen.items() for scan in found]
+        chosen = {name: _listed(path, participants, mask) for name, path in folders.items()}
+        scans = [replace(scan, site=name) for name, own in chosen.items() for scan in own]
     else:
         folders, read = {"": root}, _by_sidecar if column == SCANNER else _by_column(root, column)
-        scans = [replace(scan, site=read(scan)) for scan in _listed(root, participants, contrast)]
+        scans = [replace(scan, site=read(scan)) for scan in _listed(root, participants, mask)]
     sites = Sites(scans, folders, reference)
     _check(sites, asked)
     return sites
 
 
-def _listed(root: Path, participants: Sequence[str] | None, contrast: str) -> list[Scan]:
-    listing = BidsFolder(root, suffix=contrast).listing()
+def _listed(root: Path, participants: Sequence[str] | None, mask: str | None) -> list[Scan]:
+    listing = BidsFolder(root, mask=mask).listing()
     return listing.chosen(participants=participants, sessions=None, skip_bad=False)[0]
 
 
