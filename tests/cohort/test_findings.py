@@ -8,7 +8,7 @@ from harmony.cohort.telling import AFTER, BEFORE
 from harmony.core import Row, Scan
 from harmony.judges.probe import Probe
 
-PROBE = Probe(quantiles=[], scales=[], penalties=[0.1, 1.0, 10.0, 100.0], folds=5)
+PROBE = Probe(quantiles=[], scales=[], penalties=[1.0, 10.0], folds=3)
 
 
 def made_up(people=25, *, before=0.2, after=0.0, ageing=-2.0, kept=1.0, same=False, seed=0):

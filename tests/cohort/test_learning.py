@@ -41,7 +41,7 @@ def dimmed(seed, level):
 def test_what_is_measured_of_a_scan():
     volume = labelled(0)
     found = measure(volume, by_intensity)
-    ml = abs(torch.linalg.det(torch.from_numpy(volume.affine[:3, :3]))) / 1000
+    ml = float(torch.linalg.det(torch.from_numpy(volume.affine[:3, :3])).abs()) / 1000
     for k, name in enumerate(("csf", "gm", "wm"), start=1):
         inside = int((volume.mask & (volume.labels == k)).sum())
         assert found.values[f"volume_{name}_ml"] == pytest.approx(inside * ml, rel=0.05)

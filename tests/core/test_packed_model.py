@@ -219,8 +219,8 @@ def test_a_model_is_found_by_path_by_name_or_alone(runs, packed, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     package, where = tmp_path / "package", {"runs": tmp_path / "runs", "cache": tmp_path / "cache"}
     package.mkdir()
-    assert resolve_model(str(runs["flow"]), package=package, **where).flow == runs["flow"]
-    assert resolve_model("flow-1", package=package, **where).flow == runs["flow"]
+    assert resolve_model(str(runs["flow"]), package=package, **where).home == runs["flow"]
+    assert resolve_model("flow-1", package=package, **where).home == runs["flow"]
     with pytest.raises(CheckpointError, match="no model is installed"):
         resolve_model(None, package=package, **where)
     os.rename(packed, package / "scanner.harmony")

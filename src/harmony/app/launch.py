@@ -65,7 +65,8 @@ def refuse_strange(cfg: DictConfig, page: str, said: Sequence[str]) -> None:
         OmegaConf.load(Path(conf_folder(), f"{page}.yaml")), resolve=False
     )
     for key in _GROUPS:
-        _refuse_flat(key, words)
+        if not isinstance(_at(own, key), str):  # the page itself has one value there: reference of a study
+            _refuse_flat(key, words)
     for family in ("tasks", "judge", "data.scanners", *(["method"] if page == "config" else [])):
         for name in _at(words, family) or {}:
             _refuse_flat(f"{family}.{name}", words)

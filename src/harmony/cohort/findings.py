@@ -110,8 +110,8 @@ def _relations(table: ResultTable, scans: Sequence[Scan], sites: Sequence[str]) 
         for volume in VOLUMES:
             before, after = ({s: table.values.get((s, when, volume), {}) for s in sites} for when in (BEFORE, AFTER))
             who = [key for key in known if key[1] in before[key[0]] and key[1] in after[key[0]]]
-            columns = ([values[site][person] for site, person in who] for values in (before, after))
-            relations[trait, volume] = relation([known[key] for key in who], *columns, [site for site, _ in who])
+            was, now = ([values[site][person] for site, person in who] for values in (before, after))
+            relations[trait, volume] = relation([known[key] for key in who], was, now, [site for site, _ in who])
     return relations
 
 
