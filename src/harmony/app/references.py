@@ -8,7 +8,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from harmony.delivery.loading import load_run, preprocess_of
 from harmony.cohort.learning import ADVISED, Learner, enough, gather
 from harmony.cohort.packing import PRIOR, TISSUE, pack_reference
 from harmony.core import CheckpointError, Scan, interrupts
@@ -21,6 +20,7 @@ from harmony.core.reference import Reference
 from harmony.data import Preprocess, read_nifti
 from harmony.data.volumes.brain_extraction import with_brain
 from harmony.data.volumes.cache import VolumeCache
+from harmony.delivery.loading import load_run, preprocess_of
 from harmony.scanner import Calibration, MapNetwork, Prior
 
 SERVES = ("none", "histogram_matching", "nyul", "scanner_inversion")  # methods that a model without a flow serves
