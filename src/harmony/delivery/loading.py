@@ -30,7 +30,8 @@ NO_SETTINGS = ("orientation", "version")  # constants of a card that are not the
 @dataclass(frozen=True)
 class Wanted:
     """method: its name. node: its config, as plain values. home: the run folder with the model's card and the
-    reference's statistics; folders: of its stages. model: its name. only_plausible: see `Preprocess`. scored: bits per dimension are asked for."""
+    reference's statistics; folders: of its stages. model: its name. only_plausible: see `Preprocess`. scored: bits per
+    dimension are asked for."""
 
     model: str
     home: Path
