@@ -5,8 +5,9 @@ python experiments/reference_in_a_minute/run.py data.root=/path/to/ixi-hh > rows
 
 Training people as the new reference scanner sees them, without labels, through the installed tissue network
 (`harmony reference`); test people as a query scanner sees them, brought to what the new reference scanner makes of them.
-Methods: none; histogram_matching and scanner_inversion_N with the reference of N scans; scanner_inversion_labels with
-what all labelled training scans of that scanner say through the same network. domain: QUERY into REFERENCE; metric psnr, all slices.
+Methods: none; histogram_matching and scanner_inversion with the reference of N scans (_N), or with what all labelled
+training scans of that scanner say through the same network (_labels). domain: QUERY into REFERENCE; metric psnr, all
+slices.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def rows(domain, volume, query, scanner, methods):
 
 
 def _ours(word: str) -> bool:
-    return word.split("=")[0] in DEFAULTS
+    return word.partition("=")[0] in DEFAULTS
 
 
 if __name__ == "__main__":

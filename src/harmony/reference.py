@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 from harmony import app
 from harmony.app.references import learn_reference
 from harmony.core import ConfigError, DataError, Scan
-from harmony.core.contrasts import T1W, refuse_other_contrast
+from harmony.core.contrasts import T1W
+from harmony.core.manifest import refuse_other_contrast
 from harmony.core.packed_model import SUFFIX, About
 from harmony.data import BidsFolder, single_scan
 from harmony.data.sources.folders import visible
