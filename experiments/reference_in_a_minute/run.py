@@ -1,10 +1,10 @@
 """A simulated scanner as the new reference, from some of its scans: rows for results.csv.
 
-python experiments/reference_in_a_minute/run.py data.root=/path/to/ixi-hh > rows.csv
-    references='[tissue,bias,blur,noise,mix,coil]' queries='[reference,tissue,bias,blur,log,mix]' scans='[8,20,50]' people=22
+python experiments/reference_in_a_minute/run.py data.root=/path/to/ixi-hh [references=[tissue,bias,blur,noise,mix,coil]]
+    [queries=[reference,tissue,bias,blur,log,mix]] [scans=[8,20,50]] [people=22] [labels=true] > rows.csv
 
-Training people as the new reference scanner sees them, without labels, through the installed tissue network
-(`harmony reference`); test people as a query scanner sees them, brought to what the new reference scanner makes of them.
+Training people as the new reference scanner sees them, without labels, through the installed tissue network (`harmony
+reference`); test people as a query scanner sees them, brought to what the new reference scanner makes of them.
 Methods: none; histogram_matching and scanner_inversion with the reference of N scans (_N), or with what all labelled
 training scans of that scanner say through the same network (_labels). domain: QUERY into REFERENCE; metric psnr, all
 slices.
