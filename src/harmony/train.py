@@ -134,7 +134,7 @@ def fit(
 def started_from(cfg: DictConfig, stage: str) -> Path:
     """The run folder of the model that `tasks.STAGE.start` names, a file, a folder or a name of `harmony models`."""
     model = resolve_model(cfg.tasks[stage].start, runs=Path(cfg.runs), cache=Path(cfg.cache).expanduser())
-    return model.stages.get(stage, model.flow)
+    return model.stages.get(stage, model.home)
 
 
 def refuse_uneven(batch_size: int, processes: int) -> None:

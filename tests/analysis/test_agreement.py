@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harmony.analysis import agreement, agreements, pairwise
+from harmony.analysis import agreement, agreements
 from harmony.analysis.agreement import between, icc, mean_squares, scanners_of
 
 # Shrout & Fleiss (1979), table 2: four judges on six targets; tables 3 and 4 give mean squares and ICC(2,1) = 0.29.
@@ -74,13 +74,6 @@ def test_only_people_of_every_scanner_count():
     assert agreement(values).icc == icc(SHROUT_FLEISS[2:])
     assert agreement({"one": values["scanner0"]}) is None
     assert agreement({name: {"p2": 1.0, "p3": 2.0} for name in values}) is None
-
-
-def test_every_two_scanners_with_people_in_common():
-    values = by_scanner(SHROUT_FLEISS) | {"elsewhere": {"q1": 1.0, "q2": 2.0, "q3": 3.0}}
-    found = pairwise(values)
-    assert len(found) == 6
-    assert found["scanner0", "scanner2"].icc == icc(SHROUT_FLEISS[:, [0, 2]])
 
 
 def test_grey_over_white_of_an_evaluation():

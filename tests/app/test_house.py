@@ -8,10 +8,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HOUSE = ROOT / "src" / "harmony"
-ENTRIES = {"train", "evaluate", "harmonize", "check", "report", "dashboard"}
+ENTRIES = {"train", "evaluate", "harmonize", "reference", "study", "check", "report", "dashboard"}
 UPPER = [
     *HOUSE.glob("*.py"),
-    *(path for room in ("app", "evaluation", "delivery", "judges") for path in (HOUSE / room).glob("*.py")),
+    *(path for room in ("app", "evaluation", "delivery", "cohort", "judges") for path in (HOUSE / room).glob("*.py")),
 ]
 
 

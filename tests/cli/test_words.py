@@ -53,6 +53,7 @@ def test_quoted_text_is_read_back_exactly(text):
         ("data.root", "/data/a,b [1]/ü", "/data/a,b [1]/ü"),
         ("data.labels", "der/{subject}/*_dseg.nii.gz", "der/{subject}/*_dseg.nii.gz"),
         ("data.title", "two words", "two words"),
+        ("data.title", "site=A", "site=A"),
         ("seed", "2", 2),
         ("methods", "[none,nyul]", ["none", "nyul"]),
         ("mask", "null", None),

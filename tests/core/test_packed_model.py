@@ -219,8 +219,8 @@ def test_a_model_is_found_by_path_by_name_or_alone(runs, packed, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     package, where = tmp_path / "package", {"runs": tmp_path / "runs", "cache": tmp_path / "cache"}
     package.mkdir()
-    assert resolve_model(str(runs["flow"]), package=package, **where).flow == runs["flow"]
-    assert resolve_model("flow-1", package=package, **where).flow == runs["flow"]
+    assert resolve_model(str(runs["flow"]), package=package, **where).home == runs["flow"]
+    assert resolve_model("flow-1", package=package, **where).home == runs["flow"]
     with pytest.raises(CheckpointError, match="no model is installed"):
         resolve_model(None, package=package, **where)
     os.rename(packed, package / "scanner.harmony")
@@ -228,7 +228,7 @@ def test_a_model_is_found_by_path_by_name_or_alone(runs, packed, tmp_path, monke
     alone, named = (resolve_model(given, package=package, **where) for given in (None, "scanner"))
     assert alone == named
     assert alone.name == "scanner"
-    assert set(alone.stages) == {"harmonizer"}
+    assert set(alone.stages) == {"flow", "harmonizer"}
     with pytest.raises(CheckpointError, match="did you mean scanner"):
         resolve_model("scaner", package=package, **where)
     (package / "second.harmony").write_bytes((package / "scanner.harmony").read_bytes())
@@ -247,4 +247,4 @@ def test_the_package_brings_a_model_that_says_where_it_is_from(tmp_path):
     assert {"noise", "blur", "gain", "shading"} <= set(about.ranges["tissue"])
     assert {"histogram_matching", "scanner_inversion"} <= set(about.methods)
     folders = resolve_model(None, runs=tmp_path, cache=tmp_path)  # every digest is checked
-    assert set(folders.stages) == {"tissue"}
+    assert set(folders.stages) == {"flow", "tissue"}

@@ -87,9 +87,9 @@ def test_the_rim_is_not_further_from_the_truth_than_the_middle_got(scans, name):
 def installed(tmp_path_factory):
     """The method that is installed with harmony; it estimates from a whole volume."""
     model = resolve_model(None, runs=Path("none"), cache=tmp_path_factory.mktemp("model"))
-    networks = {"flow": app.load_run(model.flow, "flow"), "tissue": app.load_run(model.of("tissue"), "tissue")}
+    networks = {"flow": app.load_run(model.home, "flow"), "tissue": app.load_run(model.of("tissue"), "tissue")}
     networks["tissue/prior"] = Prior.load(model.of("tissue") / "prior.safetensors")
-    reference = Reference.load(model.flow / "reference.safetensors")
+    reference = Reference.load(model.home / "reference.safetensors")
     return app.build_methods(battery.config("scanner_inversion"), networks, reference, 3.0)["scanner_inversion"]
 
 

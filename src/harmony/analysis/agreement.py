@@ -44,7 +44,7 @@ class Agreement:
         """For JSON, which has no NaN."""
         intervals = {"icc": self.icc, "variation": self.variation, "apart": self.apart}
         shares = {"between": self.between if isfinite(self.between) else None, "scanners": self.scanners}
-        plain = {name: [each if isfinite(each) else None for each in found[:3]] for name, found in intervals.items()}
+        plain = {name: [end if isfinite(end) else None for end in value[:3]] for name, value in intervals.items()}
         return plain | shares | {"people": self.icc.subjects}
 
 
@@ -136,15 +136,9 @@ def agreements(values: Mapping[tuple[str, str, str], Mapping[str, float]]) -> di
     tree: dict[str, dict[str, Any]] = {}
     for method in dict.fromkeys(method for _, method, _ in values):
         for volume in volumes:
-            if (found := agreement(scanners_of(values, method, volume))) is not None:
-                tree.setdefault(method, {})[volume] = found.listed()
+            if (agreed := agreement(scanners_of(values, method, volume))) is not None:
+                tree.setdefault(method, {})[volume] = agreed.listed()
     return tree
-
-
-def pairwise(values: ByScanner) -> dict[tuple[str, str], Agreement]:
-    """Of every two scanners with at least three people in common."""
-    found = {(a, b): agreement({a: values[a], b: values[b]}) for a, b in combinations(values, 2)}
-    return {pair: each for pair, each in found.items() if each is not None}
 
 
 def _measured(own: Mapping[str, float], person: str) -> bool:

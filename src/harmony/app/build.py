@@ -157,7 +157,7 @@ def models_wanted(cfg: DictConfig) -> list[str]:
 
 
 def build_methods(
-    cfg: DictConfig, networks: Mapping[str, Any], reference: Reference, reference_bpd: float
+    cfg: DictConfig, networks: Mapping[str, Any], reference: Reference, reference_bpd: float | None
 ) -> dict[str, Method]:
     """The chosen methods by name. networks: by the names of `parts_wanted`. To the constructors that ask for them go
     the flow (`density`), its bpd on held-out reference images, the reference statistics, and of `cfg.data` how the

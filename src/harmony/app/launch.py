@@ -65,7 +65,8 @@ def refuse_strange(cfg: DictConfig, page: str, said: Sequence[str]) -> None:
         OmegaConf.load(Path(conf_folder(), f"{page}.yaml")), resolve=False
     )
     for key in _GROUPS:
-        _refuse_flat(key, words)
+        if not isinstance(_at(own, key), str):  # the page itself has one value there: reference of a study
+            _refuse_flat(key, words)
     for family in ("tasks", "judge", "data.scanners", *(["method"] if page == "config" else [])):
         for name in _at(words, family) or {}:
             _refuse_flat(f"{family}.{name}", words)
@@ -184,9 +185,11 @@ def _watched(apply: Callable[[list[Any], DictConfig], None]) -> Callable[[list[A
 
 
 def _page(cfg: DictConfig) -> str:
-    """Which of the three config files this one is made of, by what only that one has."""
+    """Which of the config files this one is made of, by what only that one has."""
     keys = set(cfg.keys())  # `in` says no to what the command has yet to say
-    return "harmonize" if "input" in keys else "dashboard" if "sections" in keys else "config"
+    if "input" in keys:
+        return "study" if "reference" in keys else "reference" if "licence" in keys else "harmonize"
+    return "dashboard" if "sections" in keys else "config"
 
 
 def _value(cfg: DictConfig, key: str) -> Any:

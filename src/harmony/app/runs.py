@@ -146,7 +146,7 @@ def load_applied(cfg: DictConfig) -> Applied:
     choose(cfg, folders)
     return Wanted(
         model=model.name,
-        flow=model.flow,
+        home=model.home,
         folders=folders,
         method=cfg.method_name,
         node=plain(cfg.method),

@@ -100,6 +100,35 @@ COMMANDS = {
         switches=("original_scale",),
         labels=("participants", "sessions"),
     ),
+    "reference": Command(
+        "make a reference scanner of some of its scans, without training",
+        "From 8 scans of one scanner (better 20; whole heads or not, labels or not) a model to harmonize into, in a\n"
+        "minute or two: statistics by the tissue network of a model that is there. Scans that are unlike the others\n"
+        "are left out and named. What was read is kept: start the same command again to go on.",
+        (
+            "harmony reference scans/ ours.harmony --licence 'in-house' --scans 'OURS, Prisma Fit'",
+            "harmony harmonize others/ out/ --model ours.harmony --method scanner_inversion",
+        ),
+        "reference",
+        (
+            Place("SCANS", "input", "of one scanner: a BIDS folder, a folder of files, or the files", many=True),
+            Place("OUTPUT", "output", "the model that is written: NAME.harmony"),
+        ),
+    ),
+    "study": Command(
+        "several sites into one of them: is the scanner gone, is the biology still there",
+        "Makes a reference of one site's scans, harmonizes all, measures every scan before and after, and writes a\n"
+        "page with a verdict and its tables. Start the same command again to go on, or several times to share it.",
+        (
+            "harmony study bids/ bids/derivatives/study --reference site=A",
+            "harmony study bids/ out/ --reference 'scanner=Siemens Prisma 3' --workers 4",
+        ),
+        "study",
+        (
+            Place("BIDS_DIR", "input", "a BIDS folder with several sites"),
+            Place("OUTPUT", "output", "the derivatives folder that is written"),
+        ),
+    ),
     "report": Command(
         "one page of several evaluated runs",
         "Pools runs of one configuration over their seeds, and puts several configurations side by side.",

@@ -130,7 +130,7 @@ def literal(key: str, value: str, *, sweep: bool = False) -> str:
     if SAID.fullmatch(value) or (sweep and ("," in value or "(" in value)):
         return value
     path = key.rpartition(".")[2] in PATHS or key.startswith("models.")
-    if path or re.search(r"[\s/\\{}\[\]]", value):
+    if path or re.search(r"[\s/\\{}\[\]=]", value):
         return quoted(value)
     return value
 

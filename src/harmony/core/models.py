@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harmony.core.errors import CheckpointError, StorageError
-from harmony.core.packed_model import SUFFIX, read_manifest, unpack
+from harmony.core.packed_model import FLOW, SUFFIX, read_manifest, unpack
 
 log = logging.getLogger(__name__)
 CACHE = "HARMONY_CACHE"
@@ -22,11 +22,14 @@ TRAIN = "train one (harmony train), or give one: model=FILE.harmony or model=run
 
 @dataclass(frozen=True)
 class ModelFolders:
-    """The run folder of a flow, and of the further stages (stage -> folder) that came with it."""
+    """The run folders of a model, by stage. home: of the flow, or of what else has the reference's statistics: its card
+    is the model's. licence, origin: of the reference's scans, where a packed model says so."""
 
     name: str
-    flow: Path
+    home: Path
     stages: Mapping[str, Path] = field(default_factory=dict)
+    licence: str = ""
+    origin: str = ""
 
     def of(self, stage: str) -> Path | None:
         return self.stages.get(stage)
@@ -39,11 +42,9 @@ def resolve_model(given: str | None, *, runs: Path, cache: Path, package: Path =
     """
     path = _chosen(package) if given is None else _found(given, runs, package)
     if path.is_dir():
-        return ModelFolders(path.resolve().name, path)
-    stages = _unpacked(path, cache / "models")
-    return ModelFolders(
-        read_manifest(path).name, stages["flow"], {stage: folder for stage, folder in stages.items() if stage != "flow"}
-    )
+        return ModelFolders(path.resolve().name, path, {FLOW: path})
+    stages, manifest = _unpacked(path, cache / "models"), read_manifest(path)
+    return ModelFolders(manifest.name, stages[manifest.home], stages, manifest.licence, manifest.scans)
 
 
 def named_models(runs: Path, package: Path = PACKAGE) -> dict[str, Path]:

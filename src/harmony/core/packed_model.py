@@ -31,6 +31,7 @@ from harmony.core.model_card import CONFIG, WEIGHTS, ModelCard, sha256
 FORMAT = 1
 SUFFIX = ".harmony"
 MANIFEST = "manifest.json"
+FLOW = "flow"  # a stage; a model without one has the reference's statistics (REFERENCE) from another
 MEMBER = re.compile(r"[a-z][a-z0-9_]*/[a-z][a-z0-9_]*\.(safetensors|json)")
 TEXT_LIMIT = 1 << 20  # bytes of a manifest, a card, a config: they have a few thousand
 LIMIT = 4 << 30  # bytes of a packed model: the largest flow of conf/ has 0.06 GB
@@ -67,6 +68,14 @@ class Manifest:
     def stages(self) -> list[str]:
         return list(dict.fromkeys(member.split("/")[0] for member in self.files))
 
+    @property
+    def home(self) -> str:
+        """The stage that has the reference's statistics: the flow, where there is one. Raises ValueError for none."""
+        having = [stage for stage in self.stages if f"{stage}/{REFERENCE}" in self.files]
+        if not having:
+            raise ValueError("no reference statistics in it")
+        return FLOW if FLOW in having else having[0]
+
 
 @dataclass(frozen=True)
 class About:
@@ -79,15 +88,16 @@ class About:
 
 
 def pack(out: Path, stages: Mapping[str, Path], about: About, *, methods: Sequence[str]) -> Manifest:
-    """Write the run folders of `stages` (stage -> folder, `flow` among them) into one file. The same folders give the
-    same bytes. Raises CheckpointError for an unfinished run, or one that belongs to another flow's scans."""
+    """Write the run folders of `stages` (stage -> folder, the first with the reference's statistics) into one file. The
+    same folders give the same bytes. Raises CheckpointError for an unfinished run, or one that belongs to other scans.
+    """
     cards = {stage: ModelCard.load(folder) for stage, folder in stages.items()}
-    flow = cards["flow"]
+    home, first = next(iter(cards.items()))
     for stage, card in cards.items():
-        if card.preprocess != flow.preprocess or _people(card) != _people(flow):
+        if card.preprocess != first.preprocess or _people(card) != _people(first):
             raise CheckpointError(
-                f"{stages[stage]}: trained on other scans, or at another grid, than {stages['flow']} -> "
-                f"give the {stage} that was trained with this flow"
+                f"{stages[stage]}: trained on other scans, or at another grid, than {stages[home]} -> "
+                f"give the {stage} that was trained with this {home}"
             )
     members = {
         f"{stage}/{name}": data
@@ -98,9 +108,9 @@ def pack(out: Path, stages: Mapping[str, Path], about: About, *, methods: Sequen
         format=FORMAT,
         name=about.name,
         harmony=__version__,
-        contrast=flow.contrast,
-        voxel_mm=flow.preprocess["spacing"],
-        axis=flow.preprocess["axis"],
+        contrast=first.contrast,
+        voxel_mm=first.preprocess["spacing"],
+        axis=first.preprocess["axis"],
         training=_training(cards),
         licence=about.licence,
         scans=about.scans,
@@ -134,7 +144,7 @@ def _people(card: ModelCard) -> list[Any]:
 def _contents(stage: str, folder: Path, card: ModelCard) -> dict[str, bytes]:
     """The files of a stage as they are packed; the card is written anew, for the shorter config."""
     beside = [name for name in card.files if name != CONFIG]
-    names = dict.fromkeys([WEIGHTS, *([REFERENCE] if stage == "flow" else []), *beside])
+    names = dict.fromkeys([WEIGHTS, *([REFERENCE] if stage == FLOW else []), *beside])
     with tempfile.TemporaryDirectory() as temporary:
         copy = Path(temporary)
         try:
@@ -199,8 +209,7 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> Manifest:
     strange = [name for name in manifest.files if not MEMBER.fullmatch(name)]
     if strange or not re.fullmatch(r"[\w.-]+", manifest.name) or manifest.name.startswith("."):
         raise ValueError(f"{strange[0] if strange else manifest.name!r}: not a name that a model may have")
-    if "flow" not in manifest.stages:
-        raise ValueError("no flow in it")
+    _ = manifest.home  # raises ValueError
     return manifest
 
 

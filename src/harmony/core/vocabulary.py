@@ -113,6 +113,7 @@ RESULTS = {
 # Of one structure: dice_gm, volume_gm_ml; of one estimate: scanner_noise.
 BY_STRUCTURE = {name: RESULTS[name] for name in ("dice", "iou", "hd95")} | {
     "volume": Metric("volume", None, 1, "volume as the judge segmented it"),
+    "contrast": Metric("contrast", None, 3, "median intensity of a tissue over that of another"),
     "scanner": Metric("scanner's", None, 3, "what scanner inversion found out about the scan"),
 }
 

@@ -16,7 +16,7 @@ from harmony.delivery.output import Output, Result
 
 DESCRIPTION = "dataset_description.json"
 FIGURES = "figures"
-IGNORED = f"{FIGURES}\n*.html\n"  # what BIDS has no names for
+IGNORED = f"{FIGURES}\n*.html\nstudy\nreference.*\n"  # what BIDS has no names for
 README = """# Harmonized scans
 
 Made by harmony from the data set that dataset_description.json names: each image is its source, on the source's own

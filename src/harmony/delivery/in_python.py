@@ -75,7 +75,7 @@ def load(model: str | None = None, *, method: str | None = None) -> Harmonizer:
     folders = resolve_model(model, runs=runs, cache=cache)
     name = method or best_of(method_settings, folders.stages)
     node = method_settings(name)
-    wanted = Wanted(folders.name, folders.flow, folders.stages, name, node)
+    wanted = Wanted(folders.name, folders.home, folders.stages, name, node)
     return Harmonizer(wanted.load(), name, node)
 
 

@@ -29,11 +29,12 @@ NO_SETTINGS = ("orientation", "version")  # constants of a card that are not the
 
 @dataclass(frozen=True)
 class Wanted:
-    """method: its name. node: its config, as plain values. flow: the run folder of the flow; folders: of the further
-    stages. model: its name. only_plausible: see `Preprocess`. scored: bits per dimension are asked for."""
+    """method: its name. node: its config, as plain values. home: the run folder with the model's card and the
+    reference's statistics; folders: of its stages. model: its name. only_plausible: see `Preprocess`. scored: bits per
+    dimension are asked for."""
 
     model: str
-    flow: Path
+    home: Path
     folders: Mapping[str, Path]
     method: str
     node: Mapping[str, Any]
@@ -43,24 +44,23 @@ class Wanted:
     def load(self) -> Applied:
         """The method with its networks; the flow only where somebody asks for it. Raises CheckpointError or
         ConfigError for a folder that is not what it should be, or is missing."""
-        card, parts = ModelCard.load(self.flow), self.parts()
-        reference = Reference.load(self.flow / "reference.safetensors")
+        card, parts = ModelCard.load(self.home), self.parts()
+        reference = Reference.load(self.home / "reference.safetensors")
         at_hand = {
             "density": parts.get("flow"),
             "reference": reference,
-            "reference_bpd": card.score["flow/val_bpd"],
+            "reference_bpd": card.score.get("flow/val_bpd"),
             "percentile": card.preprocess["percentile"],
             "count": card.count,
             "step": card.step,
         }
-        files = [
-            path for folder in (self.flow, *self.folders.values()) for path in sorted(folder.glob("*.safetensors"))
-        ]
+        folders = dict.fromkeys((self.home, *self.folders.values()))
+        files = [path for folder in folders for path in sorted(folder.glob("*.safetensors"))]
         return Applied(
             name=self.model,
             method=construct_method(self.node, parts, at_hand),
             density=parts.get("flow"),
-            preprocess=self.preprocess(card),
+            preprocess=preprocess_of(card, self.home, only_plausible=self.only_plausible),
             card=card,
             weights=fingerprint({"weights": [card.weights, *(sha256(path) for path in files)]}),
             reference=reference,
@@ -68,22 +68,24 @@ class Wanted:
 
     def parts(self) -> dict[str, Any]:
         """The networks that the method gets, by stage, and what stages learned beside them, by STAGE/NAME."""
-        parts = {"flow": load_run(self.flow, "flow")} if self.scored or takes_density(self.node) else {}
-        for stage in dict.fromkeys(stages_of(self.node)):
-            if stage != "flow" and stage not in self.folders:
+        flow, parts = ["flow"] if self.scored or takes_density(self.node) else [], {}
+        for stage in dict.fromkeys((*flow, *stages_of(self.node))):
+            if stage not in self.folders:
                 raise ConfigError(
-                    f"method={self.method} needs a trained {stage} -> models.{stage}=runs/models/{stage}-..."
+                    f"method={self.method} needs a trained {stage}, and {self.model} has none -> another method=, or "
+                    f"models.{stage}=runs/models/{stage}-..."
                 )
-            if stage != "flow":
-                parts[stage] = load_run(self.folders[stage], stage)
+            parts[stage] = load_run(self.folders[stage], stage)
         return parts | load_beside(parts_of(self.node), self.folders)
 
-    def preprocess(self, card: ModelCard) -> Preprocess:
-        settings = {key: value for key, value in card.preprocess.items() if key not in NO_SETTINGS}
-        preprocess = Preprocess(**settings, only_plausible=self.only_plausible, grows=True)
-        if preprocess.settings()["version"] != card.preprocess["version"]:
-            raise CheckpointError(f"{self.flow}: made with another version of the preprocessing -> train it again")
-        return preprocess
+
+def preprocess_of(card: ModelCard, run: Path, *, only_plausible: bool) -> Preprocess:
+    """As the model's own scans were. Raises CheckpointError for a model of another version of the preprocessing."""
+    settings = {key: value for key, value in card.preprocess.items() if key not in NO_SETTINGS}
+    preprocess = Preprocess(**settings, only_plausible=only_plausible, grows=True)
+    if preprocess.settings()["version"] != card.preprocess["version"]:
+        raise CheckpointError(f"{run}: made with another version of the preprocessing -> train it again")
+    return preprocess
 
 
 def load_run(run: Path, stage: str) -> torch.nn.Module:

@@ -79,9 +79,9 @@ def with_brain(scan: Scan, path: Path, mask: str | None, native: Nifti) -> tuple
     tool = tool_for(mask, scan, native)
     if tool is None:
         return scan, None
-    found = brain_mask_of(scan, path, tool)
-    print(f"  {scan.name}: brain found by {found.tool} {found.version}", flush=True)
-    return replace(scan, mask=found.path), found
+    brain = brain_mask_of(scan, path, tool)
+    print(f"  {scan.name}: brain found by {brain.tool} {brain.version}", flush=True)
+    return replace(scan, mask=brain.path), brain
 
 
 def whole_head(native: Nifti) -> bool:

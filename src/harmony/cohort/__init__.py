@@ -1,0 +1,1 @@
+"""Many scans of known scanners: a reference learned from those of one, and all of them compared."""

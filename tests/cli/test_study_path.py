@@ -1,0 +1,103 @@
+"""The path of somebody with two sites: a reference of one's scans, a study, its mistakes. Made-up people, the installed
+model's tissue network."""
+
+import csv
+import json
+import signal
+
+import nibabel
+import numpy as np
+import pytest
+from door import command, start
+
+from harmony.data.sources.template import Template, person
+
+PEOPLE = {"A": 9, "B": 4}
+
+
+@pytest.fixture(scope="session")
+def sites(tmp_path_factory):
+    """Nine people on scanner A and four on B, whose grey matter is darker; ages in participants.tsv."""
+    root, template = tmp_path_factory.mktemp("sites"), Template(2)
+    rows = ["participant_id\tsite\tage\tsex"]
+    for k, site in enumerate(site for site, count in PEOPLE.items() for _ in range(count)):
+        made, who = template.subject(3, k), person(3, k)
+        image = np.where((made.labels == 2) & (site == "B"), 0.85 * made.image, made.image)
+        path = root / f"sub-{k:02d}" / "anat" / f"sub-{k:02d}_T1w.nii.gz"
+        path.parent.mkdir(parents=True)
+        nibabel.save(nibabel.Nifti1Image(image.astype(np.float32), made.affine), path)
+        rows.append(f"sub-{k:02d}\t{site}\t{who.age:g}\t{who.sex}")
+    (root / "participants.tsv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """Shared, as on a machine of somebody who tries again."""
+    return {"HARMONY_CACHE": str(tmp_path_factory.mktemp("cache"))}
+
+
+def test_a_reference_of_ones_own(sites, cache, tmp_path):
+    only = [f"--participants=[{','.join(f'{k:02d}' for k in range(9))}]"]
+    words = ["reference", sites, "ours.harmony", *only, "--licence", "CC0", "--scans", "made up"]
+    process = start(*words, cwd=tmp_path, **cache)
+    for line in process.stderr:
+        if line.startswith("reading"):
+            process.send_signal(signal.SIGTERM)
+            break
+    process.communicate(timeout=600)
+    assert process.returncode == 143
+    assert not (tmp_path / "ours.harmony").exists()
+    code, out, err = command(*words, cwd=tmp_path, **cache)
+    assert code == 0, err
+    assert "9 people; licence: CC0" in out
+    assert "with 20 or more it is surer" in out
+    code, out, err = command("harmonize", sites / "sub-10" / "anat" / "sub-10_T1w.nii.gz", "out", "--model",
+                             "ours.harmony", "--method", "scanner_inversion", cwd=tmp_path, **cache)  # fmt: skip
+    assert code == 0, err
+    about = json.loads(next((tmp_path / "out").glob("sub-*/anat/*_T1w.json")).read_text())
+    assert about["Model"] == "ours"
+    assert about["Reference"]["subjects"] == 9
+    code, _, err = command("harmonize", sites, "out", "--model", "ours.harmony", "--method", "blindharmony",
+                           cwd=tmp_path, **cache)  # fmt: skip
+    assert code == 2
+    assert "needs a trained flow" in err
+
+
+def test_a_study_ends_with_a_verdict_and_goes_on_where_it_was(sites, cache, tmp_path):
+    words = ["study", sites, "out", "--reference", "site=A"]
+    code, out, err = command(*words, cwd=tmp_path, **cache)
+    assert code == 0, err
+    assert "sites: A 9, B 4" in out
+    assert "B: " in out
+    page = (tmp_path / "out" / "study.html").read_text()
+    assert "Verdict" in page
+    assert "Look at these first" in page
+    with (tmp_path / "out" / "study" / "contrast.csv").open() as file:
+        lines = {line["site"]: line for line in csv.DictReader(file)}
+    before, after, wanted = (float(lines[site][f"contrast gm wm, {when}"].split(" ")[0])
+                             for site, when in (("B", "before"), ("B", "after"), ("A", "before")))  # fmt: skip
+    assert abs(after - wanted) < 0.5 * abs(before - wanted)
+    first = (tmp_path / "out" / "study" / "scans.csv").read_bytes()
+    code, out, err = command(*words, cwd=tmp_path, **cache)
+    assert code == 0, err
+    assert "0 scans harmonized, 13 were done" in out
+    assert (tmp_path / "out" / "study" / "scans.csv").read_bytes() == first
+    code, _, err = command(*words[:-1], "site=B", cwd=tmp_path, **cache)
+    assert code == 2
+    assert "a study with reference=site=A is there" in err
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("site=C", "no scan is of 'C'; there are A (9), B (4)"),
+        ("scaner=A", "no column 'scaner'; there are participant_id, site, age, sex"),
+        ("site=B", "4 scans: a reference takes 8"),
+    ],
+)
+def test_a_study_that_cannot_be_is_one_line(asked, said, sites, cache, tmp_path):
+    code, _, err = command("study", sites, "out", "--reference", asked, cwd=tmp_path, **cache)
+    assert code == 2
+    assert said in err
+    assert err.splitlines()[-1].startswith("error: ")
