@@ -47,8 +47,8 @@ mutants: $(READY)     ## code broken on purpose (tests/mutants/table.yaml): a te
 fuzz: $(READY)        ## random bytes, names, tables and overrides, for so many seconds
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py $(or $(FOR),300)
 
-records: $(READY)     ## the tables of README.md and experiments/*/README.md, from the results.csv beside them
-	$(BIN)/python -m harmony.report --records README.md experiments/*/README.md
+records: $(READY)     ## the tables of docs and experiments/*/README.md, from the rows of the records
+	$(BIN)/python -m harmony.report --records docs/methods.md docs/results.md experiments/*/README.md
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

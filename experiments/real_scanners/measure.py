@@ -82,9 +82,9 @@ def main(words: list[str]) -> None:
             print(
                 method, " ".join(f"{row.domain}/{row.metric}={row.value:.3f}" for row in rows if row.method == method)
             )
+        picture(output / "scans.png", heads, pictures)
     rows += over_heads(rows)
     write_rows(output / "results.csv", [replace(row, value=float(f"{row.value:.5g}")) for row in rows])
-    picture(output / "scans.png", heads, pictures)
 
 
 def config(method: str, words: list[str]):

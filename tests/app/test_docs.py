@@ -45,10 +45,11 @@ def wrong(words):
     name, *rest = rest
     if name not in COMMANDS:
         return f"no command {name}"
-    if name in ("harmonize", "check"):  # its first words are files and folders of the user
+    if name in ("harmonize", "check", "reference", "study"):  # their first words are files and folders of the user
+        rest = [word.removeprefix("/") for word in rest]
         for word in rest:
             if "=" not in word and not word.startswith("-"):
-                Path(word.strip("/")).mkdir(parents=True, exist_ok=True)
+                Path(word).mkdir(parents=True, exist_ok=True)
     if COMMANDS[name].config is not None and name not in OWN:
         translate(name, COMMANDS[name], [word for word in rest if word not in (">", "|")])
     return None

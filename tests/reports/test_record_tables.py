@@ -11,10 +11,11 @@ from harmony.reports.records import REGION, refreshed
 
 ROOT = Path(__file__).parents[2]
 RECORDS = sorted((ROOT / "experiments").glob("*/README.md"))
+PAGES = [ROOT / "docs" / "methods.md", ROOT / "docs" / "results.md"]
 WITH_ROWS = [path for path in RECORDS if list(path.parent.glob("results.csv*"))]
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *WITH_ROWS], ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", [*PAGES, *WITH_ROWS], ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_the_tables_agree_with_the_rows(path):
     text = path.read_text()
     assert REGION.search(text)
