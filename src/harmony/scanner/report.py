@@ -55,8 +55,7 @@ class ScannerReport(NamedReport):
         gains = scanner.contrast.log_gains.exp()
         doubts = scanner.deviation[: len(gains)] * gains
         whole = (scan.fit.contrast.theta - prior.own).norm().clamp(min=1e-9)
-        sides = stack.spacing or (1.0,) * len(AXES)
-        fwhm = [w * FWHM_PER_SIGMA * side for w, side in zip(scan.resolution.width.tolist(), sides, strict=True)]
+        fwhm = _fwhm(scan.resolution, stack)
         return cls(
             decision=INVERTED,
             gains=dict(zip(prior.tissues, map(_rounded, gains.tolist()), strict=True)),
@@ -76,8 +75,7 @@ class ScannerReport(NamedReport):
         kept, deviation = prior.even_gains(scan.log_gains)
         mask = stack.mask[:, 0]
         log = (scan.field + prior.expected.log_over(brain_box(mask))[-1])[mask]
-        sides = stack.spacing or (1.0,) * len(AXES)
-        fwhm = [w * FWHM_PER_SIGMA * side for w, side in zip(resolution.width.tolist(), sides, strict=True)]
+        fwhm = _fwhm(resolution, stack)
         return cls(
             decision=INVERTED,
             target=EVEN,
@@ -153,3 +151,9 @@ def _likely(probability: float, verb: str) -> str:
 
 def _rounded(number: float) -> float:
     return round(number, 4)
+
+
+def _fwhm(resolution: Resolution, stack: Stack) -> list[float]:
+    """Along slices, rows, columns: mm; voxels where their sides are not known."""
+    sides = stack.spacing or (1.0,) * len(AXES)
+    return [w * FWHM_PER_SIGMA * side for w, side in zip(resolution.width.tolist(), sides, strict=True)]

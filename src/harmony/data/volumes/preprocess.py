@@ -155,8 +155,7 @@ class Preprocess:
         brain = brain_mask(volume.scan, native)
         inside = brain & (both[2] > 0.05)
         change_native, factor_native = (np.divide(x, both[2], out=np.zeros_like(x), where=inside) for x in both[:2])
-        zero = np.float32(volume.zero)
-        own = self._even(replace(native, data=native.data - zero), brain)
+        zero, own = self._own(volume, native, brain)
         unchanged = own + zero if self.n4 else native.data
         harmonized_native = unchanged + own * factor_native + np.float32(volume.scale) * change_native
         return np.maximum(harmonized_native, np.minimum(native.data, zero))
@@ -171,8 +170,7 @@ class Preprocess:
 
     def _curved(self, volume: Volume, harmonized: Tensor, native: Nifti, curve: IntensityCurve) -> np.ndarray:
         brain = brain_mask(volume.scan, native)
-        zero = np.float32(volume.zero)
-        own = self._even(replace(native, data=native.data - zero), brain)
+        zero, own = self._own(volume, native, brain)
         relative = np.where(brain, np.maximum(own, 0) / volume.scale, 0)
         bent = zero + volume.scale * on_native(curve, relative, native.affine, volume, harmonized)
         unchanged = own + zero if self.n4 else native.data
@@ -188,6 +186,11 @@ class Preprocess:
         sigma = np.sqrt(LowPass(self.spacing).sigma(ratio) ** 2 + LINEAR) / ratio
         slices, rows, columns = (float(sigma[axis]) for axis in LAYOUT[self.axis])
         return slices, rows, columns
+
+    def _own(self, volume: Volume, native: Nifti, brain: np.ndarray) -> tuple[np.float32, np.ndarray]:
+        """What intensities are counted from, and the file's voxels counted from it."""
+        zero = np.float32(volume.zero)
+        return zero, self._even(replace(native, data=native.data - zero), brain)
 
     def _even(self, native: Nifti, mask: np.ndarray) -> np.ndarray:
         """The image's voxels, without their shading where that was asked for."""
