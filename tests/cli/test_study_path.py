@@ -41,12 +41,14 @@ def test_a_reference_of_ones_own(sites, cache, tmp_path):
     only = [f"--participants=[{','.join(f'{k:02d}' for k in range(9))}]"]
     words = ["reference", sites, "ours.harmony", *only, "--licence", "CC0", "--scans", "made up"]
     process = start(*words, cwd=tmp_path, **cache)
+    lines = []
     for line in process.stderr:
+        lines.append(line)
         if line.startswith("reading"):
             process.send_signal(signal.SIGTERM)
             break
     process.communicate(timeout=600)
-    assert process.returncode == 143
+    assert process.returncode == 143, lines
     assert not (tmp_path / "ours.harmony").exists()
     code, out, err = command(*words, cwd=tmp_path, **cache)
     assert code == 0, err
