@@ -129,7 +129,7 @@ def command(cfg: DictConfig, source: Path, output: Path, model: Path) -> list[st
     """What starts a further process: `harmonize`, with this study's model and settings."""
     plain = app.plain(cfg)
     own = {"input": str(source), "output": str(output), "model": str(model), "original_scale": False}
-    rest = {name: plain[name] for name in (*PASSED, "seed", "only_plausible", "runs", "cache")}
+    rest = {name: plain[name] for name in (*PASSED, "seed", "shading", "only_plausible", "runs", "cache")}
     words = [f"{key}={json.dumps(value)}" for key, value in (own | rest).items()]
     typed = cast("list[str]", OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False))
     words += [word for word in typed if word.lstrip("+~").startswith("method.")]
