@@ -118,7 +118,7 @@ def through_harmonize(root: Path, settings: dict[str, str]) -> None:
     card = ModelCard("flow", "0", preprocess().settings(), {}, {}, "")
     output = Derivatives(root / "out", "none")
     applied = Applied("flow", Unharmonized(), density=None, preprocess=preprocess(), card=card, weights="")
-    worker = Worker(Request([root], root / "out", "none"), applied, output)
+    worker = Worker(Request([root], root / "out", "none", mask=None), applied, output)
     for scan in BidsFolder(root, **settings).scans():
         try:
             worker.one(scan)
