@@ -21,7 +21,7 @@ def test_a_record_says_how_it_was_made(record):
         assert f"{word}:" in text, word
     named = set(re.findall(r"experiment=(\w+)", text))
     assert named <= RECIPES
-    scripts = re.findall(r"python (benchmarks/\w+\.py)", text)
+    scripts = re.findall(r"python ((?:benchmarks|experiments/\w+)/\w+\.py)", text)
     assert all((ROOT / script).exists() for script in scripts)
     modules = re.findall(r"python -m harmony\.(\w+)", text)
     assert all((ROOT / "src" / "harmony" / f"{module}.py").exists() for module in modules)

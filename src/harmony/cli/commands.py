@@ -57,7 +57,7 @@ COMMANDS = {
         "config",
         (Place("FOLDER", "data.root", "a BIDS folder, or with data=NAME another kind of data set", must=False),),
         ("--json",),
-        ("--for",),
+        values=("--for",),
     ),
     "train": Command(
         "learn a reference scanner, and what else an experiment needs",
