@@ -243,3 +243,10 @@ def test_where_ages_decide_nothing_a_table_that_cannot_be_read_says_nothing(tmp_
     assert (people.known_age("sub-01", None), people.known_age("sub-02", None)) == (3.0, None)
     (tmp_path / "participants.tsv").write_text("nobody\tage\nsub-01\t3\n")
     assert People.readable(tmp_path).known_age("sub-01", None) is None
+
+
+def test_an_age_belongs_to_its_session_a_sex_to_the_person(tmp_path):
+    rows = ["sub-01\tses-a\t40\tF", "sub-01\tses-b\t40\tF"]
+    (tmp_path / "participants.tsv").write_text("\n".join(["participant_id\tsession_id\tage\tsex", *rows]))
+    another = People.of(tmp_path).at("sub-01", "c")
+    assert (another.age, another.sex) == (None, "F")
