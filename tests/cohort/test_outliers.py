@@ -34,3 +34,9 @@ def test_two_reasons_and_the_farther_one():
     own = BASE | {"contrast_gm_wm": 0.9, "volume_brain_ml": 500.0}
     assert unlike(own, others).count(";") == 1
     assert distance(own, others) > distance(BASE | {"contrast_gm_wm": 0.8}, others) > distance(BASE, others)
+
+
+def test_a_scan_is_held_against_the_others_not_against_itself_too():
+    """Of four others at 0.60 .. 0.69 the robust deviation is 0.045; with the odd one among them it would be larger."""
+    others = {f"sub-{k}": BASE | {"contrast_gm_wm": 0.60 + 0.03 * k} for k in range(4)}
+    assert [each.name for each in outliers(others | {"odd": BASE | {"contrast_gm_wm": 0.645 + 0.18}})] == ["odd"]
