@@ -52,6 +52,21 @@ def test_what_is_measured_of_a_scan():
     assert sum(found.histogram) == pytest.approx(1, abs=1e-5)
 
 
+def test_grey_matter_of_several_kinds_is_one_volume_and_the_cortex_says_its_contrast():
+    """A network that tells deep grey matter: here the grey of every other row."""
+
+    def four(given):
+        csf, grey, white = by_intensity(given).unbind(1)
+        deep = torch.zeros_like(grey, dtype=torch.bool)
+        deep[..., ::2] = True
+        return torch.stack((csf, grey - 99 * deep, grey - 99 * ~deep, white), dim=1)
+
+    volume = labelled(0)
+    three, other = measure(volume, by_intensity).values, measure(volume, four).values
+    for name in ("volume_csf_ml", "volume_gm_ml", "volume_wm_ml", "contrast_gm_wm"):
+        assert other[name] == pytest.approx(three[name], rel=0.02), name
+
+
 def test_a_scan_without_tissues_is_named():
     volume = labelled(0)
     flat = replace(volume, image=torch.where(volume.mask, torch.full_like(volume.image, float(LEVELS[2])), 0))

@@ -28,10 +28,12 @@ class Measured:
 
 @torch.no_grad()
 def measure(volume: Volume, network: MapNetwork) -> Measured:
-    """Of a volume of a whole brain, by tissue maps p of the network (csf, gm, wm):
+    """Of a volume of a whole brain, by tissue maps p of the network: csf first, wm last, and between them gm, of one
+    kind or several, the cortex first:
 
     volume_X_ml: sum of p over the voxels, in ml; volume_brain_ml: of the mask.
-    contrast_X_wm: median intensity of tissue X over that of white matter, of voxels that are X with more than `SURE`.
+    contrast_X_wm: median intensity of tissue X (of gm, the cortex) over that of white matter, of voxels that are X with
+        more than `SURE`.
     spread_wm: half the width of the middle 68 % of white matter's intensities over their median: shading, noise, edges.
     quantile_Q: Q % quantile of the brain's intensities over the median of white matter.
 
@@ -41,13 +43,14 @@ def measure(volume: Volume, network: MapNetwork) -> Measured:
     maps = network(network_input(image, image, mask)[None])[0].softmax(0)
     inside = maps[:, mask]
     values = image[mask]
-    csf, gm, wm = (_bright(values, probability, volume) for probability in inside)
+    shares = torch.stack((inside[0], inside[1:-1].sum(0), inside[-1]))
+    csf, gm, wm = (_bright(values, inside[k], volume) for k in (0, 1, -1))
     white, sides = wm.median(), torch.from_numpy(volume.affine[:3, :3])
     millilitre = float(torch.linalg.det(sides).abs()) / 1000
     low, high = wm.quantile(torch.tensor([0.16, 0.84]))
     counts = torch.histc((values / white).clamp(*SPAN), BINS, *SPAN)
     metrics = {
-        **{name: float(part.sum()) * millilitre for name, part in zip(VOLUMES, inside, strict=True)},
+        **{name: float(part.sum()) * millilitre for name, part in zip(VOLUMES, shares, strict=True)},
         "volume_brain_ml": int(mask.sum()) * millilitre,
         "contrast_gm_wm": float(gm.median() / white),
         "contrast_csf_wm": float(csf.median() / white),
