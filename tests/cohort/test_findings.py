@@ -39,6 +39,7 @@ def test_a_scanner_that_is_gone():
     found = made_up()
     told = found.telling["B"]
     assert told.before.mean > 0.95
+    assert 0 <= told.before.low <= told.before.high <= 1
     assert told.after.low <= 0.5
     assert told.after.high < 0.8
     assert "B: not told from A any more" in verdict(found)[0]

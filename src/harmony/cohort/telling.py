@@ -49,7 +49,9 @@ def tell_apart(rows: Iterable[Row], site: str, reference: str, probe: Probe) -> 
 
 
 def _interval(answers: Mapping[str, Sequence[float]]) -> Interval:
-    return mean_interval([sum(own) / len(own) for own in answers.values()], cross_validated=True)
+    """Of a share: no end of it lies outside of 0 .. 1."""
+    interval = mean_interval([sum(own) / len(own) for own in answers.values()], cross_validated=True)
+    return interval._replace(low=max(interval.low, 0.0), high=min(interval.high, 1.0))
 
 
 def _features(rows: Iterable[Row], when: str, site: str) -> dict[str, list[Tensor]]:
