@@ -12,7 +12,8 @@ WORSE = 3.0  # dB that the rim may lose more than the middle, where a gain in th
 
 
 def costs(path):
-    """(method, domain), dB against the unharmonized scan at the rim and in the middle: means over subjects."""
+    """(method, domain), dB against the unharmonized scan at the rim and in the middle: means over subjects. Nothing of
+    a record without unharmonized scans."""
     found = defaultdict(list)
     for row in read_rows(path):
         if row.metric in ("psnr_brain_rim", "psnr_brain_middle"):
@@ -20,7 +21,7 @@ def costs(path):
     mean = {key: fmean(values) for key, values in found.items()}
     for method, domain in sorted({key[:2] for key in mean}):
         own, _, site = domain.partition(" into ")
-        if method != "none" and domain != "reference" and own != site:
+        if method != "none" and domain != "reference" and own != site and ("none", domain, "psnr_brain_rim") in mean:
             parts = ("psnr_brain_rim", "psnr_brain_middle")
             yield (method, domain), *(mean["none", domain, part] - mean[method, domain, part] for part in parts)
 
