@@ -21,7 +21,6 @@ from harmony.core import ConfigError, DataError
 from harmony.core.files import atomic_path
 
 log = logging.getLogger(__name__)
-
 GZIP_MAGIC = b"\x1f\x8b"
 DEFLATE_LIMIT = 1032  # deflate cannot shrink by more: a file of n bytes never holds more than 1032 n
 HEADERS = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}
