@@ -192,3 +192,8 @@ def test_light_modules_stay_light():
         [sys.executable, "-c", code + "print(heavy or 'light')"], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "light"
+
+
+def test_the_home_of_nobody_is_a_path_that_is_not_there():
+    with pytest.raises(UsageError, match="~0: no such file or folder"):
+        translate("harmonize", COMMANDS["harmonize"], ["~0", "out"])

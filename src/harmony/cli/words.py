@@ -181,7 +181,7 @@ def _gathered(places: Sequence[Place], plain: Sequence[str]) -> list[list[str]]:
 
 def there(word: str) -> None:
     """Raises UsageError for a path that does not exist; names the one beside it that was probably meant."""
-    path = Path(word).expanduser()
+    path = Path(os.path.expanduser(word))  # `~nobody` stays a name: Path would raise
     if os.path.exists(path):  # not Path's: it raises where the name is too long
         return
     if os.path.islink(path):
