@@ -23,12 +23,12 @@ from omegaconf import OmegaConf
 
 from harmony import app
 from harmony.app.references import load_tissue_model
-from harmony.cohort.learning import LearnedScanner, Learner
+from harmony.cohort.learning import LearnedScanner
 from harmony.core.reference import Reference
 from harmony.core.results import COLUMNS
 from harmony.methods import HistogramMatching, ScannerInversion
 from harmony.metrics import psnr
-from harmony.scanner import Calibration, given_labels
+from harmony.scanner import given_labels
 
 ABOUT = ("says", "cites", "models", "_target_", "_partial_")
 DEFAULTS = {
@@ -58,20 +58,9 @@ class Trial:
     def scanner(self, name: str):
         return (lambda volume: volume) if name == "reference" else app.scanner(self.cfg, name)
 
-    def learner(self) -> Learner:
-        base = self.base
-        return Learner(
-            network=base.network,
-            calibration=Calibration(frequencies=len(base.prior.spectrum), every=1, margin=self.margin),
-            tissues=base.prior.tissues,
-            scanners=base.prior.scanners,
-            positions=len(base.reference.mean_slices),
-            quantiles=base.reference.intensities.shape[1],
-        )
-
     def labelled(self, volumes) -> LearnedScanner:
         """From labels, as a training there would end, with the installed network's weights."""
-        learner = self.learner()
+        learner = self.base.learner(self.margin)
         reference = Reference.of(volumes, positions=learner.positions, quantiles=learner.quantiles)
         prior = learner.calibration.learn(
             volumes, [], network=learner.network, labelling=given_labels, reference=reference,

@@ -24,6 +24,7 @@ from harmony.data import Preprocess, brain_mask, read_nifti
 
 AFFINE = np.array([[5.0, 0, 0, -60], [0, 5, 0, -75], [0, 0, 5, -55], [0, 0, 0, 1]])
 SHAPE = (26, 32, 24)
+AMID = (13, 21, 12)  # amid brain, wherever the empty plane is: beside it a voxel is at the brain's edge
 TOLERANCE = 0.04  # of the robust maximum: the darkest voxel of a z-score is not quite at its zero
 Q = torch.linspace(0, 1, 64)
 REFERENCE = Reference(torch.zeros(2, 1, 32, 32), (0.05 + 0.9 * Q**1.3).expand(2, 64).contiguous(), torch.ones(2))
@@ -155,9 +156,9 @@ def damaged(copy: Copy, image: np.ndarray, inside: np.ndarray) -> tuple[np.ndarr
     if copy.damage == "constant":
         image[inside] = image[inside][0]
     elif copy.damage == "nan inside":
-        image[13, 12, 12] = np.nan
+        image[AMID] = np.nan
     elif copy.damage == "infinite":
-        image[13, 12, 12] = np.inf
+        image[AMID] = np.inf
     elif copy.damage == "mask off":
         mask = mask[:, :, 1:]
     elif copy.damage == "empty mask":

@@ -39,6 +39,17 @@ class TissueModel:
     preprocess: Preprocess
     origin: str
 
+    def learner(self, margin: float) -> Learner:
+        """Of another scanner's scans, with this network. margin: see `Calibration`."""
+        return Learner(
+            network=self.network,
+            calibration=Calibration(frequencies=len(self.prior.spectrum), every=1, margin=margin),
+            tissues=self.prior.tissues,
+            scanners=self.prior.scanners,
+            positions=len(self.reference.mean_slices),
+            quantiles=self.reference.intensities.shape[1],
+        )
+
 
 def load_tissue_model(cfg: DictConfig) -> TissueModel:
     """Of `model`. Raises CheckpointError for one without a tissue network."""
@@ -73,15 +84,7 @@ def learn_reference(cfg: DictConfig, scans: Sequence[Scan], out: Path, about: Ab
     count = len(gathered.volumes)
     if count < ADVISED:
         print(f"{count} scans: that is enough; with {ADVISED} or more it is surer", flush=True)
-    learner = Learner(
-        network=base.network,
-        calibration=Calibration(frequencies=len(base.prior.spectrum), every=1, margin=cfg.margin),
-        tissues=base.prior.tissues,
-        scanners=base.prior.scanners,
-        positions=len(base.reference.mean_slices),
-        quantiles=base.reference.intensities.shape[1],
-    )
-    learned = learner.learn(gathered.volumes)
+    learned = base.learner(cfg.margin).learn(gathered.volumes)
     words = f"harmony reference, {count} scans, {len(gathered.left_out)} left out"
     about = About(about.name, about.licence, f"{about.scans or 'not stated'}; {base.origin}", [words])
     used = [volume.scan for volume in gathered.volumes]

@@ -1,19 +1,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
+from empty_files import touch
 
 from harmony.core import DataError
 from harmony.data import BidsFolder
-
-
-def touch(root: Path, *names: str) -> None:
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from empty_files import touch
 from phantoms import phantom, preprocess, save
 
 from harmony.core import DataError
@@ -13,13 +14,6 @@ from harmony.core.manifest import refuse_other_contrast
 from harmony.data import BidsFolder, SliceDataModule, single_scan
 from harmony.data.inspection import inspect
 from harmony.data.sources.people import People
-
-
-def touch(root: Path, *names: str) -> None:
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
 
 
 @pytest.fixture
