@@ -26,7 +26,7 @@ def main(words: Sequence[str]) -> None:
         cfg = compose("config", overrides=list(words))
     model = resolve_model("ixi-hh", runs=Path(cfg.runs), cache=Path(cfg.cache).expanduser())
     data = app.build_data(cfg)
-    for stage, folder in {"flow": model.flow, **model.stages}.items():
+    for stage, folder in model.stages.items():
         run = app.model_run(cfg, data, stage)
         if not run.done:
             shutil.copytree(folder, run.path, dirs_exist_ok=True)
