@@ -30,6 +30,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy experiments --allow-untyped-defs
 	$(BIN)/lint-imports
 
 bench: $(READY)       ## speed of the flows and of the adaptation against plain versions of the same networks

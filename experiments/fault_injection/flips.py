@@ -45,7 +45,7 @@ Kinds = dict[str, tuple[Path, Read, bool]]  # kind of file -> one of them, its r
 
 
 def main() -> None:
-    flips, cuts = (int(word) for word in (*sys.argv[1:3], *(24, 6)[len(sys.argv) - 1 :])[:2])
+    flips, cuts = (int(word) for word in [*sys.argv[1:3], *("24", "6")[len(sys.argv) - 1 :]][:2])
     random.seed(0)
     root = Path(sys.argv[3] if len(sys.argv) > 3 else tempfile.mkdtemp(prefix="faults-"))
     os.environ["HARMONY_CACHE"] = str(root / "cache")
@@ -126,7 +126,7 @@ def finished(root: Path) -> Kinds:
     pack(packed, {"flow": flow}, About("model", "CC0"), methods=["histogram_matching"])
 
     def unpacked() -> Any:
-        return a_model(resolve_model(str(packed), runs=run, cache=root / "unpacked").flow)
+        return a_model(resolve_model(str(packed), runs=run, cache=root / "unpacked").home)
 
     return {
         **of_a_model(flow),

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -41,7 +42,7 @@ def compose_once(folder: Path) -> None:
     compose = ConfigLoaderImpl._load_configuration_impl
     folder.mkdir(exist_ok=True)
 
-    def kept(self: ConfigLoaderImpl, *args: object, **words: object) -> object:
+    def kept(self: ConfigLoaderImpl, *args: Any, **words: Any) -> object:
         path = folder / hashlib.sha256(repr((args, sorted(words.items()))).encode()).hexdigest()
         if not path.exists():
             half = Path(f"{path}-{os.getpid()}")

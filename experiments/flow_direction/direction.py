@@ -79,7 +79,7 @@ def main(words: list[str]) -> None:
     with initialize_config_dir(app.conf_folder(), version_base="1.3"):
         cfg = compose("config", overrides=["experiment=flow_direction", "+part=val", "+subjects=5", *own])
     places = {"runs": Path(cfg.runs), "cache": Path(cfg.cache).expanduser()}
-    flows = {name: app.load_run(resolve_model(model, **places).flow, "flow") for name, model in named.items()}
+    flows = {name: app.load_run(resolve_model(model, **places).home, "flow") for name, model in named.items()}
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(COLUMNS)
     table.writerows(measured(cfg, app.build_data(cfg).volumes(cfg.part)[: cfg.subjects], flows))

@@ -109,7 +109,7 @@ def always_both(prior: Prior, contrast: Contrast) -> Contrast:
 def scores(each: Case, images: dict[str, torch.Tensor], judge: torch.nn.Module | None) -> dict[str, tuple[float, ...]]:
     """Name -> PSNR of all slices, of the 24 middle ones, Dice of the judge on those."""
     truth, middle = each.truth, each.truth.select(24, 2)
-    rows = {}
+    rows: dict[str, tuple[float, ...]] = {}
     for name, image in images.items():
         dice = float("nan")
         if judge is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from statistics import fmean
+from typing import Any
 
 import lightning
 import torch
@@ -25,7 +26,7 @@ from harmony.judges import Segmentation
 class OnScanner(SliceDataModule):
     """The volumes of a data set as one query scanner makes them, with their labels."""
 
-    scanner = None
+    scanner: Any = None
 
     def volumes(self, part: str) -> list[Volume]:
         return [self.scanner(volume) for volume in super().volumes(part)]

@@ -22,7 +22,7 @@ def main(real: Path, picture: Path) -> None:
     mask = nibabel.load(real / "derivatives/brain/sub-xa30/anat/sub-xa30_desc-brain_mask.nii.gz")
     result = harmony.load("ixi-hh").harmonize(raw, mask)
     brain = np.asarray(nibabel.as_closest_canonical(mask).dataobj) > 0
-    box = tuple(slice(int(k.min()), int(k.max()) + 1) for k in brain.any(2).nonzero())
+    box = tuple(slice(int(k.min()), int(k.max()) + 1) for k in np.nonzero(brain.any(2)))
     deepest = int(brain.sum((0, 1)).argmax())
     figure, axes = plt.subplots(2, 3, figsize=(7.2, 6.2), layout="constrained", facecolor="black")
     for column, (title, image) in enumerate(zip(TITLES, (raw, result.image, prescan), strict=True)):

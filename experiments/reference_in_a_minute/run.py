@@ -16,6 +16,7 @@ import csv
 import sys
 import time
 from dataclasses import replace
+from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -85,11 +86,12 @@ def main(words: list[str]) -> None:
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(COLUMNS)
     for new in trial.asked.references:
-        scanner, methods = trial.scanner(new), {}
+        scanner = trial.scanner(new)
+        methods: dict[str, Any] = {}
         seen = [scanner(volume) for volume in trial.train]
         for count in trial.asked.scans:
             begin = time.perf_counter()
-            learned = trial.learner().learn([replace(volume, labels=None) for volume in seen[:count]])
+            learned = trial.base.learner(trial.margin).learn([replace(volume, labels=None) for volume in seen[:count]])
             print(f"{new}: {count} scans in {time.perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
             methods |= trial.methods(str(count), learned)
         if trial.asked.labels:
