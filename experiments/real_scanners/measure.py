@@ -209,7 +209,7 @@ def of_lesions(head: Head, image: np.ndarray) -> tuple[float, float]:
     native = read_nifti(head.scan.path, subject=head.scan.subject)
     side = np.linalg.norm(native.affine[:3, :3], axis=0)
     order = (2, 0, 1)
-    turned = [np.transpose(array, order) for array in (native.data, head.lesions, head.brain)]
+    turned = [np.asarray(array).transpose(order) for array in (native.data, head.lesions, head.brain)]
     around = white_surroundings(*turned, spacing=side[list(order)], ring_mm=RING).transpose(np.argsort(order))
     near = image[around]
     difference = image[head.lesions].mean() - near.mean()
