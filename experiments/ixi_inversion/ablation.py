@@ -139,7 +139,7 @@ def setting(words: list[str]) -> tuple[DictConfig, SliceDataModule, ScannerInver
         )
     data = app.build_data(cfg)
     reference = Reference.of(data.volumes("train"), **app.plain(cfg.reference))
-    cfg.methods = ["scanner_inversion"]
+    cfg.methods, cfg.evaluation.judges = ["scanner_inversion"], []
     models = app.load_models(cfg, data)
     return cfg, data, app.build_methods(cfg, models.networks, reference, 0.0)["scanner_inversion"]
 
