@@ -35,21 +35,23 @@ SHARES = (0.2, 0.4, 0.6)  # of the histogram
 
 @dataclass(frozen=True)
 class Case:
-    """A reference volume, the same as a query scanner sees it, and that scanner's true blur (voxels) and noise."""
+    """A reference volume, the same as a query scanner sees it, that scanner's true blur (voxels) and noise; the labels
+    of the method's tissues, (S, H, W)."""
 
     truth: Volume
     query: Volume
     true: Resolution
+    tissues: torch.Tensor
 
 
-def case(cfg, volume: Volume, domain: str | None) -> Case:
+def case(cfg, volume: Volume, tissues: torch.Tensor, domain: str | None) -> Case:
     if domain is None:
-        return Case(volume, volume, Resolution(torch.zeros(3), torch.zeros(())))
+        return Case(volume, volume, Resolution(torch.zeros(3), torch.zeros(())), tissues)
     scanner = app.scanner(cfg, domain)
     amounts = scanner._amounts()
     side = torch.tensor(volume.spacing(torch.arange(2)))
     width = amounts.get("blur", 0.0) / FWHM_PER_SIGMA / side
-    return Case(volume, scanner(volume), Resolution(width.float(), torch.tensor(amounts.get("noise", 0.0))))
+    return Case(volume, scanner(volume), Resolution(width.float(), torch.tensor(amounts.get("noise", 0.0))), tissues)
 
 
 def steps(each: Case, method: ScannerInversion) -> dict[str, torch.Tensor]:
@@ -83,20 +85,19 @@ def steps(each: Case, method: ScannerInversion) -> dict[str, torch.Tensor]:
         **{f"deblurred, gains, {w:g} matched": torch.lerp(inverted, matched, w) for w in (*SHARES, 1.0)},
         "scanner_inversion": method.harmonize(stack).image[:, 0],
     }
-    if each.truth.labels is not None:
-        maps = one_hot(each.truth.labels, len(prior.tissues))
-        known = estimate(image, mask, network, prior, resolution=each.true)
-        mapped = estimate(image, mask, network, prior, maps=maps)
-        both = estimate(image, mask, network, prior, resolution=each.true, maps=maps)
-        own = estimate(each.truth.image, mask, network, prior, resolution=nothing, maps=maps).fit.contrast
-        true = Contrast.of(both.fit.contrast.theta - own.theta)
-        made |= {
-            "true blur and noise": applied(known, shrunk(known)),
-            "true maps": applied(mapped, shrunk(mapped)),
-            "true gains": applied(found, true),
-            "true blur, noise and maps": applied(both, shrunk(both)),
-            "all true": applied(both, true),
-        }
+    maps = one_hot(each.tissues, len(prior.tissues))
+    known = estimate(image, mask, network, prior, resolution=each.true)
+    mapped = estimate(image, mask, network, prior, maps=maps)
+    both = estimate(image, mask, network, prior, resolution=each.true, maps=maps)
+    own = estimate(each.truth.image, mask, network, prior, resolution=nothing, maps=maps).fit.contrast
+    true = Contrast.of(both.fit.contrast.theta - own.theta)
+    made |= {
+        "true blur and noise": applied(known, shrunk(known)),
+        "true maps": applied(mapped, shrunk(mapped)),
+        "true gains": applied(found, true),
+        "true blur, noise and maps": applied(both, shrunk(both)),
+        "all true": applied(both, true),
+    }
     return made
 
 
@@ -127,7 +128,9 @@ def main(words: list[str]) -> None:
         judge = app.load_network(cfg, data, "segmenter")
     except CheckpointError:
         judge = None
-    table(cfg, data.volumes(cfg.part)[: cfg.subjects], method, judge)
+    fine = app.build_data(cfg, cfg.tasks.tissue).volumes(cfg.part)  # with labels of the method's own tissues
+    volumes = data.volumes(cfg.part)[: cfg.subjects]
+    table(cfg, [(volume, own.labels) for volume, own in zip(volumes, fine, strict=False)], method, judge)
 
 
 def setting(words: list[str]) -> tuple[DictConfig, SliceDataModule, ScannerInversion]:
@@ -152,20 +155,22 @@ def read(each: Case, method: ScannerInversion) -> tuple[float, ...]:
     found = method.estimate(each.query.image / top, mask)
     matched = method.estimate(method.reference.match(stack)[:, 0], mask)
     maps = torch.where(mask, found.maps.argmax(0) + 1, 0)
-    dice = mean_dice(each.truth.labels, maps, classes=range(1, len(found.maps) + 1))
+    dice = mean_dice(each.tissues, maps, classes=range(1, len(found.maps) + 1))
     distances = prior.raw.distance(found.evidence), prior.matched.distance(matched.evidence)
     return *distances, prior.unlikeliness(found.fit.contrast), found.texture.misfit, dice
 
 
-def table(cfg, volumes: list[Volume], method: ScannerInversion, judge: torch.nn.Module | None) -> None:
+def table(
+    cfg, volumes: list[tuple[Volume, torch.Tensor]], method: ScannerInversion, judge: torch.nn.Module | None
+) -> None:
     print("| scanner | as it is | matched | unlikely | misfit | Dice of the maps |\n|---|---|---|---|---|---|")
     for domain in (*STEPS, *cfg.data.groups.held_out):
-        rows = [read(case(cfg, volume, domain), method) for volume in volumes]
+        rows = [read(case(cfg, *volume, domain), method) for volume in volumes]
         print_row(domain or "untouched", rows)
     for domain in STEPS:
         found: dict[str, list[tuple[float, ...]]] = {}
         for volume in volumes:
-            each = case(cfg, volume, domain)
+            each = case(cfg, *volume, domain)
             for name, row in scores(each, steps(each, method), judge).items():
                 found.setdefault(name, []).append(row)
         print(f"\n### {domain or 'untouched'}\n\n| step | PSNR all | PSNR 24 | Dice |\n|---|---|---|---|")
