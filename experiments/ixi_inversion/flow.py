@@ -165,7 +165,7 @@ def main(words: list[str]) -> None:
 
     @torch.no_grad()
     def inverted(domains) -> dict[str, list[Inverted]]:
-        return {d or "untouched": [Inverted(case(cfg, v, d), method) for v in volumes] for d in domains}
+        return {d or "untouched": [Inverted(case(cfg, v, v.labels, d), method) for v in volumes] for d in domains}
 
     seen = inverted(STEPS)
     with torch.no_grad():
