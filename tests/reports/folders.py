@@ -1,6 +1,7 @@
 """Run folders as an evaluation leaves them, made up: two methods, two domains, three subjects."""
 
 import json
+import shutil
 
 import torch
 from configs import composed
@@ -8,7 +9,7 @@ from omegaconf import OmegaConf
 
 from harmony.core import Harmonized, Row, Stack, write_rows
 from harmony.core.runs import RunFolder
-from harmony.reports import QualityEntry, before_after_figure, keep, quality_page
+from harmony.reports import PlanePicture, QualityEntry, before_after_figure, keep, quality_page
 
 METHODS = ["none", "histogram_matching", "blindharmony", "harmonizing_flows"]
 SUBJECTS = ["sub-1", "sub-2", "sub-3"]
@@ -47,15 +48,17 @@ def run_folder(root, seed=1, *overrides, name=None, rows=None):
 
 def quality_folder(root):
     """The quality page of three scans: one changed a little, one left alone, one changed much."""
-    _, truth, outcomes = images(1)
+    plane = made_up_plane(reference=True)
+    histograms = {name: torch.rand(64).numpy() for name in ("before", "after", "reference")}
     facts = [
         ("decision", "outside of what is known"),
         ("gains", "csf 0.96 ± 0.02, grey 1.08 ± 0.03, white 0.89 ± 0.01"),
     ]
     changes = {"little_T1w": 0.01, "much_T1w": 0.12, "alone_T1w": 0.0}
+    (root / "figures").mkdir()
+    before_after_figure(root / "figures" / "one.png", [plane] * 3, histograms)
     for name in changes:
-        (root / "figures").mkdir(exist_ok=True)
-        before_after_figure(root / "figures" / f"{name}.png", truth.image[:, 0], outcomes["none"].image[:, 0])
+        shutil.copy(root / "figures" / "one.png", root / "figures" / f"{name}.png")
     entries = [
         QualityEntry(
             name, change, root / "figures" / f"{name}.png",
@@ -66,6 +69,13 @@ def quality_folder(root):
     ]  # fmt: skip
     quality_page(root / "quality.html", entries, ["[sub-9] broken <b>"])
     return root / "quality.html"
+
+
+def made_up_plane(*, reference):
+    """A plane of the first scan of `images`."""
+    query, truth, outcomes = images(1)
+    before, after, mask = (each[1, 0].numpy() for each in (truth.image, outcomes["none"].image, truth.mask))
+    return PlanePicture(("L", "R"), before, after, mask, query.image[1, 0].numpy() if reference else None)
 
 
 def made_up_rows(seed):
