@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from harmony.core import Harmonized, Row, Stack, write_rows
 from harmony.core.runs import RunFolder
 from harmony.reports import PlanePicture, QualityEntry, before_after_figure, keep, quality_page
+from harmony.reports.study import StudyPage, StudyScan, StudyTable, study_page
 
 METHODS = ["none", "histogram_matching", "blindharmony", "harmonizing_flows"]
 SUBJECTS = ["sub-1", "sub-2", "sub-3"]
@@ -69,6 +70,26 @@ def quality_folder(root):
     ]  # fmt: skip
     quality_page(root / "quality.html", entries, ["[sub-9] broken <b>"])
     return root / "quality.html"
+
+
+def made_up_study(root):
+    """The page of a study of three sites: its widest table, a long name, a picture."""
+    before_after_figure(root / "one.png", [made_up_plane(reference=True)] * 3, {"before": torch.rand(48).numpy()})
+    metrics = ["grey/white contrast", "fluid/white contrast", "volume of fluid, ml"]
+    columns = ["site", "people", *(f"{name}, {when}" for name in metrics for when in ("before", "after"))]
+    rows = [[f"Siemens Magnetom Prisma {k}", "12", *["0.713 ± 0.021"] * 6] for k in range(3)]
+    shares = torch.rand(3, 48).numpy()
+    histograms = {when: {row[0]: each for row, each in zip(rows, shares, strict=True)} for when in ("before", "after")}
+    scan = StudyScan(
+        "sub-OAS30001_ses-M00_acq-mprage_run-01", rows[0][0], "contrast 0.5, the others 0.7", root / "one.png"
+    )
+    page = StudyPage(
+        "harmony: 3 sites into Siemens Magnetom Prisma 0", ["age follows the site (mean years: A 40, B 60)"],
+        ["B: not told from A any more (balanced accuracy 0.51 [0.40, 0.62], before 0.98 [0.93, 1.00])."],
+        [StudyTable("Contrast", "Medians.", columns, rows)], histograms, (0.0, 1.6), [scan], ["sub-9: truncated"],
+    )  # fmt: skip
+    study_page(root / "study.html", page)
+    return root / "study.html"
 
 
 def made_up_plane(*, reference):
