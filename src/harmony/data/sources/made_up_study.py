@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harmony.data.sources.sites import SimulatedSites
 
-PEOPLE = {"A": 9, "B": 5, "C": 7}
+PEOPLE = {"A": 8, "B": 5, "C": 5}
 SCANNERS = {
     "A": {"bias": 0.05, "noise": 0.015},
     "B": {"tissue": 0.12, "bias": 0.30, "noise": 0.040},
