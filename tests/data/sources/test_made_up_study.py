@@ -4,14 +4,14 @@ import nibabel
 import numpy as np
 
 from harmony.cohort.sites import find_sites
-from harmony.data.sources.made_up_study import PEOPLE, made_up_study
+from harmony.data.sources.made_up_study import PEOPLE, made_up_study, main
 
 
 def voxels(scan):
     return np.asarray(nibabel.load(scan.path).dataobj, np.float32)
 
 
-def test_the_people_of_b_were_at_a_and_every_site_is_a_scanner_of_its_own(tmp_path):
+def test_the_people_of_b_were_at_a_and_every_site_is_a_scanner_of_its_own(tmp_path, capsys):
     assert made_up_study(tmp_path, resolution=8) == ["A", "B", "C"]
     sites = find_sites(tmp_path, "folder=A", participants=None, mask=None)
     assert sites.counts == PEOPLE
@@ -27,5 +27,6 @@ def test_the_people_of_b_were_at_a_and_every_site_is_a_scanner_of_its_own(tmp_pa
         inside = a > 0
         assert np.corrcoef(a[inside], b[inside])[0, 1] < 0.99
     former = sites.scans[0].path.stat().st_mtime_ns
-    made_up_study(tmp_path, resolution=8)
+    main([str(tmp_path)])
+    assert f"made-up sites A, B, C in {tmp_path}" in capsys.readouterr().out
     assert sites.scans[0].path.stat().st_mtime_ns == former
