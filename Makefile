@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .PHONY: demo test test-browser picture browser lint bench gpu records mutants fuzz
-demo: $(READY)        ## the main job on the embedded data: 6 minutes on two cores
+demo: $(READY)        ## the main job on the embedded data, then a made-up study of three sites with the installed model
 	$(BIN)/python -m harmony.train experiment=quickstart
+	$(BIN)/python -m harmony.data.sources.made_up_study runs/made_up/sites
+	$(BIN)/python -m harmony study runs/made_up/sites runs/made_up/study --reference folder=A --workers 2
 
 test: $(READY) browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile

@@ -13,8 +13,9 @@ from phantoms import phantom, preprocess, save
 from harmony.core import DataError, Harmonized, NamedReport
 from harmony.core.model_card import ModelCard
 from harmony.core.reference import Reference
+from harmony.core.unlike import THIN
 from harmony.data import single_scan
-from harmony.delivery import Applied, Derivatives, Request, Worker
+from harmony.delivery import Applied, Derivatives, Request, Result, Worker
 from harmony.delivery.quality import entry
 from harmony.methods import AdaptiveMethod, Method, Unharmonized
 
@@ -130,6 +131,10 @@ def test_what_a_method_found_out_is_in_the_sidecar_and_on_the_page(tmp_path, cap
     shown = entry(next(one.output.results()))
     assert shown.left_alone == "nothing was needed"
     assert ("number", "one and a half") in shown.facts
+    facts = dict(shown.facts)
+    assert facts["harmonized"] == f"{about['HarmonizedVolume']:.0f} ml, 100 % of the brain mask"
+    assert facts["brain mask"] == "what is not background"
+    assert (facts["unlike known brains"], shown.missed) == ("no", 0)
     assert "left alone, as nothing was needed" in capsys.readouterr().out
 
 
@@ -143,7 +148,9 @@ def test_a_scan_like_no_brain_is_named_whatever_the_method_makes_of_it(tmp_path,
     one.one(scan)
     warnings = written(tmp_path)[1]["Warnings"]
     assert any("a child of 3" in line for line in warnings)
-    assert entry(next(one.output.results())).warnings == warnings
+    shown = entry(next(one.output.results()))
+    assert shown.warnings == warnings
+    assert dict(shown.facts)["unlike known brains"] == "yes, see above"
     assert warnings[0] in capsys.readouterr().out
 
 
@@ -190,3 +197,22 @@ def test_an_image_without_numbers_is_not_written(tmp_path):
     with pytest.raises(DataError, match=r"\[sub-01\]: darker made \d+ pixels that are no numbers"):
         broken.one(scan_in(tmp_path))
     assert not (tmp_path / "out").exists()
+
+
+def test_the_page_names_the_share_of_the_mask_that_was_harmonized(tmp_path):
+    about = {
+        "Method": "darker", "Intensity": "own", "Seconds": 1.0, "HarmonizedVolume": 1499.0, "NotHarmonizedVolume": 0.6,
+        "BrainMask": "sub-1_mask.nii.gz", "BrainExtraction": {"Tool": "deepbet", "Version": "1.0"}, "Remarks": ["a"],
+        **dict.fromkeys(["MethodSettings", "Model", "Reference", "HarmonyVersion"], ""),
+    }  # fmt: skip
+    shown = entry(Result("one", about, tmp_path / "one.png"))
+    facts = dict(shown.facts)
+    assert facts["harmonized"] == "1499 ml, 99.9 % of the brain mask"  # 99.96 is not all of it
+    assert facts["brain mask"] == "found by deepbet 1.0"
+    assert (shown.missed, shown.remarks) == (pytest.approx(0.0004, abs=1e-5), ["a"])
+    thin = entry(Result("one", about | {"Warnings": [THIN]}, tmp_path / "one.png"))
+    assert dict(thin.facts)["unlike known brains"] == "cannot be told, see above"
+    del about["BrainExtraction"], about["HarmonizedVolume"]
+    older = entry(Result("one", about, tmp_path / "one.png"))
+    assert dict(older.facts)["brain mask"] == "given, sub-1_mask.nii.gz"
+    assert "harmonized" not in dict(older.facts)

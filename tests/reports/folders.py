@@ -1,6 +1,7 @@
 """Run folders as an evaluation leaves them, made up: two methods, two domains, three subjects."""
 
 import json
+import shutil
 
 import torch
 from configs import composed
@@ -8,7 +9,8 @@ from omegaconf import OmegaConf
 
 from harmony.core import Harmonized, Row, Stack, write_rows
 from harmony.core.runs import RunFolder
-from harmony.reports import QualityEntry, before_after_figure, keep, quality_page
+from harmony.reports import PlanePicture, QualityEntry, before_after_figure, keep, quality_page
+from harmony.reports.study import StudyPage, StudyScan, StudyTable, study_page
 
 METHODS = ["none", "histogram_matching", "blindharmony", "harmonizing_flows"]
 SUBJECTS = ["sub-1", "sub-2", "sub-3"]
@@ -47,15 +49,17 @@ def run_folder(root, seed=1, *overrides, name=None, rows=None):
 
 def quality_folder(root):
     """The quality page of three scans: one changed a little, one left alone, one changed much."""
-    _, truth, outcomes = images(1)
+    plane = made_up_plane(reference=True)
+    histograms = {name: torch.rand(64).numpy() for name in ("before", "after", "reference")}
     facts = [
         ("decision", "outside of what is known"),
         ("gains", "csf 0.96 ± 0.02, grey 1.08 ± 0.03, white 0.89 ± 0.01"),
     ]
     changes = {"little_T1w": 0.01, "much_T1w": 0.12, "alone_T1w": 0.0}
+    (root / "figures").mkdir()
+    before_after_figure(root / "figures" / "one.png", [plane] * 3, histograms)
     for name in changes:
-        (root / "figures").mkdir(exist_ok=True)
-        before_after_figure(root / "figures" / f"{name}.png", truth.image[:, 0], outcomes["none"].image[:, 0])
+        shutil.copy(root / "figures" / "one.png", root / "figures" / f"{name}.png")
     entries = [
         QualityEntry(
             name, change, root / "figures" / f"{name}.png",
@@ -66,6 +70,33 @@ def quality_folder(root):
     ]  # fmt: skip
     quality_page(root / "quality.html", entries, ["[sub-9] broken <b>"])
     return root / "quality.html"
+
+
+def made_up_study(root):
+    """The page of a study of three sites: its widest table, a long name, a picture."""
+    before_after_figure(root / "one.png", [made_up_plane(reference=True)] * 3, {"before": torch.rand(48).numpy()})
+    metrics = ["grey/white contrast", "fluid/white contrast", "volume of fluid, ml"]
+    columns = ["site", "people", *(f"{name}, {when}" for name in metrics for when in ("before", "after"))]
+    rows = [[f"Siemens Magnetom Prisma {k}", "12", *["0.713 ± 0.021"] * 6] for k in range(3)]
+    shares = torch.rand(3, 48).numpy()
+    histograms = {when: {row[0]: each for row, each in zip(rows, shares, strict=True)} for when in ("before", "after")}
+    scan = StudyScan(
+        "sub-OAS30001_ses-M00_acq-mprage_run-01", rows[0][0], "contrast 0.5, the others 0.7", root / "one.png"
+    )
+    page = StudyPage(
+        "harmony: 3 sites into Siemens Magnetom Prisma 0", ["age follows the site (mean years: A 40, B 60)"],
+        ["B: not told from A any more (balanced accuracy 0.51 [0.40, 0.62], before 0.98 [0.93, 1.00])."],
+        [StudyTable("Contrast", "Medians.", columns, rows)], histograms, (0.0, 1.6), [scan], ["sub-9: truncated"],
+    )  # fmt: skip
+    study_page(root / "study.html", page)
+    return root / "study.html"
+
+
+def made_up_plane(*, reference):
+    """A plane of the first scan of `images`."""
+    query, truth, outcomes = images(1)
+    before, after, mask = (each[1, 0].numpy() for each in (truth.image, outcomes["none"].image, truth.mask))
+    return PlanePicture(("L", "R"), before, after, mask, query.image[1, 0].numpy() if reference else None)
 
 
 def made_up_rows(seed):

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from folders import quality_folder, run_folder
+from folders import made_up_study, quality_folder, run_folder
 from playwright.sync_api import sync_playwright
 
 from harmony.reports import report_page
@@ -179,7 +179,40 @@ def test_the_quality_page_leads_to_every_scan_and_is_no_wider_than_the_screen(qu
     for details in quality.locator("details").all():
         details.locator("summary").click()
     assert quality.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert quality.evaluate(CUT) == []
     assert quality.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_page_of_a_study_is_no_wider_than_the_screen_and_nothing_of_it_is_cut(size, browser, tmp_path):
+    page = browser.new_page(viewport=SIZES[size])
+    bad = watch(page)
+    page.goto(made_up_study(tmp_path).as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.evaluate(CUT) == []
+    assert page.evaluate(BROKEN) == []
+    assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+    page.close()
+    assert bad == []
+
+
+# A word of a table in more than one line.
+BROKEN = """() => [...document.querySelectorAll("td, th")].filter(cell => cell.firstChild?.data).flatMap(cell =>
+  [...cell.firstChild.data.matchAll(/\\S+/g)].filter(word => {
+    const range = document.createRange();
+    range.setStart(cell.firstChild, word.index);
+    range.setEnd(cell.firstChild, word.index + word[0].length);
+    return range.getClientRects().length > 1;
+  }).map(word => word[0]))"""
+
+# What reaches beyond the screen, or beyond its own box, and cannot be scrolled to.
+CUT = """() => [...document.querySelectorAll("body *")].filter(element => {
+  if (element.closest(".wide, .scroll, pre") && !element.matches(".wide, .scroll, pre")) return false;
+  const style = getComputedStyle(element), box = element.getBoundingClientRect();
+  const over = style.display !== "inline" && element.scrollWidth > element.clientWidth + 1;
+  const hidden = over && style.overflowX !== "auto";
+  return box.width && (box.left < 0 || box.right > window.innerWidth || (hidden && element.clientWidth));
+}).map(element => element.outerHTML.slice(0, 80))"""
 
 
 @pytest.mark.skipif("HARMONY_PAGE" not in os.environ, reason="HARMONY_PAGE names no page")

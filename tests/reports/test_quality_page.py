@@ -2,9 +2,11 @@
 
 import re
 
-from folders import quality_folder
+import pytest
+from folders import made_up_plane, quality_folder
+from matplotlib.figure import Figure
 
-from harmony.reports import QualityEntry, quality, quality_page
+from harmony.reports import QualityEntry, before_after, quality, quality_page
 
 MADE = {"Method": "nyul", "Model": "ixi-hh"}
 
@@ -42,3 +44,38 @@ def test_of_many_scans_the_last_pictures_are_read_from_beside(tmp_path, monkeypa
     page = quality_folder(tmp_path).read_text()
     assert page.count("data:image/png;base64,") == 2
     assert 'src="figures/little_T1w.png" loading="lazy"' in page
+
+
+def test_what_was_harmonized_in_part_comes_before_what_was_left_alone(tmp_path):
+    quality_folder(tmp_path)
+    entries = [
+        QualityEntry("all_T1w", 0.5, tmp_path / "a.png", missed=0.009, settings=MADE),
+        QualityEntry("alone_T1w", 0.0, tmp_path / "a.png", left_alone="so", settings=MADE),
+        QualityEntry("part_T1w", 0.1, tmp_path / "a.png", missed=0.034, remarks=["39 ml beyond"], settings=MADE),
+    ]
+    quality_page(tmp_path / "three.html", entries, [])
+    page = (tmp_path / "three.html").read_text()
+    assert re.findall(r'<h3 id="(\w+)"', page) == ["part_T1w", "alone_T1w", "all_T1w"]
+    assert "part_T1w</a></td><td>incomplete</td>" in page
+    assert page.count("of the brain mask were not harmonized") == 1
+    assert "3.4 % of the brain mask were not harmonized" in page
+    assert "39 ml beyond." in page
+    assert "1 scan harmonized in part." in page
+
+
+@pytest.mark.parametrize("reference", [True, False])
+def test_the_mask_is_outlined_before_the_change_and_the_sides_are_named(reference):
+    """And where nothing is known of the reference, nothing is drawn of it."""
+    plane, figure = made_up_plane(reference=reference), Figure()
+    axes = figure.subplots(1, 3 + reference)
+    before_after.draw_plane(axes, plane)
+    assert [len(axis.collections) for axis in axes] == [1, 0, 0, 0][: len(axes)]
+    border = axes[0].collections[0].get_paths()[0].vertices
+    columns = plane.mask.any(0).nonzero()[0]
+    assert abs(border[:, 0].min() - (columns.min() - 0.5)) < 0.1
+    assert abs(border[:, 0].max() - (columns.max() + 0.5)) < 0.1
+    sides = sorted(axes[0].texts, key=lambda text: text.get_position()[0])
+    assert [text.get_text() for text in sides] == ["L", "R"]
+    drawn = [axis.images[0].get_array() for axis in axes]
+    assert (drawn[2] == plane.after - plane.before).all()
+    assert not reference or (drawn[3] == plane.reference).all()

@@ -29,6 +29,7 @@ from harmony.data.volumes.bias import n4
 from harmony.data.volumes.cache import VolumeCache, load_volumes
 from harmony.data.volumes.labels import LABEL_MAPS, STRUCTURES, TISSUE_MAPS, TISSUES, map_labels
 from harmony.data.volumes.nifti import Nifti, read_labels, read_nifti, write_nifti
+from harmony.data.volumes.planes import three_planes
 from harmony.data.volumes.preprocess import Preprocess, brain_mask
 from harmony.data.volumes.travelling import on_grid_of, on_one_lattice
 
@@ -76,6 +77,7 @@ __all__ = [
     "read_labels",
     "read_nifti",
     "single_scan",
+    "three_planes",
     "write_nifti",
 ]
 

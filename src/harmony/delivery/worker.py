@@ -21,7 +21,8 @@ from harmony.data.volumes.plausible import skull_stripped
 from harmony.delivery.applied import Applied
 from harmony.delivery.derivatives import relative_name
 from harmony.delivery.output import Output
-from harmony.delivery.promise import Promise, Reach, Unit
+from harmony.delivery.picture import draw
+from harmony.delivery.promise import Promise, Unit
 from harmony.delivery.request import Request
 from harmony.delivery.words import own_words
 from harmony.methods import AdaptiveMethod
@@ -75,9 +76,10 @@ class Worker:
         warnings = self.warnings(scan, stack)
         result, iterations = self.apply(stack, scan.subject)
         image = result.image.cpu()
-        data, reach = self.put_back(volume, native, result)
+        data, promise = self.put_back(volume, native, result)
+        reach = promise.check(data, image[:, 0].numpy())
         about |= {
-            **self.about(scan, native),
+            **self.about(scan, promise),
             "Iterations": iterations,
             "Warnings": warnings,
             **findings(result.report),
@@ -89,12 +91,13 @@ class Worker:
             "Remarks": [*volume.remarks, *reach.remarks()],
             "Seconds": round(time.perf_counter() - begin, 2),
         }
-        self.draw(scan, volume, image[:, 0])
+        if (figure := self.output.figure(scan)) is not None:
+            draw(figure, promise, data, image[:, 0], self.applied.reference)
         self.output.write(scan, data, native, about)
         print(f"  {scan.name}: {'; '.join(outcome(about))}, {about['Seconds']} s", flush=True)
 
-    def put_back(self, volume: Volume, native: Nifti, result: Harmonized) -> tuple[np.ndarray, Reach]:
-        """(X, Y, Z) on the scan's grid, in the unit that was asked for, looked at once more."""
+    def put_back(self, volume: Volume, native: Nifti, result: Harmonized) -> tuple[np.ndarray, Promise]:
+        """(X, Y, Z) on the scan's grid, in the unit that was asked for, and what is to hold of it."""
         preprocess, scan = self.applied.preprocess, volume.scan
         image, gain = result.image[:, 0].cpu(), None if result.gain is None else result.gain[:, 0].cpu()
         data, untouched = preprocess.restore(volume, image, native, gain, result.curve), native.data
@@ -102,8 +105,7 @@ class Worker:
         if not self.request.own_unit:
             data, untouched = (preprocess.relative(volume, values, native) for values in (data, untouched))
             unit = Unit(0.0, 1.0)
-        promise = Promise(native, untouched, brain_mask(scan, native), volume, unit)
-        return data, promise.check(data, image.numpy())
+        return data, Promise(native, untouched, brain_mask(scan, native), volume, unit)
 
     def warnings(self, scan: Scan, stack: Stack) -> list[str]:
         """What stands against trusting the result, whatever the method (`unlike`)."""
@@ -111,20 +113,13 @@ class Worker:
             return []
         return unlike(stack, self.applied.reference, scan.age, self.applied.card.reference.get("ages", ()))
 
-    def draw(self, scan: Scan, volume: Volume, image: Tensor) -> None:
-        """The scan before and after, where there is a page for it."""
-        if (figure := self.output.figure(scan)) is not None:
-            from harmony.reports import before_after_figure
-
-            before_after_figure(figure, volume.image, image)
-
-    def about(self, scan: Scan, native: Nifti) -> dict[str, Any]:
+    def about(self, scan: Scan, promise: Promise) -> dict[str, Any]:
         """What the sidecar says of scan, model and method."""
         request, root = self.request, self.request.source_of(scan.path)
         return {
             "Description": f"harmonized by {request.method} into the domain of {self.applied.name}",
             "Sources": [relative_name(scan.path, root)],
-            "SkullStripped": skull_stripped(native, brain_mask(scan, native)),
+            "SkullStripped": skull_stripped(promise.native, promise.brain),
             "BrainMask": scan.mask and relative_name(scan.mask, root),
             "Method": request.method,
             "MethodSettings": without_words(request.settings),

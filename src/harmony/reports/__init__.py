@@ -1,5 +1,6 @@
 """Result records drawn and worded: tables, figures, a page. Their numbers come from `analysis`."""
 
+from harmony.reports.before_after import PlanePicture, before_after_figure
 from harmony.reports.figures import (
     AdaptationCurves,
     Overlay,
@@ -13,7 +14,7 @@ from harmony.reports.figures import (
 )
 from harmony.reports.kept import keep, read_brain, read_panels
 from harmony.reports.page import report_page
-from harmony.reports.quality import QualityEntry, before_after_figure, quality_page
+from harmony.reports.quality import QualityEntry, quality_page
 from harmony.reports.records import refresh
 from harmony.reports.sweeps import print_sweep
 from harmony.reports.tables import print_table
@@ -22,6 +23,7 @@ __all__ = [
     "AdaptationCurves",
     "Overlay",
     "Panel",
+    "PlanePicture",
     "QualityEntry",
     "adaptation_figure",
     "before_after_figure",

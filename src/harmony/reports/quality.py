@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
-from torch import Tensor
 
-from harmony.core.files import atomic_path, write_atomic
-from harmony.reports.figures import upright
+from harmony.core.files import write_atomic
+from harmony.reports.before_after import SCALE
 
-SCALE = 0.3  # of the change, either way
+MISSED = 0.01  # of the mask: from here on a scan is said to be harmonized in part
 INSIDE = 50  # pictures that are in the page itself, 0.3 MB each; those of further scans are read from beside it
 
 
@@ -24,37 +22,31 @@ INSIDE = 50  # pictures that are in the page itself, 0.3 MB each; those of furth
 class QualityEntry:
     """One result. change: mean absolute change inside the brain, in shares of the robust maximum; None where it is not
     known. figure: a PNG file. left_alone: why the scan was given back as it was, None where it was not. warnings: what
-    stands against trusting the result. facts: what else there is to say, name and value. settings: what it was made
-    with."""
+    stands against trusting the result. missed: share of the brain mask that was not harmonized. remarks: what a reader
+    should know of the scan. facts: what else there is to say, name and value. settings: what it was made with."""
 
     name: str
     change: float | None
     figure: Path
     left_alone: str | None = None
     warnings: Sequence[str] = ()
+    missed: float = 0.0
+    remarks: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def incomplete(self) -> bool:
+        return self.missed >= MISSED
 
-def before_after_figure(path: Path, before: Tensor, after: Tensor) -> None:
-    """Three slices (a quarter, half, three quarters of the way): before, after, and the change on a scale of +-SCALE.
-
-    before, after: (S, H, W) in [0, 1]. Small and its words large: on a phone three pictures share its width.
-    """
-    picks = [len(before) * k // 4 for k in (1, 2, 3)]
-    figure = Figure(figsize=(4.8, 1.75 * len(picks)), layout="constrained")
-    rows = figure.subplots(len(picks), 3, squeeze=False)
-    for axes, k in zip(rows, picks, strict=True):
-        axes[0].imshow(upright(before[k]), cmap="gray", vmin=0, vmax=1)
-        axes[1].imshow(upright(after[k]), cmap="gray", vmin=0, vmax=1)
-        axes[2].imshow(upright(after[k] - before[k]), cmap="RdBu_r", vmin=-SCALE, vmax=SCALE)
-        axes[0].text(2, 2, f"slice {k}", fontsize=9, color="white", va="top")
-        for axis in axes:
-            axis.axis("off")
-    for axis, name in zip(rows[0], ("before", "after", "change"), strict=True):
-        axis.set_title(name, fontsize=11)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=180, format="png")
+    @property
+    def state(self) -> str:
+        """In a word or two; nothing of a scan that was harmonized without more ado."""
+        if self.warnings:
+            return "warning"
+        if self.incomplete:
+            return "incomplete"
+        return "left alone" if self.left_alone else ""
 
 
 def quality_page(path: Path, entries: Sequence[QualityEntry], bad: Sequence[str]) -> None:
@@ -68,13 +60,7 @@ def quality_page(path: Path, entries: Sequence[QualityEntry], bad: Sequence[str]
     page = environment.get_template("quality.html").render(
         title=f"harmony: {counted(len(entries), 'harmonized scan')}",
         summary=summary(entries, len(bad)),
-        scans=[
-            {
-                **{name: getattr(entry, name) for name in ("name", "change", "left_alone", "warnings", "facts")},
-                "picture": each,
-            }
-            for entry, each in zip(ordered, pictures, strict=True)
-        ],
+        scans=[{"entry": entry, "picture": each} for entry, each in zip(ordered, pictures, strict=True)],
         bad=bad,
         scale=f"{SCALE:.0%}",
         settings=alike(ordered),
@@ -82,8 +68,8 @@ def quality_page(path: Path, entries: Sequence[QualityEntry], bad: Sequence[str]
     write_atomic(path, page)
 
 
-def worst_first(entry: QualityEntry) -> tuple[bool, bool, float, str]:
-    return not entry.warnings, entry.left_alone is None, -(entry.change or 0), entry.name
+def worst_first(entry: QualityEntry) -> tuple[bool, bool, bool, float, str]:
+    return not entry.warnings, not entry.incomplete, entry.left_alone is None, -(entry.change or 0), entry.name
 
 
 def summary(entries: Sequence[QualityEntry], bad: int) -> str:
@@ -92,6 +78,8 @@ def summary(entries: Sequence[QualityEntry], bad: int) -> str:
     said = [f"This folder holds {counted(len(entries), 'result')}."]
     if doubtful := sum(bool(entry.warnings) for entry in entries):
         said.append(f"{counted(doubtful, 'scan')} with a warning.")
+    if incomplete := sum(entry.incomplete for entry in entries):
+        said.append(f"{counted(incomplete, 'scan')} harmonized in part.")
     if alone:
         reasons = dict.fromkeys(alone)
         said += [f"{counted(alone.count(reason), 'scan')} left alone, as {reason}." for reason in reasons]
