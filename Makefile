@@ -9,7 +9,7 @@ demo: $(READY)        ## the main job on the embedded data: 6 minutes on two cor
 	$(BIN)/python -m harmony.train experiment=quickstart
 
 test: $(READY) browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-browser: $(READY) browser   ## the report page in a real browser
 	$(BIN)/python -m pytest tests/reports/test_browser.py
