@@ -11,7 +11,7 @@ demo: $(READY)        ## the main job on the embedded data, then a made-up study
 	$(BIN)/python -m harmony study runs/made_up/sites runs/made_up/study --reference folder=A --workers 2
 
 test: $(READY) browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-browser: $(READY) browser   ## the report page in a real browser
 	$(BIN)/python -m pytest tests/reports/test_browser.py

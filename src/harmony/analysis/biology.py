@@ -21,8 +21,9 @@ def biology(rows: Iterable[Row]) -> dict[str, dict[str, dict[str, Any]]]:
     """
     values = result_table(rows).values
     found: dict[str, dict[str, dict[str, Any]]] = {}
+    known = {domain: _ages(values, domain) for domain in {domain for domain, _, _ in values}}
     for (domain, method, metric), by_subject in values.items():
-        ages = _ages(values, domain)
+        ages = known[domain]
         common = [subject for subject in by_subject if subject in ages]
         x, y = [ages[subject] for subject in common], [by_subject[subject] for subject in common]
         fitted = slope(x, y)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,13 @@ def refresh(path: Path, families: Families) -> bool:
 
 
 def refreshed(text: str, path: Path, families: Families) -> str:
+    rows_of = cache(lambda source: read_rows(path.parent / source))  # most tables of a page are of the same rows
+
     def made(match: re.Match[str]) -> str:
         try:
             asked = safe_load(match[2])
-            lines = _said(families()[asked["words"]]) if "words" in asked else _sheet(Layout(**asked), path).lines()
+            words = asked.get("words")
+            lines = _said(families()[words]) if words else _sheet(Layout(**asked), path, rows_of).lines()
         except (YAMLError, TypeError, KeyError) as error:
             raise DataError(f"table {match[2]}: {error!r}", cure="see harmony.reports.sheet", path=path) from error
         return "\n".join([match[1], *lines, "", match[3]])
@@ -51,10 +55,10 @@ def refreshed(text: str, path: Path, families: Families) -> str:
     return REGION.sub(made, text)
 
 
-def _sheet(layout: Layout, path: Path) -> Sheet:
+def _sheet(layout: Layout, path: Path, rows_of: Callable[[str], list[Row]]) -> Sheet:
     shown = {quantity.split()[0] for quantity in layout.show}
     wanted = shown.union(*(RATIOS.get(metric, ()) for metric in shown))
-    rows = [row for row in read_rows(path.parent / layout.source) if wanted & {row.metric, row.metric.split("_")[0]}]
+    rows = [row for row in rows_of(layout.source) if wanted & {row.metric, row.metric.split("_")[0]}]
     rows = [pooled(row, layout.pool) for row in rows]
     published = safe_load((path.parent / layout.published).read_text())["rows"] if layout.published else {}
     methods: list[str] = []
@@ -63,7 +67,8 @@ def _sheet(layout: Layout, path: Path) -> Sheet:
         methods += [method, method + PUBLISHED] if method in theirs else [method]
     domains = list(layout.domains or dict.fromkeys(row.domain for row in rows))
     axes = {"domain": domains, "method": methods, "show": list(layout.show)}
-    return Sheet(layout, result_table(rows), published, biology(rows), axes)
+    of_ages = biology(rows) if any(quantity.endswith(" r2") for quantity in layout.show) else {}
+    return Sheet(layout, result_table(rows), published, of_ages, axes)
 
 
 def pooled(row: Row, names: Sequence[str]) -> Row:

@@ -90,9 +90,12 @@ class Sheet:
         if how == "interval":
             cell, digits = self.table.cells[domain, method, metric], describe(metric).digits
             text += f" [{cell.span(digits)}]"
-        rivals = {name: self.number(domain, name, quantity) for name in self.axes["method"] if PUBLISHED not in name}
-        rounded = {name: float(_digits(each, quantity)) for name, each in rivals.items() if each is not None}
-        return f"**{text}**" if self.layout.bold and not how and method in best(rounded, metric) else text
+        return f"**{text}**" if self.layout.bold and not how and method in self.best(domain, metric) else text
+
+    def best(self, domain: str, metric: str) -> list[str]:
+        """Whose mean, rounded as it is shown, is the best."""
+        rivals = {name: self.number(domain, name, metric) for name in self.axes["method"] if PUBLISHED not in name}
+        return best({name: float(_digits(each, metric)) for name, each in rivals.items() if each is not None}, metric)
 
     def agreed(self, method: str, metric: str, how: str) -> str:
         """How far the listed domains agree on a volume, by this method."""
