@@ -129,8 +129,8 @@ def no_harm_to_the_reference(sites, out, page):
         name = f"sub-{k:02d}/anat/sub-{k:02d}"
         before = nibabel.load(sites / f"{name}_T1w.nii.gz").get_fdata(dtype=np.float32)
         (path,) = out.glob(f"{name}_*T1w.nii.gz")
-        after, about = nibabel.load(path).get_fdata(dtype=np.float32), sidecar(path.with_suffix("").with_suffix(".json"))
-        off = (after - before / np.float32(about["RobustMaximum"]))[before > 0]
+        scale = np.float32(sidecar(path.with_suffix("").with_suffix(".json"))["RobustMaximum"])
+        off = (nibabel.load(path).get_fdata(dtype=np.float32) - before / scale)[before > 0]
         unharmed.append(not off.any() or -10 * np.log10(np.mean(off**2)) > 40)
     assert np.mean(unharmed) >= 0.95
     assert "A: 9 of its own 9 scans came back as they were." in page
