@@ -38,6 +38,7 @@ from harmony.data.volumes.brain_extraction import may_find
 from harmony.delivery import Applied, Derivatives, Request, deliver
 from harmony.judges.probe import Probe
 from harmony.reports.study import StudyScan, StudyTable, study_page
+from harmony.scanner import EVEN, NOTHING
 
 PASSED = ("mask", "participants", "workers", "skip_bad")  # to the delivery, as they are
 MODEL, ASKED = "reference.harmony", "reference.json"  # in the output
@@ -58,7 +59,8 @@ def study(cfg: DictConfig) -> None:
     bad: list[str] = []
     for part, source in sites.folders.items():
         bad += delivered(cfg, source, out / part, model, applied)
-    report(cfg, sites.reference, out, measured(cfg, sites, out, applied, bad), warnings, bad)
+    own = came_back(cfg, sites, out)
+    report(cfg, sites.reference, out, measured(cfg, sites, out, applied, bad), own, warnings, bad)
     if bad:
         sys.exit(1)
 
@@ -162,13 +164,31 @@ def both(pair: tuple[Scan, Scan], base: TissueModel) -> tuple[Measured, Measured
     return before, after
 
 
+def came_back(cfg: DictConfig, sites: Sites, out: Path) -> list[str]:
+    """A sentence on the reference site's own scans: how many of them are in the output as they were."""
+    told = [Derivatives(out / sites.part(scan), cfg.method_name).provenance(scan) for scan in sites.of(sites.reference)]
+    decided = [about["Scanner"]["decision"] for about in told if about is not None and "Scanner" in about]
+    if not decided:
+        return []  # another method, which decides nothing
+    alone = decided.count(NOTHING)
+    even = ", as all results are made even" if cfg.method.get("shading") == EVEN else ""
+    return [f"{sites.reference}: {alone} of its own {len(decided)} scans came back as they were{even}."]
+
+
 def report(
-    cfg: DictConfig, reference: str, out: Path, records: list[ScanRecord], warnings: list[str], bad: list[str]
+    cfg: DictConfig,
+    reference: str,
+    out: Path,
+    records: list[ScanRecord],
+    own: list[str],
+    warnings: list[str],
+    bad: list[str],
 ) -> None:
-    """The page, its tables as CSV, and the verdict on screen."""
+    """The page, its tables as CSV, and the verdict on screen. own: on the reference's own scans."""
     rows = [row for record in records for row in record.rows()]
     findings = study_findings(rows, [record.scan for record in records], reference, Probe(**app.plain(cfg.probe)))
     page = page_of(findings, mean_histograms(records), worst(cfg, reference, out, records), warnings, bad)
+    page = replace(page, verdict=[*page.verdict, *own])
     write_rows(out / FOLDER / "scans.csv", rows)
     for table in page.tables:
         write_table(out / FOLDER / f"{table.title.lower().replace(' ', '_')}.csv", table)

@@ -8,7 +8,7 @@ import signal
 import nibabel
 import numpy as np
 import pytest
-from door import command, start
+from door import command, sidecar, start
 
 from harmony.data.sources.template import Template, person
 
@@ -66,28 +66,84 @@ def test_a_reference_of_ones_own(sites, cache, tmp_path):
     assert "needs a trained flow" in err
 
 
-def test_a_study_ends_with_a_verdict_and_goes_on_where_it_was(sites, cache, tmp_path):
-    words = ["study", sites, "out", "--reference", "site=A"]
-    code, out, err = command(*words, cwd=tmp_path, **cache)
+def stopped_after(words, mark, *, cwd, env):
+    """The call, stopped by SIGTERM once a line starts with `mark`: its exit code."""
+    process = start(*words, cwd=cwd, **env)
+    for line in process.stdout:
+        if line.startswith(mark):
+            process.send_signal(signal.SIGTERM)
+            break
+    process.communicate(timeout=600)
+    return process.returncode
+
+
+def finished(words, *, cwd, env):
+    """The call to its end, which may be far: its exit code, output, errors."""
+    process = start(*words, cwd=cwd, **env)
+    text, errors = process.communicate(timeout=900)
+    return process.returncode, text, errors
+
+
+def told(folder, table):
+    """site -> row of a study's table."""
+    with (folder / "study" / f"{table}.csv").open() as file:
+        return {line["site"]: line for line in csv.DictReader(file)}
+
+
+def number(cell):
+    return float(cell.split(" ")[0])
+
+
+def test_a_study_that_was_stopped_goes_on_and_ends_with_a_verdict(sites, cache, tmp_path):
+    words, out = ["study", sites, "out", "--reference", "site=A"], tmp_path / "out"
+    assert stopped_after(words, "  sub-", cwd=tmp_path, env=cache) == 143
+    done = {path: path.read_bytes() for path in out.glob("sub-*/anat/*_T1w.nii.gz")}
+    assert 1 <= len(done) < 13
+    assert not (out / "study.html").exists()
+    code, text, err = finished(words, cwd=tmp_path, env=cache)
     assert code == 0, err
-    assert "sites: A 9, B 4" in out
-    assert "B: " in out
-    page = (tmp_path / "out" / "study.html").read_text()
+    assert f"{13 - len(done)} scans harmonized, {len(done)} were done" in text
+    assert all(path.read_bytes() == former for path, former in done.items())
+    assert "sites: A 9, B 4" in text
+    assert "B: " in text
+    page = (out / "study.html").read_text()
     assert "Verdict" in page
     assert "Look at these first" in page
-    with (tmp_path / "out" / "study" / "contrast.csv").open() as file:
-        lines = {line["site"]: line for line in csv.DictReader(file)}
-    before, after, wanted = (float(lines[site][f"contrast gm wm, {when}"].split(" ")[0])
-                             for site, when in (("B", "before"), ("B", "after"), ("A", "before")))  # fmt: skip
-    assert abs(after - wanted) < 0.5 * abs(before - wanted)
-    first = (tmp_path / "out" / "study" / "scans.csv").read_bytes()
-    code, out, err = command(*words, cwd=tmp_path, **cache)
+    no_harm_to_the_reference(sites, out, page)
+    the_other_site_comes_nearer(out)
+    first = (out / "study" / "scans.csv").read_bytes()
+    code, text, err = finished(words, cwd=tmp_path, env=cache)
     assert code == 0, err
-    assert "0 scans harmonized, 13 were done" in out
-    assert (tmp_path / "out" / "study" / "scans.csv").read_bytes() == first
+    assert "0 scans harmonized, 13 were done" in text
+    assert (out / "study" / "scans.csv").read_bytes() == first
     code, _, err = command(*words[:-1], "site=B", cwd=tmp_path, **cache)
     assert code == 2
-    assert "a study with reference=site=A is there" in err
+    assert "a study with reference=site=A is there -> another output folder" in err
+    assert (out / "study" / "scans.csv").read_bytes() == first
+
+
+def no_harm_to_the_reference(sites, out, page):
+    """19 of 20 of its own scans, in the reference's unit, are what they were, bit for bit, or above 40 dB."""
+    unharmed = []
+    for k in range(PEOPLE["A"]):
+        name = f"sub-{k:02d}/anat/sub-{k:02d}"
+        before = nibabel.load(sites / f"{name}_T1w.nii.gz").get_fdata(dtype=np.float32)
+        (path,) = out.glob(f"{name}_*T1w.nii.gz")
+        scale = np.float32(sidecar(path.with_suffix("").with_suffix(".json"))["RobustMaximum"])
+        off = (nibabel.load(path).get_fdata(dtype=np.float32) - before / scale)[before > 0]
+        unharmed.append(not off.any() or -10 * np.log10(np.mean(off**2)) > 40)
+    assert np.mean(unharmed) >= 0.95
+    assert "A: 9 of its own 9 scans came back as they were." in page
+
+
+def the_other_site_comes_nearer(out):
+    contrast, probe = told(out, "contrast"), told(out, "told_from_a")
+    before, after, wanted = (number(contrast[site][f"contrast gm wm, {when}"])
+                             for site, when in (("B", "before"), ("B", "after"), ("A", "before")))  # fmt: skip
+    assert abs(after - wanted) < 0.5 * abs(before - wanted)
+    was, now = (number(probe["B"][f"retrained, {when}"]) for when in ("before", "after"))
+    assert was > 0.9
+    assert now < was - 0.15
 
 
 @pytest.mark.parametrize(

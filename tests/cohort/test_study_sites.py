@@ -1,11 +1,13 @@
 """Whose scan is of which site, and what may be wrong with that."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from harmony.cohort.sites import find_sites
-from harmony.core import ConfigError, DataError
+from harmony.cohort.sites import Sites, find_sites
+from harmony.core import ConfigError, DataError, Scan
+from harmony.study import misleading
 
 
 @pytest.fixture
@@ -112,3 +114,33 @@ def test_one_id_of_two_people(bids, tmp_path_factory):
         table(root / "B", f"sub-1 B {age} {sex}")
         with pytest.raises(ConfigError, match=said):
             sites(root, "folder=A")
+
+
+def people(ages_a, ages_b, sexes="FM"):
+    """Scans of sites A and B, a person for each age; sexes by turns, `FM`, or one for each site, `F/M`."""
+    kinds = sexes.split("/") if "/" in sexes else [sexes, sexes]
+    scans = [
+        Scan(Path(f"{site}{k}.nii"), f"{site}{k}", site=site, age=age, sex=kind[k % len(kind)])
+        for site, ages, kind in zip("AB", (ages_a, ages_b), kinds, strict=True)
+        for k, age in enumerate(ages)
+    ]
+    return list(misleading(Sites(scans, {}, "A")))
+
+
+SPREAD = [25.0, 35.0, 45.0, 55.0, 65.0, 75.0]
+
+
+def test_sites_that_are_comparable_mislead_nobody():
+    assert people(SPREAD, [age + 2 for age in SPREAD]) == []
+
+
+def test_people_of_one_age_at_one_site_are_named_before_anything_else():
+    (line,) = people(SPREAD, [78.0] * 6)
+    assert line.startswith("age follows the site (mean years: A 50, B 78")
+    (line,) = people(SPREAD, SPREAD, sexes="F/M")
+    assert line.startswith("sex follows the site (women: A 100%, B 0%")
+
+
+def test_a_site_of_few_people_and_one_without_ages_are_named():
+    assert people(SPREAD, [50.0, 60.0]) == ["B: 2 people, of whom nothing can be told; it takes 3"]
+    assert people(SPREAD, [None] * 6) == ["ages are known at A only"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from harmony.core import DataError, Volume
+from harmony.core import DataError, Volume, interrupts
 from harmony.core.progress import watched
 from harmony.core.reference import Reference
 from harmony.scanner.even import even_scan
@@ -68,6 +68,7 @@ class Calibration:
         )
         raw, matched = [], []
         for volume in watched(chosen, "untouched scans"):
+            interrupts.check()
             again = reference.match(volume.stack(torch.arange(len(volume.image))))[:, 0]
             raw.append(estimate(volume.image, volume.mask, network, appearance))
             matched.append(estimate(again, volume.mask, network, appearance))
@@ -93,6 +94,7 @@ class Calibration:
 
 def even_gains(volume: Volume, network: MapNetwork, appearance: Appearance) -> Tensor:
     """(K,) log gains of an untouched scan once it is even, relative to the last tissue's."""
+    interrupts.check()
     spacing = volume.stack(torch.arange(len(volume.image))).side
     return even_scan(volume.image, volume.image, volume.mask, network, appearance.expected, spacing).log_gains
 
