@@ -131,6 +131,16 @@ def watched(request, line, out, err):
     os._exit(0)
 
 
+def own_folders():
+    """Those that wandb makes at its import, and removes at the end of any process: one's end must not be another's."""
+    from wandb.sdk.artifacts.artifact import Artifact
+    from wandb.sdk.data_types._private import MEDIA_TMP
+
+    for folder in (MEDIA_TMP, Artifact._TMP_DIR):
+        folder._finalizer.detach()
+        folder.__init__()
+
+
 def program(request, out, err):
     for end, own in ((os.open(os.devnull, os.O_RDONLY), 0), (out, 1), (err, 2)):
         os.dup2(end, own)
@@ -141,6 +151,7 @@ def program(request, out, err):
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
+    own_folders()
     sys.argv = [request["module"], *request["words"]]
     sys.path[0] = request["cwd"]
     runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
