@@ -128,9 +128,11 @@ def main(words: list[str]) -> None:
         judge = app.load_network(cfg, data, "segmenter")
     except CheckpointError:
         judge = None
-    fine = app.build_data(cfg, cfg.tasks.tissue).volumes(cfg.part)  # with labels of the method's own tissues
+    node = cfg.tasks.tissue
+    task = app.build_task(node.module, network=method.map_network, reference=method.reference)
+    fine = task.labelled(app.build_data(cfg, node).volumes(cfg.part)[: cfg.subjects])  # the method's own tissues
     volumes = data.volumes(cfg.part)[: cfg.subjects]
-    table(cfg, [(volume, own.labels) for volume, own in zip(volumes, fine, strict=False)], method, judge)
+    table(cfg, [(volume, own.labels) for volume, own in zip(volumes, fine, strict=True)], method, judge)
 
 
 def setting(words: list[str]) -> tuple[DictConfig, SliceDataModule, ScannerInversion]:
