@@ -17,7 +17,7 @@ PEOPLE = {"A": 8, "B": 3, "C": 3}  # the least that a reference takes, and of wh
 SCANNERS = {
     "A": {"bias": 0.05, "noise": 0.015},
     "B": {"tissue": 0.12, "bias": 0.30, "noise": 0.040},
-    "C": {"tissue": 0.12, "bias": 0.20, "noise": 0.030},
+    "C": {"tissue": 0.06, "bias": 0.12, "noise": 0.025},
 }
 
 
