@@ -15,6 +15,7 @@ from harmony.reports import report_page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SIZES = {"laptop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
+PATIENCE = 120_000  # ms: beside other work 30 s are too few for a picture of a long page
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,7 @@ def quality(browser, tmp_path, request):
 
 
 def watch(page):
+    page.set_default_timeout(PATIENCE)
     bad = []
     page.on("console", lambda message: bad.append(message.text))
     page.on("pageerror", lambda error: bad.append(str(error)))
@@ -88,7 +90,7 @@ def test_every_view_opens_and_none_is_wider_than_the_screen(opened, tmp_path):
     assert opened.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     broken = "[...document.images].filter(image => image.complete && !image.naturalWidth).length"
     assert opened.evaluate(broken) == 0
-    opened.screenshot(path=tmp_path / "page.png", full_page=True)
+    opened.screenshot(path=tmp_path / "page.png", full_page=True, timeout=PATIENCE)
     assert (tmp_path / "page.png").stat().st_size > 20_000
 
 
@@ -223,5 +225,5 @@ def test_takes_the_picture_of_a_page(browser):
     page.goto(Path(os.environ["HARMONY_PAGE"]).as_uri())
     box = page.locator(".viewer:visible").first.bounding_box()
     clip = {"x": 0, "y": 0, "width": 1280, "height": box["y"] + box["height"] + 24}
-    page.screenshot(path=os.environ["HARMONY_PICTURE"], full_page=True, clip=clip)
+    page.screenshot(path=os.environ["HARMONY_PICTURE"], full_page=True, clip=clip, timeout=PATIENCE)
     assert bad == []
