@@ -28,7 +28,7 @@ from harmony.methods import Budget, HarmonizingFlows
 from harmony.metrics import psnr
 from harmony.networks import Harmonizer
 
-SCANNERS = (None, "exp", "log", "tissue", "bias", "blur", "noise", "mix")
+SCANNERS = (None, "exp", "log", "gamma_0.7", "gamma_1.3", "tissue", "bias", "blur", "noise", "mix")
 PASSES = 5
 
 
