@@ -71,7 +71,7 @@ def scanner_verdict(site: str, findings: Findings) -> str:
     was, now = (f"{share.mean:.2f} [{share.span(2)}]" for share in (told.before, told.after))
     share = f"balanced accuracy of a classifier {now}, before {was}; 0.5 is a coin"
     if told.after.mean >= NEAR and told.after.low > 0.5:
-        better = ", if less well than before," if told.after.mean < told.before.mean else ""
+        better = ", if less well than before" if told.after.mean < told.before.mean else ""
         return f"{site}: STILL told from {reference}{better} ({share})."
     if told.after.high > NARROW:
         return f"{site}: cannot be told whether the scanner is gone: too few people ({share})."
