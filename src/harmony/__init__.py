@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harmony.delivery.in_python import Harmonizer
 
 __version__ = "0.1.0"
+# Before torch is imported. Its threads wait for each other by spinning, and beside another job each step then takes twice
+# as long; asleep they cost a free machine next to nothing.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def load(model: str | None = None, *, method: str | None = None) -> Harmonizer:

@@ -1,7 +1,10 @@
 """The house: entry points and rooms, nothing else; the config stays at the door; nothing grows too long."""
 
 import ast
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +63,12 @@ def test_what_applies_methods_knows_no_methods_name(name):
     text = (HOUSE / name).read_text().lower()
     methods = {path.stem for path in (ROOT / "conf" / "method").glob("*.yaml")} - {"none"}
     assert not [word for word in {*methods, "scanner"} if re.search(rf"\b{word}\b", text)]
+
+
+def test_threads_wait_asleep_unless_the_user_says_otherwise():
+    """Set before torch is there; what the user has set stays."""
+    program = "import harmony, os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    rest = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    for extra, policy in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
+        out = subprocess.check_output([sys.executable, "-c", program], env=rest | extra, text=True)
+        assert out.split() == [policy, "False"]
