@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from harmony.delivery.in_python import Harmonizer
 
 __version__ = "0.1.0"
-# Before torch is imported. Its threads wait for each other by spinning, and beside another job each step then takes twice
-# as long; asleep they cost a free machine next to nothing.
+# Before torch is imported. Its threads wait for each other by spinning, and beside another job each step then takes
+# twice as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
