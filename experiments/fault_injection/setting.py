@@ -32,7 +32,7 @@ TINY = [
     "method.harmonizing_flows.stop.passes=2",
 ]  # fmt: skip
 EVERYTHING = [
-    *TINY, "stages=[flow,harmonizer,segmenter,evaluate]", "evaluation.judges=[tissue,combat]",
+    *TINY, "stages=[flow,harmonizer,segmenter,evaluate]", "evaluation.judges=[segmentation,combat]",
     "methods=[none,histogram_matching,harmonizing_flows]",
 ]  # fmt: skip
 

@@ -49,7 +49,7 @@ def trained(cfg, data: SliceDataModule) -> torch.nn.Module:
 @torch.no_grad()
 def dice(cfg, network: torch.nn.Module, data: SliceDataModule, scanner) -> float:
     cut = app.evaluation_settings(cfg).cut
-    node = cfg.judge.tissue
+    node = cfg.judge.segmentation
     judge = Segmentation(segmenter=network, structures=app.plain(node.structures), batch=node.batch)
     found = []
     for volume in SliceDataModule.volumes(data, "test"):

@@ -29,21 +29,22 @@ TINY = [
     "evaluation.subjects=2",
     "data.query=[exp,mix]",
     "trainer.log_every_n_steps=2",
+    "evaluation.figure_subjects=0",  # pictures and W&B cost more than all else; tests of them ask for them
 ]
 
 
 class Folder:
-    """Somewhere to run commands: its own runs, a cache shared by the tests."""
+    """Somewhere to run commands: its own runs, a cache shared by the tests, words of every training and evaluation."""
 
-    def __init__(self, path, cache):
-        self.path = path
+    def __init__(self, path, cache, *words):
+        self.path, self.words = path, words
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB", "HARMONY"))}
         self.env = kept | {"HARMONY_CACHE": str(cache), "PYTHONUNBUFFERED": "1"}
 
     def start(self, module, *overrides):
         flags = [word for word in overrides if word.startswith("-")]
         words = [word for word in overrides if not word.startswith("-")]
-        tiny = TINY if module in ("train", "evaluate") else []
+        tiny = [*TINY, *self.words, *quiet([*self.words, *words])] if module in ("train", "evaluate") else []
         return Program(f"harmony.{module}", [*flags, *tiny, *words], cwd=self.path, env=self.env, merged=True)
 
     def run(self, module, *overrides):
@@ -67,6 +68,11 @@ class Folder:
         found = sorted(self.path.glob(pattern))
         assert len(found) == 1, found
         return found[0]
+
+
+def quiet(words):
+    """No W&B, unless the words name a logger."""
+    return [] if any(word.startswith("logger=") for word in words) else ["logger=csv"]
 
 
 def untrained(cfg):

@@ -26,9 +26,7 @@ MODELS = "method.scanner_inversion.models={map_network: voxels, prior: voxels/pr
 @pytest.fixture
 def house(tmp_path):
     """The package and its configs, with the file and the YAML of the page."""
-    shutil.copytree(
-        ROOT / "src" / "harmony", tmp_path / "src" / "harmony", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    shutil.copytree(ROOT / "src" / "harmony", tmp_path / "src" / "harmony")
     shutil.copytree(app.conf_folder(), tmp_path / "conf")
     for path, text in re.findall(r"^`((?:src|conf)/[\w/.]+)`:\n\n```\w+\n(.*?)```", PAGE, re.M | re.S):
         (tmp_path / path).write_text(text)

@@ -82,8 +82,8 @@ def test_combat_needs_the_numbers_of_another_judge():
     with pytest.raises(ConfigError, match="add tissue or age"):
         judges(composed("evaluation.judges=[combat]"))
     with pytest.raises(ConfigError, match="add none to methods"):
-        judges(composed("evaluation.judges=[tissue,combat]", "methods=[nyul]"))
-    assert list(judges(composed("evaluation.judges=[tissue,combat]")).rivals) == ["combat"]
+        judges(composed("evaluation.judges=[segmentation,combat]", "methods=[nyul]"))
+    assert list(judges(composed("evaluation.judges=[segmentation,combat]")).rivals) == ["combat"]
 
 
 def test_a_judge_that_adapts_sees_the_query():
@@ -115,15 +115,26 @@ def test_harmonize_may_be_given_a_model_of_every_stage():
 
 
 def test_what_a_config_says_of_its_member_is_neither_built_nor_a_part_of_what_a_run_is(tmp_path):
-    small = ["data.source.subjects=10", "data.source.resolution=4", f"cache={tmp_path}", "evaluation.judges=[tissue]"]
+    small = [
+        "data.source.subjects=10",
+        "data.source.resolution=4",
+        f"cache={tmp_path}",
+        "evaluation.judges=[segmentation]",
+    ]
     bare = composed(*small)
     said = ("++{0}.says='Something of it.'", "++{0}.cites=[someone2020]")
-    places = ("method.blindharmony", "method.blindharmony.solver", "judge.tissue", "tasks.flow.module", "data.source")
+    places = (
+        "method.blindharmony",
+        "method.blindharmony.solver",
+        "judge.segmentation",
+        "tasks.flow.module",
+        "data.source",
+    )
     cfg = composed(*small, *(word.format(place) for place in places for word in said))
     networks = {stage: app.build(cfg.tasks[stage].network) for stage in app.models_wanted(cfg)} | PRIORS
     reference = Reference(torch.zeros(3, 1, 8, 8), torch.rand(3, 8), torch.ones(3))
     assert app.build_methods(cfg, networks, reference, 3.0)["blindharmony"].solver.iterations == 10
-    assert list(judges(cfg).judges) == ["tissue"]
+    assert list(judges(cfg).judges) == ["segmentation"]
     app.build(cfg.tasks.flow.module)
     data = app.build_data(cfg)
     for find in (lambda cfg: app.model_run(cfg, data, "flow"), lambda cfg: app.experiment_run(cfg, data)):
@@ -207,7 +218,7 @@ def test_a_config_can_not_run_arbitrary_code(target):
         ("methods=[none,blindharmoni]", r"blindharmoni.*histogram_matching"),
         ("data.query=[fog]", r"fog.*gamma_0.7"),
         ("stages=[flw]", r"flw.*evaluate"),
-        ("evaluation.judges=[tisue]", r"evaluation\.judges.*tisue.*tissue"),
+        ("evaluation.judges=[segmentatoin]", r"evaluation\.judges.*segmentatoin.*segmentation"),
         ("tasks.unet.query=expp", r"tasks\.unet\.query=expp.*gamma_0\.7"),
         ("data.preprocess.size=[42,48]", r"divisible by 8.*\[48,48\]"),
     ],
@@ -218,7 +229,7 @@ def test_what_cannot_work_is_refused_before_anything_is_done(override, words):
 
 
 def test_what_a_judge_sees_is_refused_before_anything_is_done():
-    for words in (["evaluation.judges=[tissue]", "judge.tissue.sees=nothing"], RIVAL_OF_A_METHOD):
+    for words in (["evaluation.judges=[segmentation]", "judge.segmentation.sees=nothing"], RIVAL_OF_A_METHOD):
         with pytest.raises(ConfigError, match=r"judge\.\w+(\.sees=nothing|: there is a method of this name)"):
             app.refuse_impossible(composed(*words))
 

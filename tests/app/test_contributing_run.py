@@ -50,9 +50,7 @@ def house(tmp_path_factory):
 
 def copied(tmp_path):
     """The package and its configs, with the files of the page and its names in the lists."""
-    shutil.copytree(
-        ROOT / "src" / "harmony", tmp_path / "src" / "harmony", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    shutil.copytree(ROOT / "src" / "harmony", tmp_path / "src" / "harmony")
     shutil.copytree(app.conf_folder(), tmp_path / "conf")
     for path, text in re.findall(r"^`((?:src|conf)/[\w/.]+)`[^\n]*:\n\n```\w+\n(.*?)```", PAGE, re.M | re.S):
         assert not (tmp_path / path).exists()

@@ -15,10 +15,11 @@ from harmony.core import ConfigError, DataError
 from harmony.core.interrupts import Interrupted
 from harmony.evaluate import evaluate
 
-JUDGES = ["tissue", "age", "site", "bigaug", "tent", "combat"]
+JUDGES = ["segmentation", "age", "site", "bigaug", "tent", "combat"]
 SMALL = [
     *TINY,
     "logger=csv",
+    "evaluation.figure_subjects=1",
     "methods=[none,histogram_matching]",
     f"evaluation.judges=[{','.join(JUDGES)}]",
     "evaluation.subjects=3",
@@ -76,7 +77,7 @@ def test_every_judge_has_its_rows(first):
     for metric in ("site_frozen", "site_retrained"):
         assert by_metric[metric] == {(method, "exp") for method in methods}, metric
     summary = json.loads((first[0] / "summary.json").read_text())
-    assert [each["judge"] for each in summary["judges"]] == ["tissue", "age", "bigaug", "tent", "site exp"]
+    assert [each["judge"] for each in summary["judges"]] == ["segmentation", "age", "bigaug", "tent", "site exp"]
     assert set(summary["against_none"]["exp"]) == {"histogram_matching", "bigaug", "tent", "combat"}
     assert "gm_ml_per_year" in summary["biology"]["exp"]["none"]
     assert summary["agreement"]["none"]["volume_gm_ml"]["scanners"] == 2
@@ -129,8 +130,8 @@ def test_a_finished_evaluation_says_again_how_good_its_judges_are(cfg, first, ca
     evaluate(cfg)
     output = capsys.readouterr().out
     assert "reused" in output
-    assert "  tissue: dice" in output
-    assert output.index("  tissue: dice") < output.index("histogram_matching")
+    assert "  segmentation: dice" in output
+    assert output.index("  segmentation: dice") < output.index("histogram_matching")
 
 
 def test_judges_of_age_without_ages_say_so(cfg):

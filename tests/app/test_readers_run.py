@@ -25,6 +25,7 @@ COMMANDS = {
 # The paper's experiment, made small: grid, flow and training. Everything else is the config's.
 SMALL = [
     "logger=csv",
+    "evaluation.figure_subjects=0",
     "data.only_plausible=false",  # brains of 66 ml
     "data.preprocess.spacing=2.0",
     "data.preprocess.size=[32,32]",

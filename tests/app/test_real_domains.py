@@ -23,7 +23,8 @@ from harmony.evaluation import Case, closest_pairs, query_domains
 
 METHODS = ["none", "histogram_matching", "harmonizing_flows"]
 SMALL = [
-    *TINY, "logger=csv", f"methods=[{','.join(METHODS)}]", "evaluation.judges=[tissue,age,site]",
+    *TINY, "logger=csv", f"methods=[{','.join(METHODS)}]", "evaluation.judges=[segmentation,age,site]",
+    "evaluation.figure_subjects=1",
     "evaluation.subjects=3", "evaluation.include_reference=false", "data.source.subjects=14",
     "tasks.segmenter.network.widths=[4,8]", "tasks.age.network.widths=[4,8]",
     "tasks.harmonizer.network.widths=[4,4]", "method.harmonizing_flows.stop.passes=1",

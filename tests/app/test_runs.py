@@ -175,12 +175,12 @@ def records(path):
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_a_stopped_training_goes_on_to_the_same_weights(folder, straight, signum, code):
-    found, output = folder.interrupt("step 8/24", signum, "train", *LONG)
+    found, output = folder.interrupt("step 8/24", signum, "train", "logger=wandb", *LONG)
     assert found == code, output
     flow = folder.one("runs/models/flow-*")
     assert (flow / "INTERRUPTED").exists() == (signum != signal.SIGKILL)
     assert not (flow / "DONE").exists()
-    found, output = folder.run("train", *LONG)
+    found, output = folder.run("train", "logger=wandb", *LONG)
     assert found == 0, output
     assert "resuming" in output
     assert not (flow / "INTERRUPTED").exists()

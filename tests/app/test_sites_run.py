@@ -7,6 +7,7 @@ from programs import Program
 
 SMALL = [
     "logger=csv",
+    "evaluation.figure_subjects=0",
     "data.source.resolution=4",
     "data.preprocess.spacing=4.0",
     "data.preprocess.size=[40,48]",

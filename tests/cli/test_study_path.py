@@ -1,15 +1,20 @@
-"""The path of somebody with two sites: a reference of one's scans, a study, its mistakes. Made-up people, the installed
-model's tissue network."""
+"""The path of somebody with two sites: a reference of one's scans, a study, its mistakes. Made-up people; the installed
+model's tissue network, on a grid of 4 mm, where a scan is an eighth of the work."""
 
 import csv
 import json
+import shutil
 import signal
+from dataclasses import replace
 
 import nibabel
 import numpy as np
 import pytest
 from door import command, sidecar, start
 
+from harmony.core.model_card import ModelCard
+from harmony.core.models import resolve_model
+from harmony.core.packed_model import About, pack
 from harmony.data.sources.template import Template, person
 
 PEOPLE = {"A": 9, "B": 4}
@@ -18,7 +23,7 @@ PEOPLE = {"A": 9, "B": 4}
 @pytest.fixture(scope="session")
 def sites(tmp_path_factory):
     """Nine people on scanner A and four on B, whose grey matter is darker; ages in participants.tsv."""
-    root, template = tmp_path_factory.mktemp("sites"), Template(2)
+    root, template = tmp_path_factory.mktemp("sites"), Template(4)
     rows = ["participant_id\tsite\tage\tsex"]
     for k, site in enumerate(site for site, count in PEOPLE.items() for _ in range(count)):
         made, who = template.subject(3, k), person(3, k)
@@ -37,9 +42,23 @@ def cache(tmp_path_factory):
     return {"HARMONY_CACHE": str(tmp_path_factory.mktemp("cache"))}
 
 
-def test_a_reference_of_ones_own(sites, cache, tmp_path):
+@pytest.fixture(scope="session")
+def coarse(tmp_path_factory):
+    """The installed model's tissue network as a packed model of 4 mm."""
+    folder = tmp_path_factory.mktemp("coarse")
+    model = resolve_model(None, runs=folder, cache=folder)
+    run = folder / "tissue"
+    shutil.copytree(model.of("tissue"), run)
+    shutil.copyfile(model.home / "reference.safetensors", run / "reference.safetensors")
+    card = ModelCard.load(model.of("tissue"))
+    replace(card, preprocess={**card.preprocess, "spacing": 4.0, "size": [60, 60]}).save(run)
+    pack(folder / "coarse.harmony", {"tissue": run}, About("coarse", "CC0"), methods=["scanner_inversion"])
+    return folder / "coarse.harmony"
+
+
+def test_a_reference_of_ones_own(sites, coarse, cache, tmp_path):
     only = [f"--participants=[{','.join(f'{k:02d}' for k in range(9))}]"]
-    words = ["reference", sites, "ours.harmony", *only, "--licence", "CC0", "--scans", "made up"]
+    words = ["reference", sites, "ours.harmony", *only, "--licence", "CC0", "--scans", "made up", "--model", coarse]
     process = start(*words, cwd=tmp_path, **cache)
     lines = []
     for line in process.stderr:
@@ -94,8 +113,8 @@ def number(cell):
     return float(cell.split(" ")[0])
 
 
-def test_a_study_that_was_stopped_goes_on_and_ends_with_a_verdict(sites, cache, tmp_path):
-    words, out = ["study", sites, "out", "--reference", "site=A"], tmp_path / "out"
+def test_a_study_that_was_stopped_goes_on_and_ends_with_a_verdict(sites, coarse, cache, tmp_path):
+    words, out = ["study", sites, "out", "--model", coarse, "--reference", "site=A"], tmp_path / "out"
     assert stopped_after(words, "  sub-", cwd=tmp_path, env=cache) == 143
     done = {path: path.read_bytes() for path in out.glob("sub-*/anat/*_T1w.nii.gz")}
     assert 1 <= len(done) < 13

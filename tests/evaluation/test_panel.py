@@ -67,7 +67,7 @@ IMAGES = {"none": stack(0.25).image, "blindharmony": stack(0.5).image, "other": 
 
 def test_a_judge_sees_the_image_and_the_truth_and_nothing_else():
     spy, rival = Spy(), Spy()
-    answers = Panel({"tissue": spy}, {"tent": rival}, []).ask("exp", case(0.25), IMAGES)
+    answers = Panel({"segmentation": spy}, {"tent": rival}, []).ask("exp", case(0.25), IMAGES)
     assert answers.rows == [
         Row("none", "exp", "sub-1", "dice", 0.25),
         Row("blindharmony", "exp", "sub-1", "dice", 0.5),
@@ -93,15 +93,15 @@ def test_an_adaptive_judge_starts_afresh_in_each_domain():
 
 
 def test_all_judges_are_examined_before_the_panel_is_there():
-    panel = Panel({"tissue": Spy(), "site": Summing()}, {"tent": Spy()}, [case(0.5, "sub-1"), case(0.7, "sub-2")])
-    assert [each.judge for each in panel.qualities] == ["tissue", "tent", "site x"]
+    panel = Panel({"segmentation": Spy(), "site": Summing()}, {"tent": Spy()}, [case(0.5, "sub-1"), case(0.7, "sub-2")])
+    assert [each.judge for each in panel.qualities] == ["segmentation", "tent", "site x"]
     assert panel.qualities[0].value == pytest.approx(0.6)
     assert panel.qualities[0].trivial == pytest.approx(0.1)
 
 
 def test_a_cohort_judge_keeps_each_image_and_gets_all_subjects_of_a_method():
     judge = Summing()
-    panel = Panel({"tissue": Spy(), "site": judge}, {}, [case(0.75, "sub-9")])
+    panel = Panel({"segmentation": Spy(), "site": judge}, {}, [case(0.75, "sub-9")])
     kept = {name: panel.ask("exp", case(0.25, name), IMAGES).kept for name in ("sub-1", "sub-2")}
     assert set(kept["sub-1"]) == {f"site/{method}/{own}" for method in IMAGES for own in ("sum", "measured")}
     assert float(kept["sub-1"]["site/other/sum"]) == 48 * 0.5 + 1000
@@ -117,7 +117,7 @@ def test_a_cohort_judge_keeps_each_image_and_gets_all_subjects_of_a_method():
 
 
 def test_a_rival_among_cohort_judges_gets_the_query_and_what_was_measured_on_it():
-    panel = Panel({"tissue": Spy()}, {"combat": Summing(), "tent": Spy()}, [case(0.75)])
+    panel = Panel({"segmentation": Spy()}, {"combat": Summing(), "tent": Spy()}, [case(0.75)])
     kept = panel.ask("exp", case(0.25), IMAGES).kept
     assert set(kept) == {"combat/combat/sum", "combat/combat/measured"}
     (row,) = panel.conclude("exp", {"sub-1": kept}, {})
@@ -126,7 +126,7 @@ def test_a_rival_among_cohort_judges_gets_the_query_and_what_was_measured_on_it(
 
 def test_rows_of_a_cohort_carry_subject_and_scan_apart():
     judge = Summing()
-    panel = Panel({"tissue": Spy(), "site": judge}, {}, [])
+    panel = Panel({"segmentation": Spy(), "site": judge}, {}, [])
     people = {"sub-1_a": "sub-1", "sub-1_b": "sub-1", "sub-2": "sub-2"}
     kept = {name: panel.ask("exp", case(0.25, name), IMAGES).kept for name in people}
     rows = panel.conclude("exp", kept, people)
@@ -138,7 +138,7 @@ def test_a_judge_that_answers_on_the_reference_is_asked_there():
     class There(Summing):
         on_reference = True
 
-    panel = Panel({"tissue": Spy(), "site": Summing()}, {"combat": There()}, [case(0.75)])
+    panel = Panel({"segmentation": Spy(), "site": Summing()}, {"combat": There()}, [case(0.75)])
     kept = panel.ask(REFERENCE, case(0.25), IMAGES).kept
     assert set(kept) == {"combat/combat/sum", "combat/combat/measured"}
     assert {row.method for row in panel.conclude(REFERENCE, {"sub-1": kept}, {})} == {"combat"}

@@ -42,7 +42,7 @@ def shrink(cfg):
 def build(name):
     """The judge as an evaluation gets it, with untrained networks whose weights were moved a little."""
     cfg = copy.deepcopy(composed())
-    cfg.evaluation.judges = list(dict.fromkeys(["tissue", name]))  # somebody measures what a rival may need
+    cfg.evaluation.judges = list(dict.fromkeys(["segmentation", name]))  # somebody measures what a rival may need
     torch.manual_seed(0)
     networks = {stage: app.build(cfg.tasks[stage].network).eval() for stage in app.models_wanted(cfg)}
     generator = torch.Generator().manual_seed(0)
@@ -110,7 +110,7 @@ def of_kind(kind):
 def test_every_judge_is_of_one_of_two_kinds():
     kinds = [of_kind(ImageJudge), of_kind(CohortJudge)]
     assert sorted(kinds[0] + kinds[1]) == JUDGES
-    assert {"tissue", "tent"} <= set(kinds[0])
+    assert {"segmentation", "tent"} <= set(kinds[0])
     assert {"site", "combat"} <= set(kinds[1])
 
 

@@ -16,8 +16,8 @@ def test_quality_by_hand():
     bad = quality("age", "age_error", "the mean", by_subject((9.0, 9.0), (13.0, 10.0), (6.5, 8.0)))
     assert not bad.able
     assert "CANNOT" in bad.line()
-    assert quality("tissue", "dice", "x", by_subject((0.9, 0.3), (0.8, 0.2), (0.9, 0.2))).able  # larger: better
-    assert not quality("tissue", "dice", "x", {}).able
+    assert quality("segmentation", "dice", "x", by_subject((0.9, 0.3), (0.8, 0.2), (0.9, 0.2))).able  # larger: better
+    assert not quality("segmentation", "dice", "x", {}).able
 
 
 def test_able_takes_three_subjects_a_margin_and_the_worse_end_of_the_interval():
@@ -33,5 +33,5 @@ def test_able_takes_three_subjects_a_margin_and_the_worse_end_of_the_interval():
 
 
 def test_two_sessions_of_a_person_count_once_in_a_quality():
-    found = quality("tissue", "dice", "x", {"a": [(0.9, 0.3), (0.7, 0.1)], "b": [(0.6, 0.2)]})
+    found = quality("segmentation", "dice", "x", {"a": [(0.9, 0.3), (0.7, 0.1)], "b": [(0.6, 0.2)]})
     assert (found.subjects, found.value, found.trivial) == (2, pytest.approx(0.7), pytest.approx(0.2))
