@@ -7,8 +7,8 @@ The installed model. Rows: results_aims.csv.
 edge, of the 1 mm heads, domain: the curve that bends them (x in units of the largest value), against the same scan not
 bent, both through the method, in units of the reference:
   edge, inside      root mean square difference, % of the robust maximum, of the outermost voxel; of the rest
-atrophy, of eleven validation people. Patches of grey matter next to fluid lose 40 % of their intensity; domain: the scan as it is
-(`even`), or under a coil's shading of its own (`coil`), through the method:
+atrophy, of eleven validation people. Patches of grey matter next to fluid lose 40 % of their intensity; domain: the
+scan as it is (`even`), or under a coil's shading of its own (`coil`), through the method:
   lost              % of the grey matter that is gone, by the network's own maps of the untouched scans
   kept              the same change by the maps of the results, as a share of `lost`
 cost, one 1 mm head with its mask, the command `harmony harmonize` in a process of its own:
