@@ -3,9 +3,10 @@
 import copy
 import functools
 
+import configs
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from harmony import app
@@ -20,8 +21,7 @@ SPACING = (4.0, 2.0, 2.0)
 
 @functools.cache
 def composed():
-    with initialize_config_dir(app.conf_folder(), version_base="1.3"):
-        cfg = compose("config")
+    cfg = configs.composed()
     shrink(cfg.tasks)
     shrink(cfg.judge)
     cfg.tasks.segmenter.network.out_channels = 1 + max(cfg.judge.structures.structures.values())
@@ -39,10 +39,16 @@ def shrink(cfg):
             shrink(cfg[key])
 
 
-def build(name):
-    """The judge as an evaluation gets it, with untrained networks whose weights were moved a little."""
+@functools.cache
+def config(name):
     cfg = copy.deepcopy(composed())
     cfg.evaluation.judges = list(dict.fromkeys(["segmentation", name]))  # somebody measures what a rival may need
+    return cfg
+
+
+def build(name):
+    """The judge as an evaluation gets it, with untrained networks whose weights were moved a little."""
+    cfg = config(name)
     torch.manual_seed(0)
     networks = {stage: app.build(cfg.tasks[stage].network).eval() for stage in app.models_wanted(cfg)}
     generator = torch.Generator().manual_seed(0)
@@ -104,7 +110,7 @@ def same(one, other):
 
 
 def of_kind(kind):
-    return [name for name in JUDGES if isinstance(build(name), kind)]
+    return [name for name in JUDGES if issubclass(get_class(composed().judge[name]._target_), kind)]
 
 
 def test_every_judge_is_of_one_of_two_kinds():

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import pickle
 
 import configs
 import torch
@@ -19,18 +20,20 @@ FLOW = ["flow.levels=2", "flow.steps=1", "flow.hidden_channels=4", "flow.blocks=
 SMALL = {"widths": lambda widths: [4] * len(widths), "iterations": lambda _: 2, "passes": lambda _: 1}
 
 
+@functools.cache
 def config(name, *overrides):
-    cfg = copy.deepcopy(composed(overrides))
+    """Not to be written to."""
+    cfg = pickle.loads(small(overrides))
     cfg.methods = [name]
     return cfg
 
 
 @functools.cache
-def composed(overrides):
+def small(overrides):
     cfg = configs.composed(*FLOW, *overrides)
     shrink(cfg.method)
     shrink(cfg.tasks)
-    return cfg
+    return pickle.dumps(cfg)
 
 
 def shrink(cfg):

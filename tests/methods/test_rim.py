@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 REAL = Path(os.environ.get("HARMONY_REAL_DATA", ROOT / "../shared/data")) / "ixi-hh"
 # The methods that learn from reference statistics, or from a flow, alone. (A flow that is not trained: what is tested
 # is the step on real slices.)
-METHODS = [name for name in battery.config("none").method if app.models_wanted(battery.config(name)) == ["flow"]]
+METHODS = [name for name in app.members("method") if app.models_wanted(battery.config(name)) == ["flow"]]
 LABELS = "derivatives/dlmuse/{subject}/anat/*_desc-tissue_dseg.nii.gz"
 MORE = 1.25  # times as much change at the rim as in the middle wants a word
 pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="real scans not found: set HARMONY_REAL_DATA")
