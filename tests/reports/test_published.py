@@ -44,7 +44,7 @@ def test_our_mean_over_the_query_domains_stands_beside_a_published_one():
 def test_the_judge_gives_the_published_metric_of_the_real_scanners(capsys):
     table = OmegaConf.load(CONF / "published" / "blindharmony_real.yaml").rows
     assert list(table) == ["A", "B", "C", "D", "mean"]
-    structures = OmegaConf.load(CONF / "judge" / "tissue.yaml").structures
+    structures = OmegaConf.load(CONF / "judge" / "segmentation.yaml").structures
     assert {metric for row in table["mean"].values() for metric in row} <= {f"iou_{name}" for name in structures}
     print_table(result_table([Row("a", "A", "s", "iou_wm", 0.5)]).beside(OmegaConf.to_container(table)), title="x")
     assert "0.921" in capsys.readouterr().out

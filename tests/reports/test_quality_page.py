@@ -66,16 +66,21 @@ def test_what_was_harmonized_in_part_comes_before_what_was_left_alone(tmp_path):
 @pytest.mark.parametrize("reference", [True, False])
 def test_the_mask_is_outlined_before_the_change_and_the_sides_are_named(reference):
     """And where nothing is known of the reference, nothing is drawn of it."""
-    plane, figure = made_up_plane(reference=reference), Figure()
-    axes = figure.subplots(1, 3 + reference)
-    before_after.draw_plane(axes, plane)
-    assert [len(axis.collections) for axis in axes] == [1, 0, 0, 0][: len(axes)]
-    border = axes[0].collections[0].get_paths()[0].vertices
-    columns = plane.mask.any(0).nonzero()[0]
-    assert abs(border[:, 0].min() - (columns.min() - 0.5)) < 0.1
-    assert abs(border[:, 0].max() - (columns.max() + 0.5)) < 0.1
-    sides = sorted(axes[0].texts, key=lambda text: text.get_position()[0])
+    plane, axis = made_up_plane(reference=reference), Figure().subplots()
+    axis.set(xlim=(0, 4), ylim=(0, 1))
+    rows, columns = plane.mask.shape
+    before_after.draw_plane(axis, [(k, k + 1, 0, 1) for k in range(3 + reference)], plane)
+    (outline,) = axis.collections
+    border = outline.get_paths()[0].vertices * (columns, rows)
+    inside = plane.mask.any(0).nonzero()[0]
+    assert abs(border[:, 0].min() - inside.min()) < 0.1
+    assert abs(border[:, 0].max() - (inside.max() + 1)) < 0.1
+    assert [image.get_extent() for image in sorted(axis.images, key=lambda image: image.get_extent()[0])] == [
+        [k, k + 1, 0, 1] for k in range(3 + reference)
+    ]
+    sides = sorted(axis.texts, key=lambda text: text.get_position()[0])
     assert [text.get_text() for text in sides] == ["L", "R"]
-    drawn = [axis.images[0].get_array() for axis in axes]
+    assert all(0 < text.get_position()[0] < 1 for text in sides)
+    drawn = {image.get_extent()[0]: image.get_array() for image in axis.images}
     assert (drawn[2] == plane.after - plane.before).all()
     assert not reference or (drawn[3] == plane.reference).all()

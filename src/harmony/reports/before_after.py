@@ -41,16 +41,17 @@ def before_after_figure(path: Path, planes: Sequence[PlanePicture], histograms: 
     columns = 3 if planes[0].reference is None else 4
     cell = (WIDTH - GAP) / columns
     heights = [(cell - GAP) * len(plane.before) / plane.before.shape[1] for plane in planes]
-    figure = Figure(figsize=(WIDTH, TITLE + sum(heights) + GAP * len(planes) + BELOW))
-    top = figure.get_figheight() - TITLE
-    for row, (plane, height) in enumerate(zip(planes, heights, strict=True)):
-        top -= height
-        axes = [placed(figure, GAP + k * cell, top, cell - GAP, height) for k in range(columns)]
-        draw_plane(axes, plane)
-        if row == 0:
-            for axis, name in zip(axes, ("before", "after", "change", "reference"), strict=False):
-                axis.set_title(name, fontsize=10)
-        top -= GAP
+    top = BELOW + sum(heights) + GAP * len(planes)
+    figure = Figure(figsize=(WIDTH, top + TITLE))
+    pictures = placed(figure, 0, 0, WIDTH, top + TITLE)
+    pictures.set(xlim=(0, WIDTH), ylim=(0, top + TITLE))  # inches
+    pictures.axis("off")
+    for k, name in zip(range(columns), ("before", "after", "change", "reference"), strict=False):
+        pictures.text(GAP + (k + 0.5) * cell, top + 0.05, name, fontsize=10, ha="center")
+    for plane, height in zip(planes, heights, strict=True):
+        extents = [(GAP + k * cell, (k + 1) * cell, top - height, top) for k in range(columns)]
+        draw_plane(pictures, extents, plane)
+        top -= height + GAP
     draw_histograms(placed(figure, 0.15, 0.42, WIDTH - 0.3, BELOW - 0.72), histograms)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150, format="png")
@@ -62,18 +63,20 @@ def placed(figure: Figure, left: float, bottom: float, width: float, height: flo
     return figure.add_axes((left / WIDTH, bottom / whole, width / WIDTH, height / whole))
 
 
-def draw_plane(axes: Sequence[Any], plane: PlanePicture) -> None:
-    """Before with the mask's outline, after, change, and where it is known the reference."""
+def draw_plane(axis: Any, extents: Sequence[tuple[float, float, float, float]], plane: PlanePicture) -> None:
+    """Before with the mask's outline, after, change, and where it is known the reference, each in its place (left,
+    right, bottom, top) of the same axes: axes of their own take longer than what is in them."""
     grey = [plane.before, plane.after, plane.reference]
-    for axis, image in zip([axes[0], axes[1], *axes[3:]], grey, strict=False):
-        axis.imshow(image, cmap="gray", vmin=0, vmax=1)
-    axes[2].imshow(plane.after - plane.before, cmap="RdBu_r", vmin=-SCALE, vmax=SCALE)
+    for extent, image in zip([extents[0], extents[1], *extents[3:]], grey, strict=False):
+        axis.imshow(image, cmap="gray", vmin=0, vmax=1, extent=extent, aspect="auto")
+    change = plane.after - plane.before
+    axis.imshow(change, cmap="RdBu_r", vmin=-SCALE, vmax=SCALE, extent=extents[2], aspect="auto")
+    left, right, _, top = extents[0]
     if 0 < plane.mask.mean() < 1:
-        axes[0].contour(plane.mask.astype(float), levels=[0.5], colors=OUTLINE, linewidths=0.6)
-    for place, side, words in ((0.02, "left", plane.ends[0]), (0.98, "right", plane.ends[1])):
-        axes[0].text(place, 0.98, words, transform=axes[0].transAxes, fontsize=8, color="white", va="top", ha=side)
-    for axis in axes:
-        axis.axis("off")
+        outlined = plane.mask.astype(float)
+        axis.contour(outlined, levels=[0.5], colors=OUTLINE, linewidths=0.6, extent=extents[0], origin="upper")
+    for place, side, words in ((left + 0.03, "left", plane.ends[0]), (right - 0.03, "right", plane.ends[1])):
+        axis.text(place, top - 0.03, words, fontsize=8, color="white", va="top", ha=side)
 
 
 def draw_histograms(axis: Any, histograms: Mapping[str, np.ndarray]) -> None:
