@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from harmony import app, harmonize, train
+from harmony.app import shell
 from harmony.app.launch import refuse_other_types, refuse_strange
 from harmony.core import ConfigError
 
@@ -93,6 +94,21 @@ def test_a_strangers_experiment_is_stopped_before_hydra_builds_any_of_it(tmp_pat
     assert stop.value.code == 2
     assert "error: hydra.callbacks" in capsys.readouterr().err
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(("words", "composed_times"), [([], 1), (["hydra.mode=RUN"], 2)])
+def test_a_run_composes_its_config_once_and_no_file_makes_it_a_sweep(words, composed_times, tmp_path, monkeypatch):
+    """Which of run and sweep it is, the words say: `-m`, or hydra.mode itself, for which Hydra composes it all."""
+    conf, seen, looked_at = tmp_path / "conf", [], []
+    conf.mkdir()
+    (conf / "dashboard.yaml").write_text("sections: 1\nhydra: {mode: MULTIRUN}\n")
+    monkeypatch.setattr("harmony.app.shell.conf_folder", lambda: str(conf))
+    monkeypatch.setattr("harmony.app.launch.refuse_strange", lambda cfg, *_: looked_at.append(cfg))
+    monkeypatch.setattr(sys, "argv", ["dashboard", *words])
+    monkeypatch.chdir(tmp_path)
+    shell.entry_point(seen.append, "dashboard")()
+    assert [cfg.sections for cfg in seen] == [1]
+    assert len(looked_at) == composed_times
 
 
 @pytest.mark.parametrize("name", ["../../escape", "/elsewhere", "a/b", "", ".hidden", "a b\nc"])

@@ -44,7 +44,7 @@ def rows(lost):
 def test_what_is_lost_at_the_rim_is_said_and_what_is_said_is_so():
     """Where two records have a method and a scanner, the larger loss."""
     lost = {}
-    for path in sorted(ROOT.glob("experiments/*/results*.csv*")):
+    for path in sorted({*ROOT.glob("experiments/*/results*.csv"), *ROOT.glob("experiments/*/results*.csv.gz")}):
         for pair, rim, middle in costs(path):
             if rim > max(middle, 0) + WORSE:
                 lost[pair] = max(lost.get(pair, (rim, middle)), (rim, middle))

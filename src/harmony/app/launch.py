@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -199,8 +200,20 @@ def _value(cfg: DictConfig, key: str) -> Any:
         return None
 
 
-# The only private function of Hydra that is used here, of a version that pyproject.toml pins (1.3). Its public hooks
+def _mode_of_words(ask: Callable[..., Any]) -> Callable[..., Any]:
+    """Run or sweep, before anything is composed: None, where only `-m` tells, unless the words name it. Hydra composes
+    the whole config for it, and then again for the run: half of what a command takes to start."""
+
+    def mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+        named = any("hydra.mode" in word for word in overrides)
+        return ask(hydra, config_name, overrides) if named else None
+
+    return mode
+
+
+# The only private functions of Hydra that are used here, of a version that pyproject.toml pins (1.3). Its public hooks
 # come too late: callbacks, launchers and sweepers are built from the config that is to be looked at, and a sweep
 # composes one for each job, in that job's process, and obeys its `hydra` before the job's own code is called.
+Hydra.get_mode = _mode_of_words(Hydra.get_mode)  # type: ignore[method-assign]
 _looking = _watched(ConfigLoaderImpl._apply_overrides_to_config)
 ConfigLoaderImpl._apply_overrides_to_config = staticmethod(_looking)  # type: ignore[method-assign, assignment]
