@@ -4,7 +4,7 @@ python experiments/real_scanners/parts.py real=/path/to/real open_ms=/path/to/op
 
 The installed model's `scanner_inversion`, one part of it changed at a time, on the heads of `measure.py` and by its
 measures; `grey_white_maps` is grey over white by the network's own maps of the result (`cohort.measures`), which are of
-the model's grid, and not of the scan before. Rows: results_ablation.csv, `method` is the variant.
+the model's grid, and not of the scan before. Rows: results_parts.csv, `method` is the variant.
 
   as it is          scanner_inversion
   not deblurred     the scan itself in place of the deblurred one
@@ -52,9 +52,6 @@ class Variant(Method):
     name: str
     tissues: Tensor
     lesions: Tensor
-
-    def __post_init__(self) -> None:
-        super().__init__()
 
     @torch.no_grad()
     def harmonize(self, stack: Stack) -> Harmonized:
@@ -155,7 +152,7 @@ def main(words: list[str]) -> None:
             alone = [value for head, value in maps.items() if head not in measure.TWICE]
             own_rows.append(Row(name, "heads", "heads", "grey_white_maps_sd", float(np.std(alone, ddof=1))))
             rows += own_rows + measure.over_heads(own_rows)
-    write_rows(HERE / "results_ablation.csv", [replace(row, value=float(f"{row.value:.5g}")) for row in rows])
+    write_rows(HERE / "results_parts.csv", [replace(row, value=float(f"{row.value:.5g}")) for row in rows])
 
 
 if __name__ == "__main__":
