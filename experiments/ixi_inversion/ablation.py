@@ -2,10 +2,10 @@
 
 python experiments/ixi_inversion/ablation.py data.root=/path/to/ixi-hh part=val subjects=11
 
-First what is read of each scanner: the numbers that decide, and the Dice of the method's own tissue maps. Then the
-steps: each row adds one to the row above, and the rows `true ...` replace one estimate by the truth. PSNR over all
-slices and over the 24 middle ones that the other records have, and the Dice of the tissue judge on the latter. Each
-number is a mean, and in brackets the least and the largest.
+First what is read of each scanner (only='[mix]': of these alone): the numbers that decide, and the Dice of the
+method's own tissue maps. Then the steps: each row adds one to the row above, and the rows `true ...` replace one
+estimate by the truth. PSNR over all slices and over the 24 middle ones that the other records have, and the Dice of the
+tissue judge on the latter. Each number is a mean, and in brackets the least and the largest.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def setting(words: list[str]) -> tuple[DictConfig, SliceDataModule, ScannerInver
     with initialize_config_dir(app.conf_folder(), version_base="1.3"):
         cfg = compose(
             "config",
-            overrides=["experiment=ixi_inversion", "+part=val", "+subjects=11", *words],
+            overrides=["experiment=ixi_inversion", "+part=val", "+subjects=11", "+only=[]", *words],
         )
     data = app.build_data(cfg)
     reference = Reference.of(data.volumes("train"), **app.plain(cfg.reference))
@@ -166,10 +166,10 @@ def table(
     cfg, volumes: list[tuple[Volume, torch.Tensor]], method: ScannerInversion, judge: torch.nn.Module | None
 ) -> None:
     print("| scanner | as it is | matched | unlikely | misfit | Dice of the maps |\n|---|---|---|---|---|---|")
-    for domain in (*STEPS, *cfg.data.groups.held_out):
+    for domain in cfg.only or (*STEPS, *cfg.data.groups.held_out):
         rows = [read(case(cfg, *volume, domain), method) for volume in volumes]
         print_row(domain or "untouched", rows)
-    for domain in STEPS:
+    for domain in cfg.only or STEPS:
         found: dict[str, list[tuple[float, ...]]] = {}
         for volume in volumes:
             each = case(cfg, *volume, domain)
