@@ -27,10 +27,8 @@ IMPORTED = [
     *("lightning.pytorch", "monai.transforms", "matplotlib.pyplot", "torchmetrics", "scipy.optimize", "nilearn"),
     *("matplotlib.backends.backend_agg", "contourpy", "skimage.metrics", "pybtex.database", "torch.profiler"),
     # What Hydra looks for plugins in, in every process.
-    *(f"hydra._internal.core_plugins.{name}" for name in ("basic_launcher", "basic_sweeper", "bash_completion")),
-    *(f"hydra._internal.core_plugins.{name}" for name in ("fish_completion", "zsh_completion")),
+    *("hydra._internal.core_plugins.basic_launcher", "hydra._internal.core_plugins.basic_sweeper"),
     "hydra_plugins.hydra_submitit_launcher.submitit_launcher",
-    *("fsspec.implementations.local", "rich._emoji_codes"),
 ]
 LONGEST = 1 << 18  # bytes of a request: the words and the environment
 
@@ -173,12 +171,7 @@ def ended(run):
     try:
         run()
     except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-        if code and not isinstance(stop.code, int):
-            print(stop.code, file=sys.stderr)
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
+        code = stop.code or 0
     except BaseException:
         traceback.print_exc()
         code = 1
