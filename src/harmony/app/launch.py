@@ -202,7 +202,7 @@ def _value(cfg: DictConfig, key: str) -> Any:
 
 def _mode_of_words(ask: Callable[..., Any]) -> Callable[..., Any]:
     """Run or sweep, before anything is composed: None, where only `-m` tells, unless the words name it. Hydra composes
-    the whole config for it, and then again for the run: half of what a command takes to start."""
+    the whole config for it, and then again for the run."""
 
     def mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> Any:
         named = any("hydra.mode" in word for word in overrides)
