@@ -25,9 +25,9 @@ TINY = [
     "data.count=4",
     "flow.steps=1",
     "flow.hidden_channels=8",
-    "method.blindharmony.solver.iterations=2",
+    "method.blindharmony.solver.iterations=1",
     "evaluation.subjects=2",
-    "data.query=[exp,mix]",
+    "data.query=[exp]",
     "trainer.log_every_n_steps=2",
     "evaluation.figure_subjects=0",  # pictures and W&B cost more than all else; tests of them ask for them
 ]

@@ -17,7 +17,7 @@ def folder(tmp_path, cache):
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, cache):
     """The tiny experiment, finished once for all tests that only look at it."""
-    pictures = ("logger=wandb", "evaluation.figure_subjects=1")
+    pictures = ("logger=wandb", "evaluation.figure_subjects=1", "data.query=[exp,mix]")
     folder = Folder(tmp_path_factory.mktemp("finished"), cache, *pictures)
     code, output = folder.run("train")
     assert code == 0, output

@@ -213,14 +213,14 @@ def test_a_whole_head_with_a_brain_finder(packed, tmp_path):
 @pytest.mark.real
 @pytest.mark.skipif(not REAL.is_dir(), reason="real scans not found: set HARMONY_REAL_DATA")
 def test_a_real_head_needs_nothing_but_its_file(tmp_path):
-    head = REAL / "sub-uih" / "anat" / "sub-uih_T1w.nii.gz"
+    head = REAL / "sub-xa30" / "anat" / "sub-xa30_acq-raw_T1w.nii.gz"
     code, out, err = command("harmonize", head, "out", cwd=tmp_path)
     assert code == 0, err
     assert "brain found by deepbet 1.0.2" in out
-    folder = tmp_path / "out" / "sub-uih" / "anat"
-    about = sidecar(folder / "sub-uih_desc-scannerinversion_T1w.json")
+    folder = tmp_path / "out" / "sub-xa30" / "anat"
+    about = sidecar(folder / "sub-xa30_acq-raw_desc-scannerinversion_T1w.json")
     assert about["BrainExtraction"] == {"Tool": "deepbet", "Version": "1.0.2"}
-    assert (folder / "sub-uih_desc-brain_mask.nii.gz").exists()
+    assert (folder / "sub-xa30_acq-raw_desc-brain_mask.nii.gz").exists()
 
 
 def test_models_are_listed_and_packed_with_what_a_method_needs(flow, tmp_path):

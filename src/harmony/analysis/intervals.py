@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from math import isfinite, nan, sqrt
 from typing import NamedTuple
 
@@ -83,5 +84,6 @@ def ratio(gained: Sequence[float], lost: Sequence[float]) -> Interval:
     return Interval(share, float((b - half) / a), float((b + half) / a), n)
 
 
+@cache
 def _quantile(n: int) -> float:
     return float(student.ppf((1 + LEVEL) / 2, n - 1))
