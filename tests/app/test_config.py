@@ -198,7 +198,7 @@ def test_needed_stands_for_what_methods_and_judges_use_and_nothing_is_trained_tw
     cfg = composed("experiment=quickstart", "stages=[segmenter,needed,evaluate]", "evaluation.judges=[age]")
     app.refuse_impossible(cfg)
     app.expand_stages(cfg)
-    assert list(cfg.stages) == ["segmenter", "flow", "harmonizer", "tissue", "age", "evaluate"]
+    assert list(cfg.stages) == ["segmenter", "flow", "harmonizer_broad", "tissue", "age", "evaluate"]
 
 
 @pytest.mark.parametrize("override", ["sede=2", "tasks.flow.max_step=3", "experiment=quikstart", "data=nowhere"])

@@ -5,7 +5,18 @@ from dataclasses import replace
 
 import pytest
 import torch
-from brains import TISSUES, by_intensity, histograms, learned_prior, phantom, scanned, scanner, stack
+from brains import (
+    TISSUES,
+    blurred,
+    by_intensity,
+    histograms,
+    learned_prior,
+    phantom,
+    scanned,
+    scanner,
+    stack,
+    volume,
+)
 
 from harmony.methods import ScannerInversion
 from harmony.metrics import psnr
@@ -44,6 +55,49 @@ def test_a_touched_scan_is_not_left_alone():
     made = method().harmonize(stack(scanned(image, mask, maps, scanner()), mask))
     assert made.report.decision == "inverted"
     assert psnr(made.image, image[:, None]) > 35
+
+
+def soft_method(soft, mask, **changes):
+    """Of a reference scanner that blurs as this scan."""
+    known = {"prior": learned_prior(0.6), "reference": histograms(volume(soft, mask))}
+    return method(**(known | changes))
+
+
+def test_a_scan_that_is_sharper_than_the_reference_is_blurred_as_the_reference_scanner_would_have():
+    image, mask, _ = phantom(seed=99)
+    soft, _ = blurred(image, mask, 0.6)
+    prior = learned_prior(0.6)
+    untouched = replace(prior, raw=replace(prior.raw, limit=1e3 * prior.raw.limit))
+    method_of_soft = soft_method(soft, mask, prior=untouched)
+    made = method_of_soft.harmonize(stack(image, mask))
+    assert made.report.decision == "blurred as the reference scanner is"
+    assert psnr(made.image, soft[:, None]) > psnr(image[:, None], soft[:, None]) + 8
+    again = method_of_soft.harmonize(stack(made.image[:, 0], mask))
+    assert again.report.decision == "nothing needed"
+    assert not again.report.softened
+    width = made.report.softened["rows"] / 2.355 / 2  # of mm of FWHM
+    torch.testing.assert_close(made.image[:, 0], blurred(image, mask, width)[0], atol=0.01, rtol=0)
+
+
+def test_an_even_result_is_blurred_likewise():
+    image, mask, _ = phantom(seed=99)
+    made = soft_method(blurred(image, mask, 0.6)[0], mask, shading="even")
+    sharp = made.harmonize(stack(image, mask))
+    width = sharp.report.softened["rows"] / 2.355 / 2
+    soft = made.harmonize(stack(blurred(image, mask, width)[0], mask))
+    torch.testing.assert_close(sharp.image, soft.image, atol=0.01, rtol=0)
+
+
+def test_a_blurred_scan_has_no_curve_of_its_own_and_one_unlike_all_that_is_known_comes_back_sharp():
+    image, mask, maps = phantom(seed=99)
+    query, soft = stack(scanned(image, mask, maps, scanner()), mask), blurred(image, mask, 0.6)[0]
+    one = soft_method(soft, mask, one_curve=1e6).harmonize(query)
+    assert one.report.decision == "one curve: histogram matching"
+    assert one.report.softened
+    assert one.curve is None
+    unknown = soft_method(soft, mask, unlikely=1e-3).harmonize(query)
+    assert unknown.report.decision == "outside of what is known"
+    assert torch.equal(unknown.image, query.image)
 
 
 def test_a_scan_times_a_factor_gives_the_same_result():

@@ -95,6 +95,18 @@ def test_blur_and_noise_are_read_from_texture():
     assert still.noise == 0
 
 
+def test_a_scan_is_softened_by_as_much_as_it_is_sharper_than_any_untouched_scan():
+    width = [0.6, 0.4, 0.6]
+    model = learn_texture([texture(scanned(head(seed), width, 0.0), ball()) for seed in range(12)], 1.1)
+    sharp, alike, softer = (
+        model.softening(model.fit(texture(scanned(head(50), [share * w for w in width], 0.0), ball())))
+        for share in (0.0, 1.0, 1.5)
+    )
+    torch.testing.assert_close(sharp, torch.tensor(width), atol=0.1, rtol=0)
+    assert not alike.any()
+    assert not softer.any()
+
+
 @pytest.mark.parametrize("blur", [0.0, 0.3, 0.6, 1.0, 1.5, 2.4])
 def test_at_no_amounts_of_blur_and_noise_is_the_result_further_from_the_truth_than_the_scan(blur):
     """Before, noise below what untouched scans show was taken for none, and the filter of the blur did not know it."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 from brains import by_intensity, flat_prior, labelled, learned_prior, neutral_prior, phantom, scanner, stack
 
-from harmony.scanner import INVERTED, MATCHED, NOTHING, OUTSIDE, Resolution, ScannerReport, Shrunk, estimate
+from harmony.scanner import INVERTED, MATCHED, NOTHING, OUTSIDE, SOFTENED, Resolution, ScannerReport, Shrunk, estimate
 from harmony.scanner.report import largest_shading
 
 KEYS = [
@@ -38,6 +38,15 @@ def test_every_number_stands_under_its_own_name():
     assert list(report.plain()) == KEYS
     assert list(report.decided(MATCHED, 0.5).plain()) == [*KEYS, "matched"]
     assert report.decided(MATCHED, 0.5).plain()["matched"] == 0.5
+
+
+def test_what_a_scan_was_blurred_by_is_said_of_a_scan_that_was():
+    softened = {"slices": 3.1, "rows": 2.0, "columns": 2.0}
+    report = replace(report_of().decided(SOFTENED), softened=softened)
+    assert {f"softened_{axis}": width for axis, width in softened.items()}.items() <= report.plain().items()
+    assert ("blurred by", "3.1 × 2.0 × 2.0 mm FWHM along slices, rows, columns") in report.words()
+    assert "blurred by" not in dict(report_of().words())
+    assert report.left_alone is None
 
 
 def test_what_was_shrunk_is_the_share_of_the_fit_that_is_gone():

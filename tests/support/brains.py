@@ -20,6 +20,7 @@ from harmony.scanner import (
     Untouched,
     brain_box,
     estimate,
+    gaussian_inside,
     learn_texture,
     learn_untouched,
     texture,
@@ -80,6 +81,10 @@ def phantom(seed=0, texture=0.01, levels=LEVELS):
     return (image / robust_maximum(image, mask, 99.5)).clamp(max=1), mask, maps
 
 
+def blurred(image, mask, width):
+    return gaussian_inside(image, mask, torch.full((3,), width)), mask
+
+
 def scanner(strength=1.0):
     field = torch.randn(19, generator=torch.Generator().manual_seed(5))
     return Contrast(strength * torch.tensor([0.04, 0.08, -0.06]), strength * 0.015 * field)
@@ -109,9 +114,9 @@ def histograms(*volumes):
 
 
 @functools.cache
-def learned_prior():
-    """What 12 untouched phantoms show; no phantom has gains or shading of its own."""
-    phantoms = [phantom(seed)[:2] for seed in range(1, 13)]
+def learned_prior(blur=0.0):
+    """Of 12 untouched phantoms, of a scanner that blurs by so many voxels; none has gains or shading of its own."""
+    phantoms = [blurred(*phantom(seed)[:2], blur) for seed in range(1, 13)]
     prior = replace(flat_prior(), texture=learn_texture([texture(*each) for each in phantoms], 1.1))
     scans = [estimate(*each, by_intensity, prior) for each in phantoms]
     own = torch.stack([scan.fit.contrast.theta for scan in scans]).mean(0)

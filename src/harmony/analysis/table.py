@@ -183,9 +183,7 @@ def pooled(tables: Sequence[ResultTable]) -> ResultTable:
 def _table(samples: Mapping[Key, Mapping[str, list[float]]], seeds: int) -> ResultTable:
     values = {
         key: {
-            subject: fmean(each)
-            for subject, each in found.items()
-            if len(each) == seeds and all(map(isfinite, each))
+            subject: fmean(each) for subject, each in found.items() if len(each) == seeds and all(map(isfinite, each))
         }
         for key, found in samples.items()
     }

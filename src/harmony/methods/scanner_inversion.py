@@ -21,6 +21,7 @@ from harmony.scanner import (
     NOTHING,
     OUTSIDE,
     SHADINGS,
+    SOFTENED,
     UNBLURRED,
     Estimate,
     MapNetwork,
@@ -32,17 +33,21 @@ from harmony.scanner import (
     deblur,
     estimate,
     even_scan,
+    fwhm,
+    gaussian_inside,
     texture,
 )
 
 log = logging.getLogger(__name__)
+ROUNDS = 4  # of blurring a scan as the reference is: the reading of a far sharper one falls short
 FEWEST, THINNEST = 1000, 8  # voxels of brain, and slices, below which a stack is no volume to find a scanner in
 
 
 class ScannerInversion(Method):
     """y = | blur(x sum_k p_k g_k s(r)) + n |, solved for x with what reference scans say of each part.
 
-    Blur and noise are read from the texture, and a Wiener filter undoes them on the raw scan. Then, by `shading`:
+    Blur and noise are read from the texture, and a Wiener filter undoes them on the raw scan; a scan that is sharper
+    than any untouched one is blurred first, as the reference scanner would have. Then, by `shading`:
 
     *even*: the result is what the reference scanner would have made without its shading, and an even scan stays even.
     The shading s is any smooth field, and comes off in rounds with the tissue maps p_k (`even_scan`); of the gains g_k
@@ -98,12 +103,41 @@ class ScannerInversion(Method):
         mask = stack.mask[:, 0]
         if mask.sum() < FEWEST or len(mask) < THINNEST or stack.image[stack.mask].std() < 1e-3:
             return self._one_curve(stack, ScannerReport(decision=MATCHED))
-        top = max(robust_maximum(stack.image[:, 0], mask, self.percentile), DARKEST)
-        return self._even(stack, top) if self.shading == EVEN else self._as_reference(stack, top)
+        soft, read, width = stack, self._texture(stack), torch.zeros(3)
+        for _ in range(ROUNDS):
+            more = self.prior.texture.softening(read)
+            if not more.any():
+                break
+            width = (width.square() + more.square()).sqrt()
+            soft = replace(stack, image=gaussian_inside(stack.image[:, 0], mask, width)[:, None])
+            read = self._texture(soft)._replace(misfit=read.misfit)  # of the scan: what follows is a Gaussian
+        result = self._inverted(soft, read)
+        return self._softened(result, width, stack) if width.any() else result
 
-    def _even(self, stack: Stack, top: float) -> Harmonized:
+    def _texture(self, stack: Stack) -> TextureFit:
+        return self.prior.texture.fit(texture(stack.image[:, 0] / self._top(stack), stack.mask[:, 0]))
+
+    def _top(self, stack: Stack) -> float:
+        return max(robust_maximum(stack.image[:, 0], stack.mask[:, 0], self.percentile), DARKEST)
+
+    def _softened(self, result: Harmonized, width: Tensor, stack: Stack) -> Harmonized:
+        """The result of a scan that was blurred first: no curve of the scan itself; or the scan, if that is unlike all
+        that is known."""
+        report = result.report
+        assert isinstance(report, ScannerReport)
+        if report.decision == OUTSIDE:
+            return replace(result, image=stack.image)
+        decision = SOFTENED if report.decision == NOTHING else report.decision
+        report = replace(report, decision=decision, softened=fwhm(width, stack))
+        return replace(result, curve=None, report=report)
+
+    def _inverted(self, stack: Stack, read: TextureFit) -> Harmonized:
+        top = self._top(stack)
+        return self._even(stack, top, read) if self.shading == EVEN else self._as_reference(stack, top, read)
+
+    def _even(self, stack: Stack, top: float, read: TextureFit) -> Harmonized:
         image, mask, prior = stack.image[:, 0] / top, stack.mask[:, 0], self.prior
-        read = prior.texture.fit(texture(image, mask)).without(stack.resampled)
+        read = read.without(stack.resampled)
         resolution = prior.texture.resolution(read, prior.spectrum)
         clear = deblur(image, mask, resolution, prior.spectrum).clamp(0, BRIGHTEST)
         scan = even_scan(clear, image, mask, self.map_network, prior.expected, stack.side)
@@ -115,9 +149,9 @@ class ScannerInversion(Method):
         final = torch.where(mask, gain * clear, 0).clamp(0, 1)
         return Harmonized(final[:, None], gain=(gain / top)[:, None], report=report)
 
-    def _as_reference(self, stack: Stack, top: float) -> Harmonized:
+    def _as_reference(self, stack: Stack, top: float, read: TextureFit) -> Harmonized:
         mask, prior = stack.mask[:, 0], self.prior
-        scan = self.estimate(stack.image[:, 0] / top, mask, stack.resampled)
+        scan = self.estimate(stack.image[:, 0] / top, mask, stack.resampled, read)
         scanner = prior.shrunk(scan.fit.contrast, self.any_probability)
         report = ScannerReport.of(scan, scanner, prior, stack)
         if report.untouched <= 1:
@@ -140,8 +174,10 @@ class ScannerInversion(Method):
         curve = self.reference.curve(stack)
         return Harmonized(curved(stack, curve), curve=curve, report=report)
 
-    def estimate(self, image: Tensor, mask: Tensor, resampled: Widths = UNBLURRED) -> Estimate:
-        return estimate(image, mask, self.map_network, self.prior, resampled=resampled)
+    def estimate(
+        self, image: Tensor, mask: Tensor, resampled: Widths = UNBLURRED, read: TextureFit | None = None
+    ) -> Estimate:
+        return estimate(image, mask, self.map_network, self.prior, read=read, resampled=resampled)
 
     def _outside(self, scan: Estimate) -> bool:
         unlikely = self.prior.unlikeliness(scan.fit.contrast) > self.unlikely

@@ -25,7 +25,7 @@ from harmony.scanner.even import EvenScan, even_scan
 from harmony.scanner.field import rough_field, smooth_mean
 from harmony.scanner.inversion import BRIGHTEST, Estimate, MapNetwork, estimate, network_input
 from harmony.scanner.prior import Appearance, Prior, Shrunk, Untouched
-from harmony.scanner.report import EVEN, INVERTED, MATCHED, NOTHING, OUTSIDE, SHADINGS, ScannerReport
+from harmony.scanner.report import EVEN, INVERTED, MATCHED, NOTHING, OUTSIDE, SHADINGS, SOFTENED, ScannerReport, fwhm
 from harmony.scanner.resolution import (
     CELLS,
     Resolution,
@@ -58,6 +58,7 @@ __all__ = [
     "OUTSIDE",
     "POWERS",
     "SHADINGS",
+    "SOFTENED",
     "UNBLURRED",
     "Appearance",
     "Box",
@@ -87,6 +88,7 @@ __all__ = [
     "extend",
     "field_scale",
     "fit_contrast",
+    "fwhm",
     "gaussian_inside",
     "given_labels",
     "intensity_clusters",

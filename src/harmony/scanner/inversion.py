@@ -64,13 +64,16 @@ def estimate(
     *,
     resolution: Resolution | None = None,
     maps: Tensor | None = None,
+    read: TextureFit | None = None,
     resampled: Widths = UNBLURRED,
 ) -> Estimate:
     """image: (S, H, W), its robust maximum 1. appearance: of the reference scanner; a `Prior` is one.
 
-    resolution, maps: where they are known, as in an ablation; nothing is estimated then. resampled: of the stack.
+    resolution, maps: where they are known, as in an ablation; nothing is estimated then. read: the texture's fit, where
+    it is at hand. resampled: of the stack.
     """
-    texture_fit = appearance.texture.fit(texture(image, mask)).without(resampled)
+    read = appearance.texture.fit(texture(image, mask)) if read is None else read
+    texture_fit = read.without(resampled)
     resolution = appearance.texture.resolution(texture_fit, appearance.spectrum) if resolution is None else resolution
     clear = deblur(image, mask, resolution, appearance.spectrum).clamp(0, BRIGHTEST)
     maps = network(network_input(clear, image, mask)[None])[0].softmax(0) if maps is None else maps

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from math import isnan, nan
 from typing import ClassVar
 
+from torch import Tensor
+
 from harmony.core import NamedReport, Stack
 from harmony.core.measures import FWHM_PER_SIGMA
 from harmony.scanner.contrast import Contrast, brain_box
@@ -16,7 +18,7 @@ from harmony.scanner.prior import Prior, Shrunk
 from harmony.scanner.resolution import Resolution
 
 NOTHING, MATCHED, INVERTED = "nothing needed", "one curve: histogram matching", "inverted"
-OUTSIDE = "outside of what is known"
+OUTSIDE, SOFTENED = "outside of what is known", "blurred as the reference scanner is"
 LEFT_ALONE = {NOTHING: "nothing was needed", OUTSIDE: "it is outside of what the model knows"}
 EVEN, REFERENCE = SHADINGS = ("even", "reference")  # what a result's shading may be
 AXES = ("slices", "rows", "columns")
@@ -27,12 +29,13 @@ class ScannerReport(NamedReport):
     """The scanner of one volume, relative to the reference scanner. nan, or nothing, is what nobody looked at: of a
     stack that is no volume, everything but the decision.
 
-    decision: one of the four above. target: whose shading the result has, one of `SHADINGS`. gains: tissue -> factor;
-    doubts: tissue -> its standard deviation. shading: the largest factor less 1 within the brain. gains_likely,
-    shading_likely: the probability that the scanner has any. blur: axis -> FWHM in mm (in voxels where the stack's
-    spacing is not known). noise: Rician sigma over the robust maximum. shrunk: the share of the fitted gains and
-    shading that was taken for the subject's own. untouched, matched: squared distance of the scan, as it is and
-    matched, from untouched reference scans: 1 is what nearly all of them stay below.
+    decision: one of the five above. target: whose shading the result has, one of `SHADINGS`. gains: tissue ->
+    factor; doubts: tissue -> its standard deviation. shading: the largest factor less 1 within the brain.
+    gains_likely, shading_likely: the probability that the scanner has any. blur: axis -> FWHM in mm (in voxels
+    where the stack's spacing is not known), and softened alike: what a scan that was sharper than the reference was
+    blurred by. noise: Rician sigma over the robust maximum. shrunk: the share of the fitted gains and shading that
+    was taken for the subject's own. untouched, matched: squared distance of the scan, as it is and matched, from
+    untouched reference scans: 1 is what nearly all of them stay below.
     """
 
     name: ClassVar[str] = "Scanner"
@@ -44,6 +47,7 @@ class ScannerReport(NamedReport):
     shading: float = nan
     shading_likely: float = nan
     blur: Mapping[str, float] = field(default_factory=dict)
+    softened: Mapping[str, float] = field(default_factory=dict)
     noise: float = nan
     shrunk: float = nan
     untouched: float = nan
@@ -55,7 +59,6 @@ class ScannerReport(NamedReport):
         gains = scanner.contrast.log_gains.exp()
         doubts = scanner.deviation[: len(gains)] * gains
         whole = (scan.fit.contrast.theta - prior.own).norm().clamp(min=1e-9)
-        fwhm = _fwhm(scan.resolution, stack)
         return cls(
             decision=INVERTED,
             gains=dict(zip(prior.tissues, map(_rounded, gains.tolist()), strict=True)),
@@ -63,7 +66,7 @@ class ScannerReport(NamedReport):
             gains_likely=_rounded(scanner.gains_probability),
             shading=_rounded(largest_shading(scanner.contrast, stack)),
             shading_likely=_rounded(scanner.shading_probability),
-            blur=dict(zip(AXES, map(_rounded, fwhm), strict=True)),
+            blur=fwhm(scan.resolution.width, stack),
             noise=_rounded(float(scan.resolution.noise)),
             shrunk=_rounded(1 - float(scanner.contrast.theta.norm() / whole)),
             untouched=_rounded(prior.raw.distance(scan.evidence)),
@@ -75,14 +78,13 @@ class ScannerReport(NamedReport):
         kept, deviation = prior.even_gains(scan.log_gains)
         mask = stack.mask[:, 0]
         log = (scan.field + prior.expected.log_over(brain_box(mask))[-1])[mask]
-        fwhm = _fwhm(resolution, stack)
         return cls(
             decision=INVERTED,
             target=EVEN,
             gains=dict(zip(prior.tissues, map(_rounded, kept.exp().tolist()), strict=True)),
             doubts=dict(zip(prior.tissues, map(_rounded, (deviation * kept.exp()).tolist()), strict=True)),
             shading=_rounded(float((log - log.mean()).abs().max().expm1())),
-            blur=dict(zip(AXES, map(_rounded, fwhm), strict=True)),
+            blur=fwhm(resolution.width, stack),
             noise=_rounded(float(resolution.noise)),
         )
 
@@ -98,14 +100,14 @@ class ScannerReport(NamedReport):
             return decision
         decision = [*decision, ("shading of the result", self.target)]
         gains = (f"{tissue} {gain:.2f} ± {self.doubts[tissue]:.2f}" for tissue, gain in self.gains.items())
-        blur = " × ".join(f"{self.blur[axis]:.1f}" for axis in AXES)
         looked = {"as it is": self.untouched, "after histogram matching": self.matched}
         distances = [f"{distance:.2f} {words}" for words, distance in looked.items() if not isnan(distance)]
         estimated = [
             *decision,
             ("gains", ", ".join(gains) + _likely(self.gains_likely, "are")),
             ("shading", f"up to {self.shading:.0%}" + _likely(self.shading_likely, "is")),
-            ("blur", f"{blur} mm FWHM along slices, rows, columns"),
+            ("blur", _axes(self.blur)),
+            *([("blurred by", _axes(self.softened))] if self.softened else []),
             ("noise", f"{self.noise:.1%} of the robust maximum"),
         ]
         if isnan(self.untouched):
@@ -130,7 +132,8 @@ class ScannerReport(NamedReport):
             "gains_likely": self.gains_likely,
             "shading": self.shading,
             "shading_likely": self.shading_likely,
-            **{f"blur_{axis}": fwhm for axis, fwhm in self.blur.items()},
+            **{f"blur_{axis}": width for axis, width in self.blur.items()},
+            **{f"softened_{axis}": width for axis, width in self.softened.items()},
             "noise": self.noise,
             "shrunk": self.shrunk,
             "untouched": self.untouched,
@@ -153,7 +156,12 @@ def _rounded(number: float) -> float:
     return round(number, 4)
 
 
-def _fwhm(resolution: Resolution, stack: Stack) -> list[float]:
-    """Along slices, rows, columns: mm; voxels where their sides are not known."""
+def fwhm(width: Tensor, stack: Stack) -> dict[str, float]:
+    """Gaussian sigmas in voxels, (3,) -> FWHM along slices, rows, columns: mm; voxels where their sides are unknown."""
     sides = stack.spacing or (1.0,) * len(AXES)
-    return [w * FWHM_PER_SIGMA * side for w, side in zip(resolution.width.tolist(), sides, strict=True)]
+    widths = [sigma * FWHM_PER_SIGMA * side for sigma, side in zip(width.tolist(), sides, strict=True)]
+    return dict(zip(AXES, map(_rounded, widths), strict=True))
+
+
+def _axes(widths: Mapping[str, float]) -> str:
+    return f"{' × '.join(f'{widths[axis]:.1f}' for axis in AXES)} mm FWHM along slices, rows, columns"

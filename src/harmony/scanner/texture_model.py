@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ CONTRAST, TILT = 0.2, 0.6  # deviations of the log power that contrast adds to a
 INDEPENDENT = 100  # so many cells of the power do they all count as: neighbours know the same
 DOUBT = 0.05  # of the log power of a cell, beside what it varies from brain to brain
 STARTS = (0.02, 0.6)  # squared widths, voxels^2: the fit has a second minimum in which blur is called contrast
-LARGEST = 4.0  # squared width, voxels^2
+SHARPER, LARGEST = 0.3, 4.0  # squared widths, voxels^2: below the reference's at first, and at most either way
 
 
 Widths = tuple[float, float, float]  # Gaussian sigmas in voxels along slices, rows, columns
@@ -78,11 +78,18 @@ class TextureModel:
         nothing = Resolution(torch.zeros_like(width), torch.zeros_like(fit.noise))
         return best if error(best) < error(None) else nothing
 
+    def softening(self, fit: TextureFit) -> Tensor:
+        """(3,) widths that blur a scan as the reference is: all by which it is sharper along an axis, where that is
+        more than any untouched scan is; 0 else. Of a fit whose known blur was not taken off."""
+        sharper = -fit.widths.abs() * fit.widths
+        return torch.where(sharper > self.sharp.square(), sharper, 0).sqrt()
+
     def fit(self, texture: Texture) -> TextureFit:
         """Robust least squares of the log power: log(S A exp(-4 pi^2 sum s_a^2 f_a^2) + N), from two starts.
 
         S is the reference's; A = a + b (1 - f / f_max) what contrast does to the power of detail, near 1; s the width
-        along each axis, N the variance of noise over the squared level.
+        along each axis, N the variance of noise over the squared level. s^2 is below 0 for a scan that is sharper; a
+        first search ends there early, as it is rare, and noise of a scan that is none looks like it.
         """
         power, mean = (x.double().cpu().numpy() for x in (texture.power, self.power))
         frequency = cell_frequencies().double().numpy()
@@ -99,9 +106,14 @@ class TextureModel:
             return np.concatenate([weight * unexplained(x)[fine], [x[0] / CONTRAST, x[1] / TILT]])
 
         quiet = float(np.clip(power.min() - 0.3, -13.9, -0.1))
-        bounds = [-3, -3, -0.3, -0.3, -0.3, -14], [3, 3, LARGEST, LARGEST, LARGEST, 0]
-        fits = [least_squares(residual, [0, 0, s, s, s, quiet], bounds=bounds, loss="soft_l1") for s in STARTS]
-        least = min(fits, key=lambda fit: fit.cost)
+
+        def search(start: float, sharper: float) -> Any:
+            bounds = [-3, -3, *[-sharper] * 3, -14], [3, 3, *[LARGEST] * 3, 0]
+            return least_squares(residual, [0, 0, *[start] * 3, quiet], bounds=bounds, loss="soft_l1")
+
+        least = min((search(start, SHARPER) for start in STARTS), key=lambda fit: fit.cost)
+        if least.x[2:5].min() < -0.99 * SHARPER:  # it is sharper than that
+            least = min(least, search(-SHARPER, LARGEST), key=lambda fit: fit.cost)
         best = torch.from_numpy(least.x).to(texture.power)
         squared = torch.cat((best[2:5].mean()[None], best[2:5]))
         widths = squared.sign() * squared.abs().sqrt()
