@@ -6,8 +6,9 @@ python experiments/reference_in_a_minute/run.py data.root=/path/to/ixi-hh [refer
 Training people as the new reference scanner sees them, without labels, through the installed tissue network (`harmony
 reference`); test people as a query scanner sees them, brought to what the new reference scanner makes of them.
 Methods: none; histogram_matching and scanner_inversion with the reference of N scans (_N), or with what all labelled
-training scans of that scanner say through the same network (_labels). domain: QUERY into REFERENCE; metric psnr, all
-slices.
+training scans of that scanner say through the same network (_labels); truth_without_noise, where the reference is
+noisy: what no method is nearer than, that does not know the noise itself. domain: QUERY into REFERENCE; metric psnr,
+all slices.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from harmony.app.references import load_tissue_model
 from harmony.cohort.learning import LearnedScanner
 from harmony.core.reference import Reference
 from harmony.core.results import COLUMNS
+from harmony.data import query_scanner
 from harmony.methods import HistogramMatching, ScannerInversion
 from harmony.metrics import psnr
 from harmony.scanner import given_labels
@@ -58,6 +60,17 @@ class Trial:
 
     def scanner(self, name: str):
         return (lambda volume: volume) if name == "reference" else app.scanner(self.cfg, name)
+
+    def without_noise(self, name: str):
+        """The scanner, but for its noise; None for one that has none."""
+        node = {} if name == "reference" else app.plain(self.cfg.data.scanners[name])
+        strength = node.get("strength")
+        amounts = strength if isinstance(strength, dict) else {node.get("kind"): strength}
+        if "noise" not in amounts:
+            return None
+        rest = {kind: amount for kind, amount in amounts.items() if kind != "noise"}
+        percentile = self.cfg.data.preprocess.percentile
+        return query_scanner(name, kind="mix", strength=rest, seed=node["seed"], percentile=percentile)
 
     def labelled(self, volumes) -> LearnedScanner:
         """From labels, as a training there would end, with the installed network's weights."""
@@ -96,18 +109,20 @@ def main(words: list[str]) -> None:
             methods |= trial.methods(str(count), learned)
         if trial.asked.labels:
             methods |= trial.methods("labels", trial.labelled(seen))
+        clean = trial.without_noise(new)
         for query in (name for name in trial.asked.queries if name != new):
             for volume in trial.test:
-                table.writerows(rows(f"{query} into {new}", volume, trial.scanner(query), scanner, methods))
+                table.writerows(rows(f"{query} into {new}", volume, trial.scanner(query), scanner, methods, clean))
                 sys.stdout.flush()
 
 
 @torch.no_grad()
-def rows(domain, volume, query, scanner, methods):
-    """A person's row for each method."""
+def rows(domain, volume, query, scanner, methods, clean):
+    """A person's row for each method. clean: the scanner without its noise, or None."""
     asked, truth = query(volume), scanner(volume)
     stack = asked.stack(torch.arange(len(asked.image)))
     images = {"none": stack.image, **{name: method.harmonize(stack).image for name, method in methods.items()}}
+    images |= {} if clean is None else {"truth_without_noise": clean(volume).image[:, None]}
     who = volume.scan.subject
     for name, image in images.items():
         yield [name, domain, who, volume.scan.name, "psnr", f"{float(psnr(image, truth.image[:, None])):.6g}"]
