@@ -1,4 +1,4 @@
-r"""The adaptation of Harmonizing Flows, pass by pass: under several flows, at several doses, of their likelihood or a ratio.
+r"""The adaptation of Harmonizing Flows, pass by pass: under flows or a ratio of two, at several doses.
 
 python experiments/flow_direction/adaptation.py data.root=/path/to/ixi-hh part=val subjects=3 passes=5 slices=middle \
     harmonizer=RUN plain=ixi-hh ranked=RUN ranked_small=RUN:0.25:1 ratio_small=RUN,ixi-hh:0.25

@@ -2,9 +2,9 @@
 
 python experiments/flow_direction/cost.py data.root=/path/to/ixi-hh [steps=48]
 
-The flow of `flow_direction`, batches of its own size of the middle slices of training people. The time is
-what the process had of its processor, so that other jobs count little; means, not medians: a share of the guided
-steps walks.
+The flow of `flow_direction`, batches of its own size of the middle slices of training people. The time is what
+the process had of its processor, so that other jobs count little; means, not medians: a share of the guided steps
+walks.
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ def main(words: list[str]) -> None:
     volumes = app.build_data(cfg).volumes("train")[:4]
     stack = [(v.image[m, None], v.mask[m, None]) for v in volumes for m in [v.select(cfg.data.count, cfg.data.step)]]
     slices, masks = (torch.cat(parts) for parts in zip(*stack, strict=True))
-    seconds = {name: 0.0 for name in ("likelihood alone", "ranked guidance")}
-    for name in seconds:
+    node = cfg.tasks.flow
+
+    def seconds(name, guidance) -> float:
         torch.manual_seed(cfg.seed)
-        node = cfg.tasks.flow
         density = app.build(node.network).train()
-        guidance = app.build(node.module.guided) if name == "ranked guidance" else None
         optimizer = app.build(node.module.optimizer)(density.parameters())
-        seconds[name] = run(density, guidance, optimizer, slices, masks, node.batch_size, cfg.steps)
-        print(f"{name}: {seconds[name]:.2f} s a step of {node.batch_size} slices", flush=True)
-    print(f"ratio: {seconds['ranked guidance'] / seconds['likelihood alone']:.2f}")
+        value = run(density, guidance, optimizer, slices, masks, node.batch_size, cfg.steps)
+        print(f"{name}: {value:.2f} s a step of {node.batch_size} slices", flush=True)
+        return value
+
+    plain, ranked = seconds("likelihood alone", None), seconds("ranked guidance", app.build(node.module.guided))
+    print(f"ratio: {ranked / plain:.2f}")
 
 
 def run(density, guidance, optimizer, slices, masks, batch, steps) -> float:

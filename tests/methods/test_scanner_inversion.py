@@ -21,7 +21,7 @@ from brains import (
 from harmony.methods import ScannerInversion
 from harmony.metrics import psnr
 from harmony.networks import TissueNet
-from harmony.scanner import Resolution, estimate
+from harmony.scanner import Resolution, TextureModel, estimate
 
 
 def method(**changes):
@@ -77,6 +77,14 @@ def test_a_scan_that_is_sharper_than_the_reference_is_blurred_as_the_reference_s
     assert not again.report.softened
     width = made.report.softened["rows"] / 2.355 / 2  # of mm of FWHM
     torch.testing.assert_close(made.image[:, 0], blurred(image, mask, width)[0], atol=0.01, rtol=0)
+
+
+def test_what_a_first_reading_falls_short_of_is_blurred_in_a_second(monkeypatch):
+    image, mask, _ = phantom(seed=99)
+    readings = iter([torch.full((3,), 0.4), torch.full((3,), 0.3), torch.zeros(3)])
+    monkeypatch.setattr(TextureModel, "softening", lambda model, read: next(readings))
+    made = method(unlikely=1e9, misfit=1e9).harmonize(stack(image, mask))
+    assert made.report.softened["rows"] == pytest.approx(2.355 * 2 * 0.5, rel=0.01)  # variances add up
 
 
 def test_an_even_result_is_blurred_likewise():

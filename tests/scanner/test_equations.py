@@ -9,6 +9,7 @@ from harmony.scanner import (
     Contrast,
     Resolution,
     Texture,
+    TextureFit,
     TissueIntensity,
     brain_box,
     cubic,
@@ -96,7 +97,7 @@ def test_blur_and_noise_are_read_from_texture():
 
 
 def test_a_scan_is_softened_by_as_much_as_it_is_sharper_than_any_untouched_scan():
-    width = [0.6, 0.4, 0.6]
+    width = [0.4, 0.8, 0.8]  # so much that the first search does not reach it
     model = learn_texture([texture(scanned(head(seed), width, 0.0), ball()) for seed in range(12)], 1.1)
     sharp, alike, softer = (
         model.softening(model.fit(texture(scanned(head(50), [share * w for w in width], 0.0), ball())))
@@ -105,6 +106,8 @@ def test_a_scan_is_softened_by_as_much_as_it_is_sharper_than_any_untouched_scan(
     torch.testing.assert_close(sharp, torch.tensor(width), atol=0.1, rtol=0)
     assert not alike.any()
     assert not softer.any()
+    by_little = TextureFit(-0.9 * model.sharp, -0.9 * model.sharp.expand(3), torch.tensor(0.0), 0.0)
+    assert not model.softening(by_little).any()
 
 
 @pytest.mark.parametrize("blur", [0.0, 0.3, 0.6, 1.0, 1.5, 2.4])
