@@ -78,7 +78,7 @@ class Trial:
         reference = Reference.of(volumes, positions=learner.positions, quantiles=learner.quantiles)
         prior = learner.calibration.learn(
             volumes, [], network=learner.network, labelling=given_labels, reference=reference,
-            tissues=learner.tissues, scanners=learner.scanners,
+            tissues=learner.known.tissues, scanners=learner.known.scanners, known=learner.known,
         )  # fmt: skip
         return LearnedScanner(prior, reference)
 

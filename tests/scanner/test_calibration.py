@@ -22,6 +22,7 @@ from harmony.methods import ScannerInversion
 from harmony.metrics import psnr
 from harmony.scanner import (
     Calibration,
+    Untouched,
     cluster_labels,
     estimate,
     given_labels,
@@ -143,6 +144,26 @@ def test_a_covariance_is_mixed_with_its_diagonal():
     samples = torch.tensor([[1.0, 2.0], [-1.0, -2.0], [0.0, 0.0]])
     expected = torch.tensor([[1.0, 0.7 * 2.0], [0.7 * 2.0, 4.0]])
     torch.testing.assert_close(covariance(samples), expected)
+
+
+def test_a_covariance_is_pooled_with_what_is_known_of_another_scanner():
+    samples, usual = torch.tensor([[1.0, 2.0], [-1.0, -2.0], [0.0, 0.0]]), torch.tensor([[5.0, 1.0], [1.0, 9.0]])
+    own = torch.tensor([[1.0, 2.0], [2.0, 4.0]])
+    torch.testing.assert_close(covariance(samples, usual), (3 * own + 40 * usual) / 43)
+
+
+def test_by_what_is_known_of_another_scanner_twenty_scans_tell_what_is_off():
+    draw = torch.Generator().manual_seed(0)
+    mixing = torch.randn(27, 27, generator=draw)
+    usual = mixing @ mixing.T
+    known = Untouched(torch.zeros(27), torch.linalg.inv(usual), torch.ones(()))
+    old, new = (torch.randn(count, 27, generator=draw) @ mixing.T for count in (20, 200))
+    scans = [SimpleNamespace(evidence=row) for row in old]
+    alone, pooled = learn_untouched(scans, 1.1), learn_untouched(scans, 1.1, known)
+    off = new + 3 * torch.linalg.eigh(usual).eigenvectors[:, :8].sum(1)  # little, in what people hardly differ by
+    assert sum(pooled.distance(row) > 1 for row in new) < 0.15 * len(new)
+    assert sum(pooled.distance(row) > 1 for row in off) > 0.9 * len(off)
+    assert sum(alone.distance(row) > 1 for row in off) < 0.5 * len(off)
 
 
 def test_the_limit_of_untouched_scans_holds_for_scans_that_it_was_not_learned_on():

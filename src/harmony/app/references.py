@@ -44,8 +44,7 @@ class TissueModel:
         return Learner(
             network=self.network,
             calibration=Calibration(frequencies=len(self.prior.spectrum), every=1, margin=margin),
-            tissues=self.prior.tissues,
-            scanners=self.prior.scanners,
+            known=self.prior,
             positions=len(self.reference.mean_slices),
             quantiles=self.reference.intensities.shape[1],
         )

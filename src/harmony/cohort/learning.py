@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from harmony.cohort.measures import measure
 from harmony.cohort.outliers import Outlier, outliers
 from harmony.core import ConfigError, DataError, Scan, Volume, interrupts
@@ -39,13 +37,12 @@ class LearnedScanner:
 
 @dataclass(frozen=True, kw_only=True)
 class Learner:
-    """Learns a scanner. positions, quantiles: of the reference statistics. tissues: names, in the network's order.
-    scanners: (K + 19,), the variance of other scanners that the network was trained against."""
+    """Learns a scanner. positions, quantiles: of the reference statistics. known: of the scanner that the network was
+    trained on; its tissues and its scanners' variance are the network's, and how people differ is much alike."""
 
     network: MapNetwork
     calibration: Calibration
-    tissues: Sequence[str]
-    scanners: Tensor
+    known: Prior
     positions: int
     quantiles: int
 
@@ -58,8 +55,9 @@ class Learner:
             network=self.network,
             labelling=network_labels(self.network),
             reference=reference,
-            tissues=self.tissues,
-            scanners=self.scanners,
+            tissues=self.known.tissues,
+            scanners=self.known.scanners,
+            known=self.known,
         )
         return LearnedScanner(prior, reference)
 

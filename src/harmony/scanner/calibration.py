@@ -20,6 +20,7 @@ from harmony.scanner.tissue_maps import Labelling, learn_intensity
 
 USUAL = 0.95  # share of untouched volumes that look untouched: the others are estimated, and changed little
 DIAGONAL = 0.3  # share of a covariance's diagonal in place of the whole: some 50 scans do not tell 27 x 27 numbers
+KNOWN = 40  # scans that what is known of another scanner's covariances counts as
 FEWEST = 3  # volumes: of two others a covariance can be taken
 
 
@@ -48,13 +49,16 @@ class Calibration:
         reference: Reference,
         tissues: Sequence[str],
         scanners: Tensor,
+        known: Prior | None = None,
     ) -> Prior:
         """The prior of the scanner that these untouched volumes are of. Nothing of the network changes.
 
         held_out: further volumes of that scanner, which the network was not trained on; they are estimated with the
         others. network: of tissue maps, trained on whatever scanner, in eval mode. labelling: where the tissues of a
         volume are (`tissue_maps`). reference: the histograms of the same volumes, for those that are matched.
-        tissues: the names of the network's channels. scanners: (K + 19,), see `scanner_variance`.
+        tissues: the names of the network's channels. scanners: (K + 19,), see `scanner_variance`. known: of another
+        scanner, through the same network: by what people differ there they differ here, more or less, and twenty scans
+        alone hardly say it.
         Raises DataError for fewer than three volumes.
         """
         chosen = [*volumes[:: self.every], *held_out]
@@ -83,12 +87,12 @@ class Calibration:
             **vars(appearance),
             tissues=tuple(tissues),
             own=theta.mean(0),
-            own_covariance=covariance(theta),
+            own_covariance=covariance(theta, known and known.own_covariance),
             scanners=scanners,
-            raw=learn_untouched(raw, self.margin),
-            matched=learn_untouched(matched, self.margin),
+            raw=learn_untouched(raw, self.margin, known and known.raw),
+            matched=learn_untouched(matched, self.margin, known and known.matched),
             even=even.mean(0),
-            even_covariance=covariance(even),
+            even_covariance=covariance(even, known and known.even_covariance),
         )
 
 
@@ -115,25 +119,31 @@ def learn_texture(textures: Sequence[Texture], margin: float) -> TextureModel:
     return replace(model, sharp=sharp.clamp(min=0), quiet=quiet)
 
 
-def learn_untouched(scans: Sequence[Estimate], margin: float) -> Untouched:
+def learn_untouched(scans: Sequence[Estimate], margin: float, known: Untouched | None = None) -> Untouched:
     """Each volume's distance is from the mean and covariance of the others: what a new scan's is to be held against.
     (Among some 50 volumes a distance in 27 numbers that counts the volume itself is far too small.) One odd volume in
     twenty does not set the limit: it would let every shading pass.
     """
     evidence = torch.stack([scan.evidence for scan in scans])
+    usual = None if known is None else torch.linalg.inv(known.precision)
     others = [torch.cat((evidence[:n], evidence[n + 1 :])) for n in range(len(evidence))]
-    far = torch.stack([distance_from(rest, own) for rest, own in zip(others, evidence, strict=True)])
-    mean, precision = evidence.mean(0), torch.linalg.inv(covariance(evidence))
+    far = torch.stack([distance_from(rest, own, usual) for rest, own in zip(others, evidence, strict=True)])
+    mean, precision = evidence.mean(0), torch.linalg.inv(covariance(evidence, usual))
     return Untouched(mean, precision, margin * far.quantile(USUAL))
 
 
-def distance_from(rows: Tensor, own: Tensor) -> Tensor:
+def distance_from(rows: Tensor, own: Tensor, usual: Tensor | None = None) -> Tensor:
     """Squared distance of (D,) from the mean of the (N, D) rows by their covariance."""
     off = own - rows.mean(0)
-    return off @ torch.linalg.solve(covariance(rows), off)
+    return off @ torch.linalg.solve(covariance(rows, usual), off)
 
 
-def covariance(samples: Tensor) -> Tensor:
-    """Of the rows, partly its diagonal alone."""
-    whole = torch.cov(samples.T)
-    return torch.lerp(whole, torch.diag(whole.diagonal()), DIAGONAL) + 1e-8 * torch.eye(len(whole))
+def covariance(samples: Tensor, usual: Tensor | None = None) -> Tensor:
+    """Of the (N, D) rows: (N S + KNOWN U) / (N + KNOWN), S theirs and U the usual one; where none is known, partly S's
+    diagonal alone."""
+    whole, count = torch.cov(samples.T), len(samples)
+    if usual is None:
+        shrunk = torch.lerp(whole, torch.diag(whole.diagonal()), DIAGONAL)
+    else:
+        shrunk = torch.lerp(whole, usual, KNOWN / (count + KNOWN))
+    return shrunk + 1e-8 * torch.eye(len(whole))
