@@ -160,6 +160,7 @@ def test_by_what_is_known_of_another_scanner_twenty_scans_tell_what_is_off():
     old, new = (torch.randn(count, 27, generator=draw) @ mixing.T for count in (20, 200))
     scans = [SimpleNamespace(evidence=row) for row in old]
     alone, pooled = learn_untouched(scans, 1.1), learn_untouched(scans, 1.1, known)
+    assert pooled.limit < 0.8 * alone.limit
     off = new + 3 * torch.linalg.eigh(usual).eigenvectors[:, :8].sum(1)  # little, in what people hardly differ by
     assert sum(pooled.distance(row) > 1 for row in new) < 0.15 * len(new)
     assert sum(pooled.distance(row) > 1 for row in off) > 0.9 * len(off)
