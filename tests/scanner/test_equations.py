@@ -110,6 +110,18 @@ def test_a_scan_is_softened_by_as_much_as_it_is_sharper_than_any_untouched_scan(
     assert not model.softening(by_little).any()
 
 
+def test_the_noise_of_a_reference_is_told_from_its_detail():
+    """Before, a scan without that noise looked blurred, whatever it was."""
+    known = learn_texture([texture(head(seed), ball()) for seed in range(8)], 1.1)
+    noisy = [texture(scanned(head(seed), [0.5] * 3, 0.03, seed), ball()) for seed in range(9)]
+    model = learn_texture(noisy[:8], 1.1, known)
+    sharp, alike = model.fit(texture(head(50), ball())), model.fit(noisy[8])
+    torch.testing.assert_close(sharp.widths, torch.full((3,), -0.5), atol=0.1, rtol=0)
+    assert sharp.noise == 0
+    assert not model.softening(alike).any()
+    assert alike.noise < 0.015
+
+
 @pytest.mark.parametrize("blur", [0.0, 0.3, 0.6, 1.0, 1.5, 2.4])
 def test_at_no_amounts_of_blur_and_noise_is_the_result_further_from_the_truth_than_the_scan(blur):
     """Before, noise below what untouched scans show was taken for none, and the filter of the blur did not know it."""

@@ -68,7 +68,7 @@ class Calibration:
         appearance = Appearance(
             expected=learn_intensity(volumes, labelling, len(tissues)),
             spectrum=learn_spectrum(volumes, self.frequencies),
-            texture=learn_texture(textures, self.margin),
+            texture=learn_texture(textures, self.margin, known.texture if known else None),
         )
         raw, matched = [], []
         for volume in watched(chosen, "untouched scans"):
@@ -87,12 +87,12 @@ class Calibration:
             **vars(appearance),
             tissues=tuple(tissues),
             own=theta.mean(0),
-            own_covariance=covariance(theta, known and known.own_covariance),
+            own_covariance=covariance(theta, known.own_covariance if known else None),
             scanners=scanners,
-            raw=learn_untouched(raw, self.margin, known and known.raw),
-            matched=learn_untouched(matched, self.margin, known and known.matched),
+            raw=learn_untouched(raw, self.margin, known.raw if known else None),
+            matched=learn_untouched(matched, self.margin, known.matched if known else None),
             even=even.mean(0),
-            even_covariance=covariance(even, known and known.even_covariance),
+            even_covariance=covariance(even, known.even_covariance if known else None),
         )
 
 
@@ -109,10 +109,17 @@ def learn_spectrum(volumes: Sequence[Volume], frequencies: int) -> Tensor:
     return torch.stack(logs).mean(0).exp()
 
 
-def learn_texture(textures: Sequence[Texture], margin: float) -> TextureModel:
-    """Mean and deviation of the log power, and `margin` times the largest width and noise that the volumes show."""
+def learn_texture(textures: Sequence[Texture], margin: float, known: TextureModel | None = None) -> TextureModel:
+    """Mean and deviation of the log power, and `margin` times the largest width and noise that the volumes show.
+
+    known: of another scanner. By it the noise that the volumes have all is told from their detail: else a scan with
+    less would look blurred.
+    """
     power = torch.stack([scan.power for scan in textures])
-    model = TextureModel(power.mean(0), power.std(0), torch.zeros(()), torch.zeros(()))
+    mean, floor = power.mean(0), torch.zeros(())
+    if known is not None:
+        mean, floor = known.apart(Texture(mean, torch.ones(())))
+    model = TextureModel(mean, power.std(0), torch.zeros(()), torch.zeros(()), floor)
     fits = [model.fit(scan) for scan in textures]
     sharp = margin * torch.stack([fit.width for fit in fits]).max()
     quiet = margin * torch.stack([fit.noise for fit in fits]).max()

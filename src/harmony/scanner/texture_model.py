@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,18 +45,29 @@ class TextureFit(NamedTuple):
         return self._replace(width=signed[0], widths=signed[1:])
 
 
+class _Least(NamedTuple):
+    """x: a, b, the three s^2, log N of a fit. detail: (512,) log S A exp(...) at it. misfit: see `TextureFit`."""
+
+    x: np.ndarray
+    detail: np.ndarray
+    misfit: float
+
+
 @dataclass(frozen=True)
 class TextureModel:
     """The texture of untouched reference scans.
 
     power, deviation: (512,) mean and deviation of their log power in the cells of `Texture`. sharp, quiet: (), the
-    largest width and noise that a fit finds in any of them: only what is more than that is the scanner's.
+    largest width and noise that a fit finds in any of them: only what is more than that is the scanner's. floor: ()
+    power of the noise that they all have, which `power` is without (0: it is not known apart); the noise of a fit is
+    what is more.
     """
 
     power: Tensor
     deviation: Tensor
     sharp: Tensor
     quiet: Tensor
+    floor: Tensor = field(default_factory=lambda: torch.zeros(()))
 
     def resolution(self, fit: TextureFit, spectrum: Tensor) -> Resolution:
         """What is to be undone of a fit: along some axes the blur beyond an untouched scan's (variances of blurs add
@@ -79,10 +90,10 @@ class TextureModel:
         return best if error(best) < error(None) else nothing
 
     def softening(self, fit: TextureFit) -> Tensor:
-        """(3,) widths that blur a scan as the reference is: all by which it is sharper along an axis, where that is
-        more than any untouched scan is; 0 else. Of a fit whose known blur was not taken off."""
-        sharper = -fit.widths.abs() * fit.widths
-        return torch.where(sharper > self.sharp.square(), sharper, 0).sqrt()
+        """(3,) widths that blur a scan as the reference is: by which it is sharper along each axis, where it is so on
+        the whole by more than any untouched scan; 0 else. Of a fit whose known blur was not taken off."""
+        sharper = (-fit.widths.abs() * fit.widths).clamp(min=0).sqrt()
+        return torch.where(fit.width < -self.sharp, sharper, 0)
 
     def fit(self, texture: Texture) -> TextureFit:
         """Robust least squares of the log power: log(S A exp(-4 pi^2 sum s_a^2 f_a^2) + N), from two starts.
@@ -91,6 +102,22 @@ class TextureModel:
         along each axis, N the variance of noise over the squared level. s^2 is below 0 for a scan that is sharper; a
         first search ends there early, as it is rare, and noise of a scan that is none looks like it.
         """
+        least = self._least(texture)
+        best = torch.from_numpy(least.x).to(texture.power)
+        squared = torch.cat((best[2:5].mean()[None], best[2:5]))
+        widths = squared.sign() * squared.abs().sqrt()
+        noise = (best[5] / 2).exp() * (1 - self.floor * (-best[5]).exp()).clamp(min=0).sqrt()
+        return TextureFit(widths[0], widths[1:], noise * texture.level, least.misfit)
+
+    def apart(self, texture: Texture) -> tuple[Tensor, Tensor]:
+        """(512,) log power of a scan without its noise, and () the power of that. Where detail is less than the noise,
+        it is the fit's, not what the noise leaves of it."""
+        least = self._least(texture)
+        floor, power = math.exp(least.x[5]), texture.power.exp()
+        detail = torch.from_numpy(least.detail).to(power)
+        return torch.where(power > 2 * floor, (power - floor).clamp(min=1e-10).log(), detail), torch.tensor(floor)
+
+    def _least(self, texture: Texture) -> _Least:
         power, mean = (x.double().cpu().numpy() for x in (texture.power, self.power))
         frequency = cell_frequencies().double().numpy()
         size = np.sqrt((frequency**2).sum(0))
@@ -98,9 +125,11 @@ class TextureModel:
         doubt = np.sqrt(self.deviation.double().cpu().numpy() ** 2 + DOUBT**2)
         weight = math.sqrt(INDEPENDENT / fine.sum())
 
+        def detail(x: np.ndarray) -> np.ndarray:
+            return mean + x[0] + x[1] * tilt - 4 * math.pi**2 * x[2:5] @ frequency**2
+
         def unexplained(x: np.ndarray) -> np.ndarray:
-            blurred = mean + x[0] + x[1] * tilt - 4 * math.pi**2 * x[2:5] @ frequency**2
-            return (power - np.logaddexp(blurred, x[5])) / doubt
+            return (power - np.logaddexp(detail(x), x[5])) / doubt
 
         def residual(x: np.ndarray) -> np.ndarray:
             return np.concatenate([weight * unexplained(x)[fine], [x[0] / CONTRAST, x[1] / TILT]])
@@ -114,8 +143,5 @@ class TextureModel:
         least = min((search(start, SHARPER) for start in STARTS), key=lambda fit: fit.cost)
         if least.x[2:5].min() < -0.99 * SHARPER:  # it is sharper than that
             least = min(least, search(-SHARPER, LARGEST), key=lambda fit: fit.cost)
-        best = torch.from_numpy(least.x).to(texture.power)
-        squared = torch.cat((best[2:5].mean()[None], best[2:5]))
-        widths = squared.sign() * squared.abs().sqrt()
         misfit = float(np.sqrt(np.mean(unexplained(least.x)[fine & (size < CLEAR)] ** 2)))
-        return TextureFit(widths[0], widths[1:], (best[5] / 2).exp() * texture.level, misfit)
+        return _Least(least.x, detail(least.x), misfit)
