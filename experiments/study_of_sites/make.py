@@ -1,7 +1,9 @@
-"""A BIDS folder of five sites: python experiments/study_of_sites/make.py /path/to/ixi-hh /path/to/open-ms OUT
+"""A BIDS folder of five sites.
 
-A: 20 people of ixi-hh as they are. B: others as the simulated scanner `tissue` sees them. C: others under `mix`. D:
-others as they are. open-ms: patients of a real second scanner. B, C and D are people that no network was trained on,
+python experiments/study_of_sites/make.py /path/to/ixi-hh /path/to/open-ms OUT [B C]
+
+A: 20 people of ixi-hh as they are. B, C: others as these simulated scanners see them (tissue, mix). D: others as they
+are. open-ms: patients of a real second scanner. B, C and D are people that no network was trained on,
 dealt into groups of like age and sex.
 """
 
@@ -41,7 +43,7 @@ def dealt(scans: list[Scan], groups: int) -> list[list[Scan]]:
     return [ordered[k::groups] for k in range(groups)]
 
 
-def main(ixi: str, open_ms: str, out: Path) -> None:
+def main(ixi: str, open_ms: str, out: Path, b: str = "tissue", c: str = "mix") -> None:
     with initialize_config_dir(app.conf_folder(), version_base="1.3"):
         cfg = compose("config", overrides=["experiment=ixi_inversion", f"data.root={ixi}"])
     data = app.build_data(cfg)
@@ -50,7 +52,7 @@ def main(ixi: str, open_ms: str, out: Path) -> None:
     known = dealt(parts["train"], 3)[1]
     own = [known[round(k)] for k in np.linspace(0, len(known) - 1, 20)]
     rows = ["participant_id\tage\tsex\tsite"]
-    for site, scans, scanner in zip("ABCD", [own, *unseen], [None, "tissue", "mix", None], strict=True):
+    for site, scans, scanner in zip("ABCD", [own, *unseen], [None, b, c, None], strict=True):
         for scan in scans:
             path = out / scan.subject / "anat" / f"{scan.subject}_T1w.nii.gz"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,4 +71,4 @@ def main(ixi: str, open_ms: str, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), *sys.argv[4:])

@@ -6,6 +6,7 @@ import torch
 from harmony.core import Stack
 from harmony.scanner import (
     FIELD_TERMS,
+    NONE,
     Contrast,
     Resolution,
     Texture,
@@ -117,9 +118,26 @@ def test_the_noise_of_a_reference_is_told_from_its_detail():
     model = learn_texture(noisy[:8], 1.1, known)
     sharp, alike = model.fit(texture(head(50), ball())), model.fit(noisy[8])
     torch.testing.assert_close(sharp.widths, torch.full((3,), -0.5), atol=0.1, rtol=0)
-    assert sharp.noise == 0
+    assert sharp.more_noise == 0
     assert not model.softening(alike).any()
-    assert alike.noise < 0.015
+    assert alike.noise == pytest.approx(0.03, rel=0.15)
+    assert alike.more_noise < 0.015
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.02, 0.04, 0.08])
+def test_below_the_noise_of_its_reference_a_blurred_scan_is_not_made_worse(noise):
+    """The filter of its blur knows all of its noise, not only what is more than the reference's."""
+    heads = [scanned(head(seed), [0.0] * 3, 0.04, seed) for seed in range(8)]
+    known = learn_texture([texture(head(seed), ball()) for seed in range(8)], 1.1)
+    model, spectrum = learn_texture([texture(each, ball()) for each in heads], 1.1, known), spectrum_of(heads)
+    image, mask = head(50), ball()
+    for width in (0.0, 0.6, 1.2):
+        scan = scanned(image, [width] * 3, noise)
+        found = model.resolution(model.fit(texture(scan, mask)), spectrum)
+        before, after = ((x - image)[mask].square().mean() for x in (scan, deblur(scan, mask, found, spectrum)))
+        assert after <= 1.01 * before, width
+        if width == 0 and noise < 0.04:
+            assert torch.equal(deblur(scan, mask, found, spectrum), scan)  # the noise is the reference's own
 
 
 @pytest.mark.parametrize("blur", [0.0, 0.3, 0.6, 1.0, 1.5, 2.4])
@@ -144,10 +162,11 @@ def test_the_predicted_error_is_the_error_and_the_filter_of_the_truth_has_the_le
     image = 0.2 * torch.randn(SIZE, generator=torch.Generator().manual_seed(0))
     blurred = torch.fft.ifftn(torch.fft.fftn(image) * blur_over(SIZE, width)).real
     error = (blurred - image)[everywhere].square().mean() + 0.05**2
-    assert predicted_error(None, true, spectrum) == pytest.approx(float(error), rel=0.03)
-    least = predicted_error(true, true, spectrum)
+    assert predicted_error(None, true, spectrum, NONE) == pytest.approx(float(error), rel=0.03)
+    least = predicted_error(true, true, spectrum, NONE)
     others = [Resolution(true.width * f, true.noise * g) for f, g in ((0.7, 1), (1.3, 1), (1, 0.5), (1, 2))]
-    assert all(least < predicted_error(other, true, spectrum) for other in others)
+    assert predicted_error(None, Resolution(0 * width, true.noise), spectrum, true.noise) == 0  # the reference's own
+    assert all(least < predicted_error(other, true, spectrum, NONE) for other in others)
 
 
 def blur_over(size, width):

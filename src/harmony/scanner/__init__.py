@@ -37,7 +37,7 @@ from harmony.scanner.resolution import (
     predicted_error,
     texture,
 )
-from harmony.scanner.texture_model import UNBLURRED, TextureFit, TextureModel, Widths
+from harmony.scanner.texture_model import NONE, UNBLURRED, TextureFit, TextureModel, Widths
 from harmony.scanner.tissue_maps import (
     Labelling,
     cluster_labels,
@@ -54,6 +54,7 @@ __all__ = [
     "FIELD_TERMS",
     "INVERTED",
     "MATCHED",
+    "NONE",
     "NOTHING",
     "OUTSIDE",
     "POWERS",

@@ -122,7 +122,7 @@ def learn_texture(textures: Sequence[Texture], margin: float, known: TextureMode
     model = TextureModel(mean, power.std(0), torch.zeros(()), torch.zeros(()), floor)
     fits = [model.fit(scan) for scan in textures]
     sharp = margin * torch.stack([fit.width for fit in fits]).max()
-    quiet = margin * torch.stack([fit.noise for fit in fits]).max()
+    quiet = margin * torch.stack([fit.more_noise for fit in fits]).max()
     return replace(model, sharp=sharp.clamp(min=0), quiet=quiet)
 
 

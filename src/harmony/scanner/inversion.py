@@ -38,7 +38,7 @@ class Estimate:
     def evidence(self) -> Tensor:
         """(D,) all that tells a scanner from none: gains, shading, log spread of each tissue, blur, noise."""
         return torch.cat(
-            (self.fit.contrast.theta, self.fit.spread.log(), torch.stack((self.texture.width, self.texture.noise)))
+            (self.fit.contrast.theta, self.fit.spread.log(), torch.stack((self.texture.width, self.texture.more_noise)))
         )
 
     def gain(self, contrast: Contrast, expected: TissueIntensity, mask: Tensor) -> Tensor:

@@ -69,9 +69,10 @@ def wiener(transfer: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
     return transfer * signal / (transfer.square() * signal + noise.square() + OWN_NOISE**2)
 
 
-def predicted_error(used: Resolution | None, true: Resolution, spectrum: Tensor) -> float:
-    """Mean squared error of a voxel, sum_f |G H - 1|^2 S + |G|^2 N, after the filter G that was made for `used` (None:
-    G = 1) on a scan whose blur and noise truly are H and N.
+def predicted_error(used: Resolution | None, true: Resolution, spectrum: Tensor, own: Tensor) -> float:
+    """Mean squared error of a voxel, sum_f |G H - 1|^2 S + max(|G|^2 N - N0, 0), after the filter G that was made for
+    `used` (None: G = 1) on a scan whose blur and noise truly are H and N, where a reference scan has N0 itself.
+    own: () the Rician sigma of N0.
 
     Summed over the cells of `cell_frequencies`, each as large as the others.
     """
@@ -79,7 +80,7 @@ def predicted_error(used: Resolution | None, true: Resolution, spectrum: Tensor)
     signal = _at(spectrum, frequency.square().sum(0).sqrt())
     gain = torch.ones_like(signal) if used is None else wiener(_gaussian(used.width, frequency), signal, used.noise)
     bias = (gain * _gaussian(true.width, frequency) - 1).square() * signal
-    return float((bias + gain.square() * true.noise.square()).mean())
+    return float((bias + (gain.square() * true.noise.square() - own.square()).clamp(min=0)).mean())
 
 
 def extend(image: Tensor, mask: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,17 +25,25 @@ SHARPER, LARGEST = 0.3, 4.0  # squared widths, voxels^2: below the reference's a
 
 Widths = tuple[float, float, float]  # Gaussian sigmas in voxels along slices, rows, columns
 UNBLURRED: Widths = (0.0, 0.0, 0.0)
+NONE = torch.zeros(())
 
 
 class TextureFit(NamedTuple):
     """What a fit finds, also where there is no blur or noise. widths: (3,) voxels, negative along an axis on which the
     scan is sharper than the reference; width: () of their mean square; noise: (). misfit: root mean square of what they
-    leave unexplained, in deviations of reference scans: ringing and thick slices are no Gaussian blur."""
+    leave unexplained, in deviations of reference scans: ringing and thick slices are no Gaussian blur. own: () the
+    noise that reference scans have, in the unit of this one."""
 
     width: Tensor
     widths: Tensor
     noise: Tensor
     misfit: float
+    own: Tensor = NONE
+
+    @property
+    def more_noise(self) -> Tensor:
+        """() than reference scans have; variances add up."""
+        return (self.noise.square() - self.own.square()).clamp(min=0).sqrt()
 
     def without(self, widths: Widths) -> TextureFit:
         """Less a blur that is known, and no scanner's: variances add up."""
@@ -58,32 +66,33 @@ class TextureModel:
     """The texture of untouched reference scans.
 
     power, deviation: (512,) mean and deviation of their log power in the cells of `Texture`. sharp, quiet: (), the
-    largest width and noise that a fit finds in any of them: only what is more than that is the scanner's. floor: ()
-    power of the noise that they all have, which `power` is without (0: it is not known apart); the noise of a fit is
-    what is more.
+    largest width, and noise beyond `floor`, that a fit finds in any of them: only what is more than that is the
+    scanner's. floor: () power of the noise that they all have, which `power` is without; 0: it is not known apart.
     """
 
     power: Tensor
     deviation: Tensor
     sharp: Tensor
     quiet: Tensor
-    floor: Tensor = field(default_factory=lambda: torch.zeros(()))
+    floor: Tensor = NONE
 
     def resolution(self, fit: TextureFit, spectrum: Tensor) -> Resolution:
         """What is to be undone of a fit: along some axes the blur beyond an untouched scan's (variances of blurs add
         up, and too little does no harm), and the noise, which the filter of a blur always knows. Or nothing.
 
         Of these nine the one of the least predicted error, where the fit is as likely true as what is left of it
-        without the most that untouched scans show.
+        without the most that untouched scans show. Noise that reference scans have is no error, unless a filter
+        amplifies it.
         """
         width = (fit.widths.square() - self.sharp.square()).clamp(min=0).sqrt() * (fit.widths > 0)
-        less = (fit.noise.square() - self.quiet.square()).clamp(min=0).sqrt()
-        truths = Resolution(fit.widths.clamp(min=0), fit.noise), Resolution(width, less)
+        less = (fit.more_noise.square() - self.quiet.square()).clamp(min=0)
+        least = (less + torch.minimum(fit.noise, fit.own).square()).sqrt()
+        truths = Resolution(fit.widths.clamp(min=0), fit.noise), Resolution(width, least)
         axes = [torch.tensor(some, dtype=width.dtype) for some in itertools.product((0, 1), repeat=3)]
-        filters = [Resolution(width * some, fit.noise) for some in axes]
+        filters = [Resolution(width * some, fit.noise if some.any() else fit.more_noise) for some in axes]
 
         def error(used: Resolution | None) -> float:
-            return sum(predicted_error(used, true, spectrum) for true in truths)
+            return sum(predicted_error(used, true, spectrum, fit.own) for true in truths)
 
         best = min(filters, key=error)
         nothing = Resolution(torch.zeros_like(width), torch.zeros_like(fit.noise))
@@ -106,8 +115,8 @@ class TextureModel:
         best = torch.from_numpy(least.x).to(texture.power)
         squared = torch.cat((best[2:5].mean()[None], best[2:5]))
         widths = squared.sign() * squared.abs().sqrt()
-        noise = (best[5] / 2).exp() * (1 - self.floor * (-best[5]).exp()).clamp(min=0).sqrt()
-        return TextureFit(widths[0], widths[1:], noise * texture.level, least.misfit)
+        noise, own = ((best[5] / 2).exp() * texture.level, self.floor.sqrt() * texture.level)
+        return TextureFit(widths[0], widths[1:], noise, least.misfit, own)
 
     def apart(self, texture: Texture) -> tuple[Tensor, Tensor]:
         """(512,) log power of a scan without its noise, and () the power of that. Where detail is less than the noise,
