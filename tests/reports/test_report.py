@@ -248,6 +248,15 @@ def test_every_member_of_a_family_says_what_it_is_with_its_numbers(family):
             assert f"{node['solver']['iterations']} iterations" in text
 
 
+@pytest.mark.parametrize("guidance", ["harmonizing_flows", "ranked"])
+def test_a_guided_flow_says_by_what_it_was_guided(guidance):
+    """Before, a run under ranked guidance ended without its page: the optimizer of its walk has no rate of its own."""
+    node = config(f"+guidance@tasks.flow.module.guided={guidance}").tasks.flow
+    text = words(OmegaConf.to_container(node, resolve=True))
+    assert node.module.guided.says in text
+    assert text.count("Adam") == 1
+
+
 DATA = {path.stem for path in (CONF / "data").glob("*.yaml")}
 
 

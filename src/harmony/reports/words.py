@@ -38,7 +38,7 @@ def methods_text(comparison: Comparison) -> list[str]:
 
 def words(node: Mapping[str, Any]) -> str:
     """What a config node is, and the nodes in it."""
-    if node.get("_target_") in OPTIMIZERS:
+    if _trains(node):
         return f"{OPTIMIZERS[node['_target_']]} at learning rate {node['lr']:g}"
     adapts = node.get("trainable", "all") is not None  # without it, the optimizer and the stopping rule have no use
     return ", ".join([said(node), *(_inside(node) if adapts else [])])
@@ -71,10 +71,15 @@ def data_name(run: EvaluatedRun) -> str:
 def _inside(node: Mapping[str, Any]) -> Iterator[str]:
     for value in node.values():
         if isinstance(value, Mapping):
-            if "says" in value or value.get("_target_") in OPTIMIZERS:
+            if "says" in value or _trains(value):
                 yield words(value)
             else:
                 yield from _inside(value)
+
+
+def _trains(node: Mapping[str, Any]) -> bool:
+    """An optimizer with a rate of its own: the one of a guidance's walk is a detail of its words."""
+    return node.get("_target_") in OPTIMIZERS and "lr" in node
 
 
 def _data(comparison: Comparison) -> str:
