@@ -249,12 +249,13 @@ def test_every_member_of_a_family_says_what_it_is_with_its_numbers(family):
 
 
 @pytest.mark.parametrize("guidance", ["harmonizing_flows", "ranked"])
-def test_a_guided_flow_says_by_what_it_was_guided(guidance):
+def test_a_guided_flow_says_by_what_it_was_guided(guidance, tmp_path):
     """Before, a run under ranked guidance ended without its page: the optimizer of its walk has no rate of its own."""
-    node = config(f"+guidance@tasks.flow.module.guided={guidance}").tasks.flow
-    text = words(OmegaConf.to_container(node, resolve=True))
-    assert node.module.guided.says in text
-    assert text.count("Adam") == 1
+    run = EvaluatedRun.load(run_folder(tmp_path, 1, f"+guidance@tasks.flow.module.guided={guidance}"))
+    networks = next(text for text in methods_text(compare([run])) if text.startswith("Networks"))
+    flow = networks.split(" Harmonizer")[0]
+    assert run.config["tasks"]["flow"]["module"]["guided"]["says"] in flow
+    assert flow.count("Adam") == 1
 
 
 DATA = {path.stem for path in (CONF / "data").glob("*.yaml")}
