@@ -121,9 +121,9 @@ def learn_texture(textures: Sequence[Texture], margin: float, known: TextureMode
         mean, floor = known.apart(Texture(mean, torch.ones(())))
     model = TextureModel(mean, power.std(0), torch.zeros(()), torch.zeros(()), floor)
     fits = [model.fit(scan) for scan in textures]
-    sharp = margin * torch.stack([fit.width for fit in fits]).max()
+    widths = margin * torch.stack([fit.width for fit in fits])
     quiet = margin * torch.stack([fit.more_noise for fit in fits]).max()
-    return replace(model, sharp=sharp.clamp(min=0), quiet=quiet)
+    return replace(model, sharp=widths.max().clamp(min=0), quiet=quiet, sharpest=(-widths).max().clamp(min=0))
 
 
 def learn_untouched(scans: Sequence[Estimate], margin: float, known: Untouched | None = None) -> Untouched:

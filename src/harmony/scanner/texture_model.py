@@ -18,6 +18,7 @@ LOWEST = 0.14  # cycles per voxel: coarser detail is anatomy and contrast more t
 CLEAR = 0.35  # cycles per voxel: below it detail stands above any noise floor, and a wrong model of the blur shows
 CONTRAST, TILT = 0.2, 0.6  # deviations of the log power that contrast adds to all scales, and more to coarse than fine
 INDEPENDENT = 100  # so many cells of the power do they all count as: neighbours know the same
+EXPLAINED = 0.8  # deviations of reference scans: a larger misfit is another anatomy's (real scanners: 0.2 to 0.5)
 DOUBT = 0.05  # of the log power of a cell, beside what it varies from brain to brain
 STARTS = (0.02, 0.6)  # squared widths, voxels^2: the fit has a second minimum in which blur is called contrast
 SHARPER, LARGEST = 0.3, 4.0  # squared widths, voxels^2: below the reference's at first, and at most either way
@@ -68,6 +69,7 @@ class TextureModel:
     power, deviation: (512,) mean and deviation of their log power in the cells of `Texture`. sharp, quiet: (), the
     largest width, and noise beyond `floor`, that a fit finds in any of them: only what is more than that is the
     scanner's. floor: () power of the noise that they all have, which `power` is without; 0: it is not known apart.
+    sharpest: () the largest width by which any of them is sharper than their mean.
     """
 
     power: Tensor
@@ -75,6 +77,7 @@ class TextureModel:
     sharp: Tensor
     quiet: Tensor
     floor: Tensor = NONE
+    sharpest: Tensor = NONE
 
     def resolution(self, fit: TextureFit, spectrum: Tensor) -> Resolution:
         """What is to be undone of a fit: along some axes the blur beyond an untouched scan's (variances of blurs add
@@ -102,7 +105,7 @@ class TextureModel:
         """(3,) widths that blur a scan as the reference is: by which it is sharper along each axis, where it is so on
         the whole by more than any untouched scan; 0 else. Of a fit whose known blur was not taken off."""
         sharper = (-fit.widths.abs() * fit.widths).clamp(min=0).sqrt()
-        return torch.where(fit.width < -self.sharp, sharper, 0)
+        return torch.where(fit.width < -torch.maximum(self.sharp, self.sharpest), sharper, 0)
 
     def fit(self, texture: Texture) -> TextureFit:
         """Robust least squares of the log power: log(S A exp(-4 pi^2 sum s_a^2 f_a^2) + N), from two starts.
@@ -120,8 +123,10 @@ class TextureModel:
 
     def apart(self, texture: Texture) -> tuple[Tensor, Tensor]:
         """(512,) log power of a scan without its noise, and () the power of that. Where detail is less than the noise,
-        it is the fit's, not what the noise leaves of it."""
+        it is the fit's, not what the noise leaves of it. All of it and 0 where the fit does not explain the scan."""
         least = self._least(texture)
+        if least.misfit > EXPLAINED:
+            return texture.power, NONE
         floor, power = math.exp(least.x[5]), texture.power.exp()
         detail = torch.from_numpy(least.detail).to(power)
         return torch.where(power > 2 * floor, (power - floor).clamp(min=1e-10).log(), detail), torch.tensor(floor)
