@@ -152,7 +152,7 @@ def test_another_scanner_becomes_the_reference_without_labels():
     learner = Learner(
         network=by_intensity,
         calibration=Calibration(frequencies=32, every=1, margin=1.1),
-        known=replace(known, own_covariance=1e3 * torch.eye(22)),
+        known=replace(known, own_covariance=0.1 * torch.eye(22) + 0.9),
         positions=8,
         quantiles=256,
     )
@@ -163,4 +163,4 @@ def test_another_scanner_becomes_the_reference_without_labels():
     image, mask = labelled(11).image, labelled(11).mask
     scan = estimate(image, mask, by_intensity, learned.prior)
     assert learned.prior.raw.distance(scan.evidence) <= 1
-    assert learned.prior.own_covariance.diagonal().mean() == pytest.approx(0.8e3, rel=0.01)  # 40 of 50 scans
+    assert learned.prior.own_covariance.mean() > 0.3 * learned.prior.own_covariance.diagonal().median()  # as is known

@@ -147,9 +147,10 @@ def test_a_covariance_is_mixed_with_its_diagonal():
 
 
 def test_a_covariance_is_pooled_with_what_is_known_of_another_scanner():
-    samples, usual = torch.tensor([[1.0, 2.0], [-1.0, -2.0], [0.0, 0.0]]), torch.tensor([[5.0, 1.0], [1.0, 9.0]])
+    """In proportion: variances are 1 and 4 where 5 and 20 are usual."""
+    samples, usual = torch.tensor([[1.0, 2.0], [-1.0, -2.0], [0.0, 0.0]]), torch.tensor([[5.0, 1.0], [1.0, 20.0]])
     own = torch.tensor([[1.0, 2.0], [2.0, 4.0]])
-    torch.testing.assert_close(covariance(samples, usual), (3 * own + 40 * usual) / 43)
+    torch.testing.assert_close(covariance(samples, usual), (3 * own + 40 * 0.2 * usual) / 43)
 
 
 def test_by_what_is_known_of_another_scanner_twenty_scans_tell_what_is_off():

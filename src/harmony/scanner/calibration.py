@@ -146,11 +146,12 @@ def distance_from(rows: Tensor, own: Tensor, usual: Tensor | None = None) -> Ten
 
 
 def covariance(samples: Tensor, usual: Tensor | None = None) -> Tensor:
-    """Of the (N, D) rows: (N S + KNOWN U) / (N + KNOWN), S theirs and U the usual one; where none is known, partly S's
-    diagonal alone."""
+    """Of the (N, D) rows: (N S + KNOWN c U) / (N + KNOWN), S theirs and U the usual one, c the median ratio of their
+    variances: people may differ less here, but differ alike. Where none is known, partly S's diagonal alone."""
     whole, count = torch.cov(samples.T), len(samples)
     if usual is None:
         shrunk = torch.lerp(whole, torch.diag(whole.diagonal()), DIAGONAL)
     else:
-        shrunk = torch.lerp(whole, usual, KNOWN / (count + KNOWN))
+        ratio = (whole.diagonal() / usual.diagonal()).quantile(0.5)
+        shrunk = torch.lerp(whole, ratio * usual, KNOWN / (count + KNOWN))
     return shrunk + 1e-8 * torch.eye(len(whole))
