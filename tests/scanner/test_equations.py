@@ -1,5 +1,8 @@
 """The scanner as a model: fields, fits, filters and what texture says, on volumes whose scanner is known."""
 
+import functools
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -55,6 +58,11 @@ def spectrum_of(images):
     return torch.stack([mean_spectrum(image, ball(), 32).log() for image in images]).mean(0).exp()
 
 
+@functools.cache
+def texture_of_heads():
+    return learn_texture([texture(head(seed), ball()) for seed in range(8)], 1.1)
+
+
 def scanned(image, width, noise, seed=0):
     blurred = gaussian_inside(image, ball(), torch.tensor(width))
     grain = torch.randn((2, *SIZE), generator=torch.Generator().manual_seed(seed)) * noise
@@ -107,15 +115,39 @@ def test_a_scan_is_softened_by_as_much_as_it_is_sharper_than_any_untouched_scan(
     torch.testing.assert_close(sharp, torch.tensor(width), atol=0.1, rtol=0)
     assert not alike.any()
     assert not softer.any()
-    by_little = TextureFit(-0.9 * model.sharp, -0.9 * model.sharp.expand(3), torch.tensor(0.0), 0.0)
-    assert not model.softening(by_little).any()
+
+
+@pytest.mark.parametrize(("sharp", "sharpest"), [(0.1, 0.3), (0.3, 0.1)])
+def test_a_scan_is_softened_only_beyond_all_that_untouched_scans_show(sharp, sharpest):
+    model = replace(texture_of_heads(), sharp=torch.tensor(sharp), sharpest=torch.tensor(sharpest))
+
+    def softening(width):
+        return model.softening(TextureFit(torch.tensor(width), torch.full((3,), width), NONE, 0.0))
+
+    assert not softening(-0.25).any()
+    torch.testing.assert_close(softening(-0.35), torch.full((3,), 0.35))
+
+
+def test_the_sharpest_untouched_scan_is_remembered():
+    """One of a scanner's scans may be sharper than all others: it is as its scanner is."""
+    sharp = texture(head(0), ball())
+    model = learn_texture([sharp, *(texture(scanned(head(k), [0.6] * 3, 0.0), ball()) for k in range(1, 8))], 1.1)
+    assert model.fit(sharp).width < -model.sharp
+    assert not model.softening(model.fit(sharp)).any()
+
+
+def test_noise_is_not_told_from_the_detail_of_another_anatomy():
+    model = texture_of_heads()
+    other = Texture(model.power + torch.randn(512, generator=torch.Generator().manual_seed(0)), torch.ones(()))
+    power, floor = model.apart(other)
+    assert floor == 0
+    assert torch.equal(power, other.power)
 
 
 def test_the_noise_of_a_reference_is_told_from_its_detail():
     """Before, a scan without that noise looked blurred, whatever it was."""
-    known = learn_texture([texture(head(seed), ball()) for seed in range(8)], 1.1)
     noisy = [texture(scanned(head(seed), [0.5] * 3, 0.03, seed), ball()) for seed in range(9)]
-    model = learn_texture(noisy[:8], 1.1, known)
+    model = learn_texture(noisy[:8], 1.1, texture_of_heads())
     sharp, alike = model.fit(texture(head(50), ball())), model.fit(noisy[8])
     torch.testing.assert_close(sharp.widths, torch.full((3,), -0.5), atol=0.1, rtol=0)
     assert sharp.more_noise == 0
@@ -128,8 +160,8 @@ def test_the_noise_of_a_reference_is_told_from_its_detail():
 def test_below_the_noise_of_its_reference_a_blurred_scan_is_not_made_worse(noise):
     """The filter of its blur knows all of its noise, not only what is more than the reference's."""
     heads = [scanned(head(seed), [0.0] * 3, 0.04, seed) for seed in range(8)]
-    known = learn_texture([texture(head(seed), ball()) for seed in range(8)], 1.1)
-    model, spectrum = learn_texture([texture(each, ball()) for each in heads], 1.1, known), spectrum_of(heads)
+    model = learn_texture([texture(each, ball()) for each in heads], 1.1, texture_of_heads())
+    spectrum = spectrum_of(heads)
     image, mask = head(50), ball()
     for width in (0.0, 0.6, 1.2):
         scan = scanned(image, [width] * 3, noise)

@@ -104,8 +104,7 @@ class TextureModel:
     def softening(self, fit: TextureFit) -> Tensor:
         """(3,) widths that blur a scan as the reference is: by which it is sharper along each axis, where it is so on
         the whole by more than any untouched scan; 0 else. Of a fit whose known blur was not taken off."""
-        sharper = (-fit.widths.abs() * fit.widths).clamp(min=0).sqrt()
-        return torch.where(fit.width < -torch.maximum(self.sharp, self.sharpest), sharper, 0)
+        return torch.where(-fit.width > torch.maximum(self.sharp, self.sharpest), -fit.widths, 0).clamp(min=0)
 
     def fit(self, texture: Texture) -> TextureFit:
         """Robust least squares of the log power: log(S A exp(-4 pi^2 sum s_a^2 f_a^2) + N), from two starts.
@@ -118,7 +117,7 @@ class TextureModel:
         best = torch.from_numpy(least.x).to(texture.power)
         squared = torch.cat((best[2:5].mean()[None], best[2:5]))
         widths = squared.sign() * squared.abs().sqrt()
-        noise, own = ((best[5] / 2).exp() * texture.level, self.floor.sqrt() * texture.level)
+        noise, own = (best[5] / 2).exp() * texture.level, self.floor.sqrt() * texture.level
         return TextureFit(widths[0], widths[1:], noise, least.misfit, own)
 
     def apart(self, texture: Texture) -> tuple[Tensor, Tensor]:
