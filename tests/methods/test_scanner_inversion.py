@@ -3,6 +3,7 @@
 import copy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from brains import (
@@ -18,6 +19,9 @@ from brains import (
     volume,
 )
 
+from harmony.core.intensity_curve import IntensityCurve
+from harmony.core.measures import robust_maximum
+from harmony.core.reference import curved
 from harmony.methods import ScannerInversion
 from harmony.metrics import psnr
 from harmony.networks import TissueNet
@@ -29,7 +33,6 @@ def method(**changes):
         "shading": "reference",
         "percentile": 99.5,
         "any_probability": 0.9,
-        "one_curve": 0.33,
         "matching": 0.4,
         "most_noise": 0.2,
         "widest": 2.0,
@@ -99,7 +102,7 @@ def test_an_even_result_is_blurred_likewise():
 def test_a_blurred_scan_has_no_curve_of_its_own_and_one_unlike_all_that_is_known_comes_back_sharp():
     image, mask, maps = phantom(seed=99)
     query, soft = stack(scanned(image, mask, maps, scanner()), mask), blurred(image, mask, 0.6)[0]
-    one = soft_method(soft, mask, one_curve=1e6).harmonize(query)
+    one = soft_method(soft, mask, prior=with_matched(learned_prior(0.6), 1e9)).harmonize(query)
     assert one.report.decision == "one curve: histogram matching"
     assert one.report.softened
     assert one.curve is None
@@ -129,21 +132,68 @@ def test_the_order_of_slices_and_the_orientation_do_not_matter(axis):
 def test_the_inverted_scan_is_matched_in_part():
     image, mask, maps = phantom()
     query = stack(scanned(image, mask, maps, scanner()) ** 1.3, mask)
-    none, part, whole = (method(matching=share, one_curve=0).harmonize(query).image for share in (0.0, 0.4, 1.0))
+    none, part, whole = (method(matching=share).harmonize(query).image for share in (0.0, 0.4, 1.0))
     assert (whole - none).abs().max() > 0.02
     torch.testing.assert_close(part, torch.lerp(none, whole, 0.4))
     pooled = method().reference.match(replace(query, image=none))
     torch.testing.assert_close(whole, pooled)
 
 
-@pytest.mark.parametrize(("one_curve", "decision"), [(0.0, "inverted"), (1e6, "one curve: histogram matching")])
-def test_one_curve_is_what_matching_brings_far_nearer_to_untouched_scans(one_curve, decision):
-    image, mask, maps = phantom()
+class Undoing:
+    """In the place of a reference: it knows that an intensity was raised to this power."""
+
+    def __init__(self, power):
+        levels = np.linspace(0, 1, 4097)
+        self.known = IntensityCurve(levels, levels ** (1 / power))
+
+    def curve(self, stack):
+        return self.known
+
+    def match(self, stack):
+        return stack.image
+
+
+@pytest.mark.parametrize("power", [0.7, 1.5])
+def test_of_a_curve_and_more_the_curve_is_undone_first_and_what_is_left_is_inverted_as_if_there_were_none(power):
+    image, mask, maps = phantom(seed=99)
+    shaded = scanned(image, mask, maps, scanner())
+    shaded = (shaded / robust_maximum(shaded, mask, 99.5)).clamp(max=1)
+    made = method(reference=Undoing(power), prior=with_matched(learned_prior(), 1))
+    both = made.harmonize(stack(shaded**power, mask))
+    alone = method(reference=Undoing(1)).harmonize(stack(shaded, mask))
+    assert alone.report.decision == "inverted"
+    assert both.report.decision == "one curve and more: histogram matching, then inverted"
+    assert both.report.matched < both.report.untouched
+    assert both.report.gains == pytest.approx(alone.report.gains, abs=2e-3)
+    torch.testing.assert_close(both.image, alone.image, atol=2e-3, rtol=0)
+    torch.testing.assert_close(both.gain, alone.gain, atol=1e-2, rtol=0)
+    assert both.curve is None  # it is more than that
+
+
+def test_where_matching_takes_a_scan_away_from_untouched_ones_the_scan_is_inverted():
+    image, mask, maps = phantom(seed=99)
     query = stack(scanned(image, mask, maps, scanner()), mask)
-    made = method(one_curve=one_curve)
-    found = made.harmonize(query)
-    assert found.report.decision == decision
-    assert torch.equal(found.image, made.reference.match(query)) == (one_curve > 0)
+    far = method(reference=Undoing(2.5), prior=with_matched(learned_prior(), 1)).harmonize(query)
+    assert far.report.decision == "inverted"
+    assert far.report.matched > far.report.untouched
+
+
+def test_of_both_results_the_one_that_looks_more_like_untouched_scans_is_taken(monkeypatch):
+    image, mask, maps = phantom(seed=99)
+    query = stack(scanned(image, mask, maps, scanner()) ** 1.5, mask)
+    made = method(reference=Undoing(1.5), prior=with_matched(learned_prior(), 1))
+    farther = {"inverted": 0.0, "one curve and more: histogram matching, then inverted": 1.0}
+    monkeypatch.setattr(made, "_distance", lambda result, stack: farther[result.report.decision])
+    assert made.harmonize(query).report.decision == "inverted"
+
+
+def test_of_a_curve_and_more_nothing_is_kept_where_the_rest_is_outside_of_what_is_known():
+    image, mask, maps = phantom(seed=99)
+    query = stack(scanned(image, mask, maps, scanner()) ** 1.5, mask)
+    prior = with_matched(learned_prior(), 1)
+    left = method(reference=Undoing(1.5), prior=prior, unlikely=1e-3).harmonize(query)
+    assert left.report.decision == "outside of what is known"
+    assert torch.equal(left.image, query.image)
 
 
 @pytest.mark.gpu
@@ -158,13 +208,24 @@ def test_on_a_card_the_numbers_are_those_of_the_cpu():
     torch.testing.assert_close(on_card.image.cpu(), made.image, atol=1e-2, rtol=0)
 
 
-def test_a_scan_that_looks_untouched_once_it_is_matched_has_one_curve():
+def with_matched(prior, limit):
+    """A prior to which matched scans look as others do, and untouched so much sooner."""
+    return replace(prior, matched=replace(prior.raw, limit=limit * prior.raw.limit))
+
+
+@pytest.mark.parametrize("distance", [0.5, 2.0])
+def test_a_scan_that_looks_untouched_once_it_is_matched_has_one_curve(distance):
     image, mask, maps = phantom()
-    made = method(one_curve=0.0)
-    matched = made.prior.matched
-    made.prior = replace(made.prior, matched=replace(matched, limit=1e9 * matched.limit))
-    found = made.harmonize(stack(scanned(image, mask, maps, scanner()), mask))
-    assert found.report.decision == "one curve: histogram matching"
+    query = stack(scanned(image, mask, maps, scanner()), mask)
+    matched = method(prior=with_matched(learned_prior(), 1)).harmonize(query).report.matched
+    made = method(prior=with_matched(learned_prior(), matched / distance))
+    one = made.harmonize(query)
+    assert one.report.matched == pytest.approx(distance, rel=1e-3)
+    assert (one.report.decision == "one curve: histogram matching") == (distance <= 1)
+    if distance <= 1:
+        assert torch.equal(one.image, made.reference.match(query))
+        assert torch.equal(one.image, curved(query, one.curve))
+        assert one.gain is None
 
 
 def test_outside_of_the_mask_nothing_changes():

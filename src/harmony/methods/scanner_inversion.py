@@ -14,6 +14,7 @@ from harmony.core.measures import DARKEST, robust_maximum
 from harmony.core.reference import Reference, curved
 from harmony.methods.base import Method
 from harmony.scanner import (
+    BENT,
     BRIGHTEST,
     EVEN,
     INVERTED,
@@ -57,15 +58,14 @@ class ScannerInversion(Method):
 
     1. Tissue maps by the network, gains and shading, a cubic, by robust least squares in log intensity.
     2. Shrinkage by what untouched reference scans show. A scan that looks as they do is returned as it is.
-    3. A scan that looks as they do after histogram matching, or far more like them than before it, has one curve, and
-       is returned matched.
+    3. A scan that looks as they do after histogram matching has one curve, and is returned matched.
     4. Else x = y sum_k p_k E_k / (s sum_k p_k E_k g_k), E_k the reference's intensities, and a share of the way from
-       there to its histogram matched image.
+       there to its histogram matched image. If matching had brought it nearer to them, y may as well be the matched
+       scan (one curve and more), and of the two x the one that looks more as they do is returned.
 
     map_network: of tissue maps, in eval mode. prior, reference: of the reference scanner, whatever scans the network
     was trained on. percentile: of the brain, is 1. any_probability: before the scan is seen, that its scanner has
-    gains, and as much that it has a shading. one_curve: "far more", squared distance after over before. matching: that
-    share; a histogram shows the scanner's curve and the subject's own anatomy, and cannot tell them apart. most_noise,
+    gains, and as much that it has a shading. matching: that share; a histogram shows the scanner's curve and the subject's own anatomy, and cannot tell them apart. most_noise,
     widest (voxels), unlikely (`Prior.unlikeliness`), misfit (`TextureFit`): beyond these the scan is returned as it is,
     and log and report say so.
     """
@@ -79,7 +79,6 @@ class ScannerInversion(Method):
         shading: Literal["even", "reference"],
         percentile: float,
         any_probability: float,
-        one_curve: float,
         matching: float,
         most_noise: float,
         widest: float,
@@ -89,8 +88,7 @@ class ScannerInversion(Method):
         if shading not in SHADINGS:
             raise ValueError(f"shading={shading}: unknown -> one of {', '.join(SHADINGS)}")
         self.map_network, self.prior, self.reference, self.shading = map_network, prior, reference, shading
-        self.percentile, self.any_probability = percentile, any_probability
-        self.one_curve, self.matching = one_curve, matching
+        self.percentile, self.any_probability, self.matching = percentile, any_probability, matching
         self.most_noise, self.widest, self.unlikely, self.misfit = most_noise, widest, unlikely, misfit
 
     @torch.no_grad()
@@ -102,7 +100,8 @@ class ScannerInversion(Method):
     def _harmonized(self, stack: Stack) -> Harmonized:
         mask = stack.mask[:, 0]
         if mask.sum() < FEWEST or len(mask) < THINNEST or stack.image[stack.mask].std() < 1e-3:
-            return self._one_curve(stack, ScannerReport(decision=MATCHED))
+            curve = self.reference.curve(stack)
+            return Harmonized(curved(stack, curve), curve=curve, report=ScannerReport(decision=MATCHED))
         soft, read, width = stack, self._texture(stack), torch.zeros(3)
         for _ in range(ROUNDS):
             more = self.prior.texture.softening(read)
@@ -150,29 +149,43 @@ class ScannerInversion(Method):
         return Harmonized(final[:, None], gain=(gain / top)[:, None], report=report)
 
     def _as_reference(self, stack: Stack, top: float, read: TextureFit) -> Harmonized:
-        mask, prior = stack.mask[:, 0], self.prior
-        scan = self.estimate(stack.image[:, 0] / top, mask, stack.resampled, read)
-        scanner = prior.shrunk(scan.fit.contrast, self.any_probability)
-        report = ScannerReport.of(scan, scanner, prior, stack)
+        scan = self.estimate(stack.image[:, 0] / top, stack.mask[:, 0], stack.resampled, read)
+        report = self._report(scan, stack)
         if report.untouched <= 1:
             return Harmonized(stack.image, report=report.decided(NOTHING))
-        matched = self.reference.match(stack)
-        after = self.estimate(matched[:, 0], mask, stack.resampled).evidence
-        report = report.decided(INVERTED, prior.matched.distance(after))
-        if report.matched <= max(1, self.one_curve * report.untouched):
-            return self._one_curve(stack, replace(report, decision=MATCHED))
-        if self._outside(scan):
+        curve = self.reference.curve(stack)
+        bent = replace(stack, image=curved(stack, curve))
+        matched = self.estimate(bent.image[:, 0], stack.mask[:, 0], stack.resampled)
+        report = report.decided(INVERTED, self.prior.matched.distance(matched.evidence))
+        if report.matched <= 1:
+            return Harmonized(bent.image, curve=curve, report=replace(report, decision=MATCHED))
+        results = []
+        if not self._outside(scan):
+            results.append(self._undone(stack, scan, top, report))
+        if report.matched < report.untouched and not self._outside(matched):
+            left = self._report(matched, stack)
+            left = replace(left, decision=BENT, untouched=report.untouched, matched=report.matched)
+            results.append(self._undone(bent, matched, 1.0, left))
+        if not results:
             log.warning("outside of what is known: %s", report)
             return Harmonized(stack.image, report=replace(report, decision=OUTSIDE))
-        gain = scan.gain(scanner.contrast, prior.expected, mask)
+        return results[0] if len(results) == 1 else min(results, key=lambda result: self._distance(result, stack))
+
+    def _undone(self, stack: Stack, scan: Estimate, top: float, report: ScannerReport) -> Harmonized:
+        """The stack without what was estimated of it over its top."""
+        mask, contrast = stack.mask[:, 0], self.prior.shrunk(scan.fit.contrast, self.any_probability).contrast
+        gain = scan.gain(contrast, self.prior.expected, mask)
         restored = scan.restored(gain, mask)[:, None]
         matched = self.reference.match(replace(stack, image=restored))
-        final = torch.lerp(restored, matched, self.matching)
-        return Harmonized(final, gain=(gain / top)[:, None], report=report)
+        return Harmonized(torch.lerp(restored, matched, self.matching), gain=(gain / top)[:, None], report=report)
 
-    def _one_curve(self, stack: Stack, report: ScannerReport) -> Harmonized:
-        curve = self.reference.curve(stack)
-        return Harmonized(curved(stack, curve), curve=curve, report=report)
+    def _distance(self, result: Harmonized, stack: Stack) -> float:
+        """Squared, of a result from untouched scans; both are matched, in part or in whole."""
+        again = self.estimate(result.image[:, 0], stack.mask[:, 0], stack.resampled)
+        return self.prior.matched.distance(again.evidence)
+
+    def _report(self, scan: Estimate, stack: Stack) -> ScannerReport:
+        return ScannerReport.of(scan, self.prior.shrunk(scan.fit.contrast, self.any_probability), self.prior, stack)
 
     def estimate(
         self, image: Tensor, mask: Tensor, resampled: Widths = UNBLURRED, read: TextureFit | None = None

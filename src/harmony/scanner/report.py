@@ -18,6 +18,7 @@ from harmony.scanner.prior import Prior, Shrunk
 from harmony.scanner.resolution import Resolution
 
 NOTHING, MATCHED, INVERTED = "nothing needed", "one curve: histogram matching", "inverted"
+BENT = "one curve and more: histogram matching, then inverted"
 OUTSIDE, SOFTENED = "outside of what is known", "blurred as the reference scanner is"
 LEFT_ALONE = {NOTHING: "nothing was needed", OUTSIDE: "it is outside of what the model knows"}
 EVEN, REFERENCE = SHADINGS = ("even", "reference")  # what a result's shading may be
@@ -29,13 +30,14 @@ class ScannerReport(NamedReport):
     """The scanner of one volume, relative to the reference scanner. nan, or nothing, is what nobody looked at: of a
     stack that is no volume, everything but the decision.
 
-    decision: one of the five above. target: whose shading the result has, one of `SHADINGS`. gains: tissue ->
+    decision: one of the six above. target: whose shading the result has, one of `SHADINGS`. gains: tissue ->
     factor; doubts: tissue -> its standard deviation. shading: the largest factor less 1 within the brain.
     gains_likely, shading_likely: the probability that the scanner has any. blur: axis -> FWHM in mm (in voxels
     where the stack's spacing is not known), and softened alike: what a scan that was sharper than the reference was
     blurred by. noise: Rician sigma over the robust maximum. shrunk: the share of the fitted gains and shading that
     was taken for the subject's own. untouched, matched: squared distance of the scan, as it is and matched, from
-    untouched reference scans: 1 is what nearly all of them stay below.
+    untouched reference scans: 1 is what nearly all of them stay below. Gains, shading, blur and noise of a scan that
+    was matched, then inverted, are those of the matched.
     """
 
     name: ClassVar[str] = "Scanner"
