@@ -28,6 +28,9 @@ from harmony.networks import TissueNet
 from harmony.scanner import Resolution, TextureModel, estimate
 
 
+BOTH = "one curve and more: histogram matching, then inverted"
+
+
 def method(**changes):
     settings = {
         "shading": "reference",
@@ -162,7 +165,7 @@ def test_of_a_curve_and_more_the_curve_is_undone_first_and_what_is_left_is_inver
     both = made.harmonize(stack(shaded**power, mask))
     alone = method(reference=Undoing(1)).harmonize(stack(shaded, mask))
     assert alone.report.decision == "inverted"
-    assert both.report.decision == "one curve and more: histogram matching, then inverted"
+    assert both.report.decision == BOTH
     assert both.report.matched < both.report.untouched
     assert both.report.gains == pytest.approx(alone.report.gains, abs=2e-3)
     torch.testing.assert_close(both.image, alone.image, atol=2e-3, rtol=0)
@@ -170,21 +173,24 @@ def test_of_a_curve_and_more_the_curve_is_undone_first_and_what_is_left_is_inver
     assert both.curve is None  # it is more than that
 
 
-def test_where_matching_takes_a_scan_away_from_untouched_ones_the_scan_is_inverted():
-    image, mask, maps = phantom(seed=99)
-    query = stack(scanned(image, mask, maps, scanner()), mask)
-    far = method(reference=Undoing(2.5), prior=with_matched(learned_prior(), 1)).harmonize(query)
-    assert far.report.decision == "inverted"
-    assert far.report.matched > far.report.untouched
-
-
-def test_of_both_results_the_one_that_looks_more_like_untouched_scans_is_taken(monkeypatch):
+def preferring(decision, monkeypatch, power):
+    """What becomes of a scan of the power 1.5, where the result of this decision looks more like untouched scans."""
     image, mask, maps = phantom(seed=99)
     query = stack(scanned(image, mask, maps, scanner()) ** 1.5, mask)
-    made = method(reference=Undoing(1.5), prior=with_matched(learned_prior(), 1))
-    farther = {"inverted": 0.0, "one curve and more: histogram matching, then inverted": 1.0}
-    monkeypatch.setattr(made, "_distance", lambda result, stack: farther[result.report.decision])
-    assert made.harmonize(query).report.decision == "inverted"
+    made = method(reference=Undoing(power), prior=with_matched(learned_prior(), 1), unlikely=1e12, misfit=1e12)
+    monkeypatch.setattr(made, "_distance", lambda result, stack: float(result.report.decision != decision))
+    return made.harmonize(query).report
+
+
+@pytest.mark.parametrize("decision", ["inverted", BOTH])
+def test_of_both_results_the_one_that_looks_more_like_untouched_scans_is_taken(decision, monkeypatch):
+    assert preferring(decision, monkeypatch, power=1.5).decision == decision
+
+
+def test_where_matching_takes_a_scan_away_from_untouched_ones_the_scan_is_inverted(monkeypatch):
+    far = preferring(BOTH, monkeypatch, power=0.2)
+    assert far.decision == "inverted"
+    assert far.matched > far.untouched
 
 
 def test_of_a_curve_and_more_nothing_is_kept_where_the_rest_is_outside_of_what_is_known():

@@ -25,7 +25,18 @@ from harmony.scanner.even import EvenScan, even_scan
 from harmony.scanner.field import rough_field, smooth_mean
 from harmony.scanner.inversion import BRIGHTEST, Estimate, MapNetwork, estimate, network_input
 from harmony.scanner.prior import Appearance, Prior, Shrunk, Untouched
-from harmony.scanner.report import BENT, EVEN, INVERTED, MATCHED, NOTHING, OUTSIDE, SHADINGS, SOFTENED, ScannerReport, fwhm
+from harmony.scanner.report import (
+    BENT,
+    EVEN,
+    INVERTED,
+    MATCHED,
+    NOTHING,
+    OUTSIDE,
+    SHADINGS,
+    SOFTENED,
+    ScannerReport,
+    fwhm,
+)
 from harmony.scanner.resolution import (
     CELLS,
     Resolution,
