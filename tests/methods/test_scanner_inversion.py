@@ -27,7 +27,6 @@ from harmony.metrics import psnr
 from harmony.networks import TissueNet
 from harmony.scanner import Resolution, TextureModel, estimate
 
-
 BOTH = "one curve and more: histogram matching, then inverted"
 
 

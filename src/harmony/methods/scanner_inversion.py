@@ -65,9 +65,9 @@ class ScannerInversion(Method):
 
     map_network: of tissue maps, in eval mode. prior, reference: of the reference scanner, whatever scans the network
     was trained on. percentile: of the brain, is 1. any_probability: before the scan is seen, that its scanner has
-    gains, and as much that it has a shading. matching: that share; a histogram shows the scanner's curve and the subject's own anatomy, and cannot tell them apart. most_noise,
-    widest (voxels), unlikely (`Prior.unlikeliness`), misfit (`TextureFit`): beyond these the scan is returned as it is,
-    and log and report say so.
+    gains, and as much that it has a shading. matching: that share; a histogram shows the scanner's curve and the
+    subject's own anatomy, and cannot tell them apart. most_noise, widest (voxels), unlikely (`Prior.unlikeliness`),
+    misfit (`TextureFit`): beyond these the scan is returned as it is, and log and report say so.
     """
 
     def __init__(
