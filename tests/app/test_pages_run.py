@@ -132,7 +132,7 @@ def test_the_function_of_the_inversion_page_makes_another_scanner_the_reference(
         image = scanned(first.image, first.mask, one_hot(first.labels, 3), scanner(2.0)).clamp(max=1)
         return volume(image, first.mask, name=str(seed))
 
-    settings = {"percentile": 100.0, "any_probability": 0.9, "matching": 0.0, "most_noise": 1.0}
+    settings = {"percentile": 100.0, "any_probability": 0.9, "nearer": 0.0, "matching": 0.0, "most_noise": 1.0}
     settings |= {"shading": "reference", "widest": 5.0, "unlikely": 1e9, "misfit": 1e9}
     make = namespace["method_of_another_scanner"]
     method = make([second(seed) for seed in range(5)], by_intensity, learned_prior(), settings)

@@ -35,6 +35,7 @@ def method(**changes):
         "shading": "reference",
         "percentile": 99.5,
         "any_probability": 0.9,
+        "nearer": 0.6,
         "matching": 0.4,
         "most_noise": 0.2,
         "widest": 2.0,
@@ -160,7 +161,7 @@ def test_of_a_curve_and_more_the_curve_is_undone_first_and_what_is_left_is_inver
     image, mask, maps = phantom(seed=99)
     shaded = scanned(image, mask, maps, scanner())
     shaded = (shaded / robust_maximum(shaded, mask, 99.5)).clamp(max=1)
-    made = method(reference=Undoing(power), prior=with_matched(learned_prior(), 1))
+    made = method(reference=Undoing(power), prior=with_matched(learned_prior(), 1), nearer=1e9)
     both = made.harmonize(stack(shaded**power, mask))
     alone = method(reference=Undoing(1)).harmonize(stack(shaded, mask))
     assert alone.report.decision == "inverted"
@@ -172,22 +173,23 @@ def test_of_a_curve_and_more_the_curve_is_undone_first_and_what_is_left_is_inver
     assert both.curve is None  # it is more than that
 
 
-def preferring(decision, monkeypatch, power):
-    """What becomes of a scan of the power 1.5, where the result of this decision looks more like untouched scans."""
+def where_the_matched_is(share, monkeypatch, power=1.5):
+    """What becomes of a scan of the power 1.5, where what is matched first is at this share of the distance."""
     image, mask, maps = phantom(seed=99)
     query = stack(scanned(image, mask, maps, scanner()) ** 1.5, mask)
-    made = method(reference=Undoing(power), prior=with_matched(learned_prior(), 1), unlikely=1e12, misfit=1e12)
-    monkeypatch.setattr(made, "_distance", lambda result, stack: float(result.report.decision != decision))
+    known = with_matched(learned_prior(), 1)
+    made = method(reference=Undoing(power), prior=known, unlikely=1e12, misfit=1e12, nearer=0.6)
+    monkeypatch.setattr(made, "_distance", lambda result, stack: share if result.report.decision == BOTH else 1.0)
     return made.harmonize(query).report
 
 
-@pytest.mark.parametrize("decision", ["inverted", BOTH])
-def test_of_both_results_the_one_that_looks_more_like_untouched_scans_is_taken(decision, monkeypatch):
-    assert preferring(decision, monkeypatch, power=1.5).decision == decision
+@pytest.mark.parametrize(("share", "decision"), [(0.59, BOTH), (0.61, "inverted")])
+def test_what_is_matched_first_is_taken_where_it_looks_clearly_more_like_untouched_scans(share, decision, monkeypatch):
+    assert where_the_matched_is(share, monkeypatch).decision == decision
 
 
 def test_where_matching_takes_a_scan_away_from_untouched_ones_the_scan_is_inverted(monkeypatch):
-    far = preferring(BOTH, monkeypatch, power=0.2)
+    far = where_the_matched_is(0.0, monkeypatch, power=0.2)
     assert far.decision == "inverted"
     assert far.matched > far.untouched
 

@@ -107,7 +107,7 @@ def test_another_scanner_becomes_the_reference_through_the_same_network():
     method = ScannerInversion(
         shading="reference",
         map_network=by_intensity, prior=prior, reference=histograms(*volumes), percentile=100.0, any_probability=0.9,
-        matching=0.0, most_noise=1.0, widest=5.0, unlikely=1e9, misfit=1e9,
+        nearer=0.0, matching=0.0, most_noise=1.0, widest=5.0, unlikely=1e9, misfit=1e9,
     )  # fmt: skip
     first, wanted = labelled(30), second(30)
     result = method.harmonize(stack(first.image, first.mask))

@@ -65,7 +65,7 @@ def shaded(amount):
 
 def made_even(image, mask, **changes):
     settings = {
-        "percentile": 99.5, "any_probability": 0.9, "matching": 0.2, "most_noise": 9.0, "widest": 9.0,
+        "percentile": 99.5, "any_probability": 0.9, "nearer": 0.6, "matching": 0.2, "most_noise": 9.0, "widest": 9.0,
         "unlikely": 1e9, "misfit": 1e9,
     }  # fmt: skip
     known = {"map_network": by_level, "prior": prior(), "reference": None, "shading": EVEN}

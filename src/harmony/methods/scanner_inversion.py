@@ -60,14 +60,15 @@ class ScannerInversion(Method):
     2. Shrinkage by what untouched reference scans show. A scan that looks as they do is returned as it is.
     3. A scan that looks as they do after histogram matching has one curve, and is returned matched.
     4. Else x = y sum_k p_k E_k / (s sum_k p_k E_k g_k), E_k the reference's intensities, and a share of the way from
-       there to its histogram matched image. If matching had brought it nearer to them, y may as well be the matched
-       scan (one curve and more), and of the two x the one that looks more as they do is returned.
+       there to its histogram matched image. Where matching brings the scan nearer to them, y is the matched scan (one
+       curve and more) if its x then looks clearly more as they do.
 
     map_network: of tissue maps, in eval mode. prior, reference: of the reference scanner, whatever scans the network
     was trained on. percentile: of the brain, is 1. any_probability: before the scan is seen, that its scanner has
-    gains, and as much that it has a shading. matching: that share; a histogram shows the scanner's curve and the
-    subject's own anatomy, and cannot tell them apart. most_noise, widest (voxels), unlikely (`Prior.unlikeliness`),
-    misfit (`TextureFit`): beyond these the scan is returned as it is, and log and report say so.
+    gains, and as much that it has a shading. nearer: "clearly", a squared distance over the other. matching: that
+    share; a histogram shows the scanner's curve and the subject's own anatomy, and cannot tell them apart. most_noise,
+    widest (voxels), unlikely (`Prior.unlikeliness`), misfit (`TextureFit`): beyond these the scan is returned as it is,
+    and log and report say so.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class ScannerInversion(Method):
         shading: Literal["even", "reference"],
         percentile: float,
         any_probability: float,
+        nearer: float,
         matching: float,
         most_noise: float,
         widest: float,
@@ -88,7 +90,8 @@ class ScannerInversion(Method):
         if shading not in SHADINGS:
             raise ValueError(f"shading={shading}: unknown -> one of {', '.join(SHADINGS)}")
         self.map_network, self.prior, self.reference, self.shading = map_network, prior, reference, shading
-        self.percentile, self.any_probability, self.matching = percentile, any_probability, matching
+        self.percentile, self.any_probability = percentile, any_probability
+        self.nearer, self.matching = nearer, matching
         self.most_noise, self.widest, self.unlikely, self.misfit = most_noise, widest, unlikely, misfit
 
     @torch.no_grad()
@@ -169,7 +172,9 @@ class ScannerInversion(Method):
         if not results:
             log.warning("outside of what is known: %s", report)
             return Harmonized(stack.image, report=replace(report, decision=OUTSIDE))
-        return results[0] if len(results) == 1 else min(results, key=lambda result: self._distance(result, stack))
+        if len(results) == 2 and self._distance(results[1], stack) > self.nearer * self._distance(results[0], stack):
+            return results[0]
+        return results[-1]
 
     def _undone(self, stack: Stack, scan: Estimate, top: float, report: ScannerReport) -> Harmonized:
         """The stack without what was estimated of it over its top."""
