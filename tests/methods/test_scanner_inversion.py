@@ -194,6 +194,14 @@ def test_where_matching_takes_a_scan_away_from_untouched_ones_the_scan_is_invert
     assert far.matched > far.untouched
 
 
+def test_a_scan_whose_curve_is_all_that_is_unknown_is_matched_and_inverted(monkeypatch):
+    image, mask, maps = phantom(seed=99)
+    made = method(reference=Undoing(1.5), prior=with_matched(learned_prior(), 1), nearer=0.0)
+    answers = iter([True, False])  # of the scan, of the matched
+    monkeypatch.setattr(made, "_outside", lambda scan: next(answers))
+    assert made.harmonize(stack(scanned(image, mask, maps, scanner()) ** 1.5, mask)).report.decision == BOTH
+
+
 def test_of_a_curve_and_more_nothing_is_kept_where_the_rest_is_outside_of_what_is_known():
     image, mask, maps = phantom(seed=99)
     query = stack(scanned(image, mask, maps, scanner()) ** 1.5, mask)
