@@ -17,7 +17,8 @@ from harmony.delivery.construct import construct
 from harmony.delivery.in_python import method_settings
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("lightning", "wandb", "jinja2", "pybtex", "nflows", "harmony.judges", "harmony.evaluation", "harmony.reports")
+HEAVY = ("lightning", "monai", "wandb", "jinja2", "pybtex", "nflows", "sklearn", "scipy.stats", "scipy.interpolate")
+HEAVY += ("harmony.judges", "harmony.evaluation", "harmony.reports")
 
 
 @pytest.fixture
@@ -81,6 +82,7 @@ def test_plain_values_become_objects_and_partials():
 
 def test_the_start_of_harmonize_waits_for_nothing_that_it_does_not_need():
     """lightning, wandb, judges, pages: seconds each."""
-    code = f"import sys, harmony.harmonize\nprint([name for name in {HEAVY!r} if name in sys.modules])"
+    rooms = "harmony.harmonize, harmony.methods, harmony.delivery"
+    code = f"import sys, {rooms}\nprint([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout.strip() == "[]"

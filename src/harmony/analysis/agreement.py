@@ -9,7 +9,7 @@ from math import isfinite, nan
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import f as fisher
+from scipy import special
 
 from harmony.analysis.intervals import LEAST, LEVEL, Interval, mean_interval
 
@@ -103,7 +103,7 @@ def icc(table: np.ndarray) -> Interval:
     if below == 0:
         return Interval(r, r, r, n)
     v = (n - 1) * (k - 1) * (k * r * scanners + q * rest) ** 2 / below
-    first, second = (float(fisher.ppf((1 + LEVEL) / 2, *degrees)) for degrees in ((n - 1, v), (v, n - 1)))
+    first, second = (float(special.fdtri(*degrees, (1 + LEVEL) / 2)) for degrees in ((n - 1, v), (v, n - 1)))
     others = k * scanners + (k * n - k - n) * rest
     low = n * (people / first - rest) / (others + n * people / first)
     high = n * (second * people - rest) / (others + n * second * people)

@@ -8,7 +8,7 @@ from math import isfinite, nan, sqrt
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 LEAST = 3  # subjects: of fewer, the spread is hardly known, and an interval says more than they do
 LEVEL = 0.95
@@ -86,4 +86,4 @@ def ratio(gained: Sequence[float], lost: Sequence[float]) -> Interval:
 
 @cache
 def _quantile(n: int) -> float:
-    return float(student.ppf((1 + LEVEL) / 2, n - 1))
+    return float(stdtrit(n - 1, (1 + LEVEL) / 2))

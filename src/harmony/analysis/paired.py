@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import wilcoxon
 
 from harmony.analysis.intervals import Interval, mean_interval, ratio
 from harmony.core.margins import harmed
@@ -39,6 +38,8 @@ def against(metric: str, values: Mapping[str, float], baseline: Mapping[str, flo
     pairs = [pair for pair in both if np.isfinite(pair).all()]
     if not pairs or direction(metric) == 0:
         return None
+    from scipy.stats import wilcoxon
+
     differences = np.array([value - base for value, base in pairs])
     moved = differences[differences != 0]
     p = float(wilcoxon(moved).pvalue) if len(moved) else 1.0

@@ -7,7 +7,7 @@ from math import nan, sqrt
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from harmony.analysis.intervals import LEVEL, Interval
 
@@ -56,5 +56,5 @@ def slope_within(x: Sequence[float], y: Sequence[float], site: Sequence[str]) ->
         return Interval(nan, nan, nan, n)
     slope = float((within[0] * within[1]).sum() / squares)
     error = sqrt(float(((within[1] - slope * within[0]) ** 2).sum()) / free / squares)
-    half = float(student.ppf((1 + LEVEL) / 2, free)) * error
+    half = float(stdtrit(free, (1 + LEVEL) / 2)) * error
     return Interval(slope, slope - half, slope + half, n)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.networks.nets import PatchDiscriminator, UNet
 from torch import Tensor, nn
 
 from harmony.networks.unet import AnySizeUNet
@@ -24,6 +23,8 @@ class Translator(nn.Module):
     """
 
     def __init__(self, *, widths: Sequence[int], residual_units: int) -> None:
+        from monai.networks.nets import UNet
+
         super().__init__()
         strides = (1, *(2,) * (len(widths) - 2))
         # No normalisation: it would take from the features the grey level that is to be mapped.
@@ -59,6 +60,8 @@ class PatchCritic(nn.Module):
     """
 
     def __init__(self, *, width: int, layers: int) -> None:
+        from monai.networks.nets import PatchDiscriminator
+
         super().__init__()
         self.net = PatchDiscriminator(spatial_dims=2, channels=width, in_channels=1, num_layers_d=layers, norm=None)
         for module in self.net.modules():
@@ -66,4 +69,5 @@ class PatchCritic(nn.Module):
                 module.reset_parameters()
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.net(2 * image - 1)[-1]
+        real: Tensor = self.net(2 * image - 1)[-1]
+        return real

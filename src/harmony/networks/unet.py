@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from monai.networks.nets import UNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -13,14 +12,15 @@ from torch.nn import functional as F
 class AnySizeUNet(nn.Module):
     """(B, in_channels, H, W) -> (B, out_channels, H, W): zero-padded to what `net` can halve, and cropped back."""
 
-    def __init__(self, net: UNet, *, divisor: int) -> None:
+    def __init__(self, net: nn.Module, *, divisor: int) -> None:
         super().__init__()
         self.net, self.divisor = net, divisor
 
     def forward(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
         padded = F.pad(image, (0, -width % self.divisor, 0, -height % self.divisor))  # where the background is anyway
-        return self.net(padded)[..., :height, :width]
+        out: Tensor = self.net(padded)[..., :height, :width]
+        return out
 
 
 def segmentation_unet(
@@ -40,6 +40,8 @@ def segmentation_unet(
         norm: with a learned scale and shift either way, which test-time adaptation (TENT) may move; "batch" keeps
             running statistics of the reference domain, "instance" takes those of the slice itself.
     """
+    from monai.networks.nets import UNet
+
     net = UNet(
         spatial_dims=2,
         in_channels=in_channels,

@@ -135,9 +135,10 @@ def _averaged(image: Tensor, size: int) -> Tensor:
 
 
 def _eroded(mask: Tensor) -> Tensor:
-    outside = (~mask).float()[None, None]
-    size = 2 * RIM + 1
-    return F.max_pool3d(F.pad(outside, (RIM,) * 6, value=1.0), size, 1)[0, 0] == 0
+    outside, size = F.pad((~mask).float()[None, None], (RIM,) * 6, value=1.0), 2 * RIM + 1
+    for along in ((size, 1, 1), (1, size, 1), (1, 1, size)):  # axis by axis, a cube is as quick as its sides
+        outside = F.max_pool3d(outside, along, 1)
+    return outside[0, 0] == 0
 
 
 def _convolve(image: Tensor, width: Tensor) -> Tensor:

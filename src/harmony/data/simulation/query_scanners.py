@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from harmony.core import Volume
+from harmony.core.measures import robust_scaled
 from harmony.data.simulation.random_shifts import DRAWN, Amount, Ranges, drawn_amounts
 from harmony.data.simulation.shifts import CHAIN, CURVES, FIELDS
 from harmony.data.simulation.shifts_unseen import UNSEEN
-from harmony.data.volumes.transforms import RobustScale
 
 Strength = float | Mapping[str, float] | None
 KINDS = (*CURVES, *FIELDS, "mix", *UNSEEN, "random")
@@ -48,7 +48,7 @@ class QueryScanner(ABC):
         return np.random.default_rng(int.from_bytes(hashlib.sha256(whole.encode()).digest()[:8], "little"))
 
     def scaled(self, image: Tensor, volume: Volume) -> Volume:
-        image, _ = RobustScale(self.percentile)(image, volume.mask)
+        image, _ = robust_scaled(image, volume.mask, self.percentile)
         return inside(image, volume)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from harmony.core import Volume
@@ -79,6 +78,8 @@ def power(image: Tensor, volume: Volume, exponent: float, rng: np.random.Generat
 
 def random_curve(image: Tensor, volume: Volume, deviation: float, rng: np.random.Generator) -> Tensor:
     """A smooth monotone curve from 0 to 0 and 1 to 1, through points whose rises have logs of so large a deviation."""
+    from scipy.interpolate import PchipInterpolator
+
     rises = np.exp(deviation * rng.standard_normal(PIECES))
     heights = np.concatenate(([0.0], rises.cumsum() / rises.sum()))
     curve = PchipInterpolator(np.linspace(0, 1, PIECES + 1), heights)

@@ -19,6 +19,7 @@ import torch
 
 from harmony.core import ConfigError, DataError, Scan, Volume
 from harmony.core.files import atomic_path, write_changed
+from harmony.core.measures import robust_scaled
 from harmony.core.progress import watched
 from harmony.core.runs import fingerprint
 from harmony.data.simulation.query_scanners import query_scanner
@@ -26,7 +27,6 @@ from harmony.data.sources.atlas import LABELS
 from harmony.data.sources.atlas import VERSION as ATLAS_VERSION
 from harmony.data.sources.bids import BidsFolder
 from harmony.data.sources.template import AtlasSubject, Template, person
-from harmony.data.volumes.transforms import RobustScale
 
 VERSION = 1  # raise it when the same parameters give other voxels
 
@@ -127,7 +127,7 @@ class SimulatedSites:
         }
         scanner = query_scanner(site, kind="mix", strength=strengths, seed=self.seed, percentile=self.percentile)
         labels = torch.from_numpy(subject.labels.astype(np.int16))
-        image, scale = RobustScale(self.percentile)(torch.from_numpy(subject.image.astype(np.float32)), labels > 0)
+        image, scale = robust_scaled(torch.from_numpy(subject.image.astype(np.float32)), labels > 0, self.percentile)
         scan = Scan(Path(), visit.name, session=f"ses-{site}")
         made = scanner(Volume(scan, image, labels > 0, labels, subject.affine, scale))
         level = 600 * np.exp(rng.normal(0, 0.2))  # the arbitrary unit of a T1 image

@@ -21,7 +21,7 @@ from harmony.core.progress import watched
 from harmony.data.volumes.preprocess import Preprocess
 
 log = logging.getLogger(__name__)
-LAYOUT_VERSION = 4  # of the file below, not of the voxels: those have preprocess.VERSION
+LAYOUT_VERSION = 5  # of the file below, and of rounding; voxels beyond it have preprocess.VERSION
 
 
 class VolumeCache:

@@ -8,14 +8,12 @@ histogram there still lacks to the method's image is a second curve.
 from __future__ import annotations
 
 import numpy as np
-import torch
-from monai.data import MetaTensor
 from scipy import ndimage
 from torch import Tensor
 
 from harmony.core import Volume
 from harmony.core.intensity_curve import IntensityCurve
-from harmony.data.volumes.transforms import LowPass
+from harmony.data.volumes.grid import low_passed, places
 
 POINTS = 2049  # of the second curve
 
@@ -43,8 +41,6 @@ def quantile_map(found: np.ndarray, wanted: np.ndarray) -> IntensityCurve:
 def _at_volume(data: np.ndarray, affine: np.ndarray, volume: Volume) -> np.ndarray:
     """(N,) what preprocessing makes of the data at the brain's voxels of the volume's grid."""
     spacing = float(np.linalg.norm(volume.affine[:3, 0]))
-    image = MetaTensor(torch.from_numpy(data.astype(np.float32))[None], affine=torch.from_numpy(affine))
-    smooth = LowPass(spacing)(image)[0].numpy()
-    into = np.linalg.inv(affine) @ volume.affine
-    place = volume.mask.nonzero().numpy() @ into[:3, :3].T + into[:3, 3]
-    return ndimage.map_coordinates(smooth, place.T, order=1, mode="nearest")
+    smooth = low_passed(data.astype(np.float32), spacing / np.linalg.norm(affine[:3, :3], axis=0))
+    at = places(affine, volume.mask.nonzero().numpy(), volume.affine)
+    return ndimage.map_coordinates(smooth, at, order=1, mode="nearest")

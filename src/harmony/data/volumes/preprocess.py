@@ -8,20 +8,19 @@ from typing import Literal
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.transforms import Compose, Orientation, Spacing, SpatialResample
-from nibabel.orientations import io_orientation
+from scipy import ndimage
 from torch import Tensor
 
 from harmony.core import ConfigError, DataError, Scan, Volume
 from harmony.core.intensity_curve import IntensityCurve
+from harmony.core.measures import robust_scaled
 from harmony.data.volumes.bias import n4
 from harmony.data.volumes.brain import brain_mask, brain_of
+from harmony.data.volumes.grid import ModelGrid, low_pass_sigma, places
 from harmony.data.volumes.labels import LABEL_MAPS, UnknownLabelsError, map_labels
 from harmony.data.volumes.native_curve import on_native
 from harmony.data.volumes.nifti import Nifti, read_labels, read_nifti
 from harmony.data.volumes.plausible import implausible
-from harmony.data.volumes.transforms import LowPass, RobustScale, voxel_size
 
 Axis = Literal["axial", "coronal", "sagittal"]
 # The RAS axes (0 = left-right, 1 = posterior-anterior, 2 = inferior-superior) that become (slice, row, column).
@@ -92,33 +91,29 @@ class Preprocess:
                 problem,
                 "check file and mask (harmonize finds a brain with mask=auto); only_plausible=false takes it as it is",
             )
-        positive = np.maximum(self._even(signal, mask), 0)
-        grid = self._to_grid("bilinear", low_pass=True)(_meta(positive, native.affine))
-        inside = self._to_grid("nearest")(_meta(mask, native.affine))[0] > 0
+        grid = ModelGrid(native.data.shape, native.affine, self.spacing)
+        image = torch.from_numpy(grid.linear(np.maximum(self._even(signal, mask), 0)))
+        inside = torch.from_numpy(grid.nearest(mask))
         labels = lesions = None
         if scan.labels is not None:
-            names = self._labels(scan.labels, native, scan.subject)
-            labels = self._to_grid("nearest")(_meta(names, native.affine))[0].round().to(torch.int16).as_tensor()
+            labels = torch.from_numpy(grid.nearest(self._labels(scan.labels, native, scan.subject)).astype(np.int16))
         if scan.lesions is not None:
-            marked = read_labels(scan.lesions, native, scan.subject) > 0
-            lesions = (self._to_grid("nearest")(_meta(marked, native.affine))[0] > 0).as_tensor() & inside.as_tensor()
-        image, inside = grid[0].as_tensor(), inside.as_tensor()
-        image, scale = RobustScale(self.percentile)(image, inside)
+            lesions = torch.from_numpy(grid.nearest(read_labels(scan.lesions, native, scan.subject) > 0)) & inside
+        image, scale = robust_scaled(image, inside, self.percentile)
         if scale <= 0:
             raise _bad(scan, "the brain is empty", "give an image with the brain above 0, or a mask that covers it")
         start = self._start(inside, scan, native.oriented)
-        affine = np.asarray(grid.affine, np.float64)
         return Volume(
             scan=scan,
             image=self._cut(image, start),
             mask=self._cut(inside, start),
             labels=None if labels is None else self._cut(labels, start),
-            affine=_moved(affine, LAYOUT[self.axis], start),
+            affine=_moved(grid.affine, LAYOUT[self.axis], start),
             scale=scale,
             lesions=None if lesions is None else self._cut(lesions, start),
             zero=brain.zero,
             remarks=brain.remarks,
-            resampled=self._resampled(native),
+            resampled=self._resampled(grid),
         )
 
     def restore(
@@ -147,14 +142,16 @@ class Preprocess:
             return self._curved(volume, harmonized, native, curve)
         factor = torch.ones_like(volume.image) if gain is None else gain.float()
         change = torch.where(volume.mask, harmonized.float() - factor * volume.image, 0)
-        factor = torch.where(volume.mask, factor - 1, 0)
-        back = SpatialResample(mode="bilinear", padding_mode="zeros", dtype=torch.float32)
-        both = MetaTensor(torch.stack([change, factor, volume.mask.float()]), affine=torch.from_numpy(volume.affine))
-        both = back(both, dst_affine=torch.from_numpy(native.affine), spatial_size=native.data.shape).numpy()
-        # Divided by the resampled mask: next to the brain's edge the zeros outside do not water the change down.
         brain = brain_mask(volume.scan, native)
-        inside = brain & (both[2] > 0.05)
-        change_native, factor_native = (np.divide(x, both[2], out=np.zeros_like(x), where=inside) for x in both[:2])
+        at = places(volume.affine, np.argwhere(brain), native.affine)
+        parts = (change, torch.where(volume.mask, factor - 1, 0), volume.mask.float())
+        of_brain = np.stack(
+            [ndimage.map_coordinates(part.numpy(), at, order=1, mode="grid-constant") for part in parts]
+        )
+        # Divided by the resampled mask: next to the brain's edge the zeros outside do not water the change down.
+        of_brain = np.divide(of_brain, of_brain[2], out=np.zeros_like(of_brain), where=of_brain[2] > 0.05)
+        change_native, factor_native = np.zeros((2, *native.data.shape), np.float32)
+        change_native[brain], factor_native[brain] = of_brain[:2]
         zero, own = self._own(volume, native, brain)
         unchanged = own + zero if self.n4 else native.data
         harmonized_native = unchanged + own * factor_native + np.float32(volume.scale) * change_native
@@ -176,14 +173,12 @@ class Preprocess:
         unchanged = own + zero if self.n4 else native.data
         return np.where(brain & (own > 0), bent, unchanged).astype(np.float32)
 
-    def _resampled(self, native: Nifti) -> tuple[float, float, float]:
+    def _resampled(self, grid: ModelGrid) -> tuple[float, float, float]:
         """Gaussian sigmas in new voxels along (S, H, W): of the low-pass, and of the linear interpolation, whose
         variance is w (1 - w) native voxels^2 between two of them, 1/6 on average."""
-        axes = io_orientation(native.affine)[:, 0].argsort()  # native axes in the order of RAS
-        ratio = self.spacing / np.linalg.norm(native.affine[:3, :3], axis=0)[axes]
-        if np.allclose(ratio, 1, rtol=1e-3):
+        if grid.kept:
             return 0.0, 0.0, 0.0
-        sigma = np.sqrt(LowPass(self.spacing).sigma(ratio) ** 2 + LINEAR) / ratio
+        sigma = np.sqrt(low_pass_sigma(grid.ratio) ** 2 + LINEAR) / grid.ratio
         slices, rows, columns = (float(sigma[axis]) for axis in LAYOUT[self.axis])
         return slices, rows, columns
 
@@ -206,12 +201,6 @@ class Preprocess:
             cure = "correct data.preprocess.label_map=, or null to keep the codes as they are"
             problem = f"{self.label_map} has no label {error}"
             raise DataError(problem, cure=cure, path=path, subject=subject) from error
-
-    def _to_grid(self, mode: str, *, low_pass: bool = False) -> Compose:
-        steps = [Orientation(axcodes="RAS", labels=None)]
-        if low_pass:
-            steps.append(LowPass(self.spacing))
-        return Compose([*steps, _Spacing(self.spacing, mode)])
 
     def _start(self, mask: Tensor, scan: Scan, oriented: bool) -> tuple[tuple[int, int], ...]:
         """First index and length along (S, H, W): the brain box, in plane grown to `size` about its centre."""
@@ -244,26 +233,9 @@ class Preprocess:
         return out
 
 
-class _Spacing:
-    """MONAI Spacing, left out where the image already has the spacing: its voxels then stay exactly what they were."""
-
-    def __init__(self, spacing: float, mode: str) -> None:
-        self.spacing = spacing
-        self.resample = Spacing(pixdim=(spacing,) * 3, mode=mode, padding_mode="border", dtype=torch.float32)
-
-    def __call__(self, image: MetaTensor) -> MetaTensor:
-        if np.allclose(voxel_size(image), self.spacing, rtol=1e-3):
-            return image
-        return self.resample(image)
-
-
 def _check(name: str, value: float, bounds: tuple[float, float]) -> None:
     if not bounds[0] <= value <= bounds[1]:  # nan too
         raise ConfigError(f"data.preprocess.{name}={value:g}: not from {bounds[0]:g} to {bounds[1]:g}")
-
-
-def _meta(data: np.ndarray, affine: np.ndarray) -> MetaTensor:
-    return MetaTensor(torch.from_numpy(np.asarray(data, np.float32))[None], affine=torch.from_numpy(affine))
 
 
 def _moved(affine: np.ndarray, order: tuple[int, int, int], start: tuple[tuple[int, int], ...]) -> np.ndarray:

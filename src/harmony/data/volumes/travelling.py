@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
-from monai.transforms import SpatialResample
 from torch import Tensor
 
 from harmony.core import DataError, Volume
@@ -29,6 +27,8 @@ def on_grid_of(volume: Volume, other: Volume) -> Volume:
     nearest for masks and labels. Off one lattice the image becomes smoother than it was (`on_one_lattice`). Raises
     DataError where the brains do not lie on one another.
     """
+    from monai.data import MetaTensor
+    from monai.transforms import SpatialResample
 
     def moved(values: Tensor, mode: str) -> Tensor:
         resample = SpatialResample(mode=mode, padding_mode="zeros", dtype=torch.float64)
