@@ -48,9 +48,10 @@ def test_monai_gives_the_same(name):
 @pytest.mark.parametrize("name", AFFINES)
 def test_a_place_keeps_its_value(name):
     """An image that is linear in space is predicted at every voxel; where axes are sheared, too."""
-    slope, affine = np.array([0.3, -0.2, 0.5]), affine_of(name)
-    for shear in (0.0, 0.1):
-        affine[:3, :3] = affine[:3, :3] @ (np.eye(3) + shear * np.eye(3, k=1))
+    slope, straight = np.array([0.3, -0.2, 0.5]), affine_of(name)
+    for shear in (0.0, 0.1, -0.1):
+        affine = straight.copy()
+        affine[:3, :3] = straight[:3, :3] @ (np.eye(3) + shear * np.eye(3, k=1))
         voxels = np.indices(SHAPE).reshape(3, -1)
         ramp = (slope @ (affine[:3, :3] @ voxels + affine[:3, 3:])).reshape(SHAPE)
         grid = ModelGrid(SHAPE, affine, 1.5)
@@ -61,8 +62,9 @@ def test_a_place_keeps_its_value(name):
         assert core.sum() > 50
         assert np.allclose(grid.linear(ramp).ravel()[core], expected[core], atol=1e-4)
         assert np.allclose(grid.affine[:3, :3].T @ grid.affine[:3, :3], 1.5**2 * np.eye(3), atol=1e-9)
-        corners = np.linalg.solve(grid.affine, affine) @ np.append(np.array(SHAPE) - 1, 1)
-        assert (corners[:3] <= np.array(grid.shape)).all()
+        corners = places(grid.affine, np.indices((2, 2, 2)).reshape(3, -1).T * (np.array(SHAPE) - 1), affine)
+        assert corners.min() > -1e-6
+        assert (corners < np.array(grid.shape)[:, None] - 0.5 + 1e-6).all()
 
 
 def test_a_mask_does_not_move_where_new_voxels_lie_halfway():

@@ -99,7 +99,7 @@ def _mended(brain: np.ndarray) -> np.ndarray:
 
 def _border(data: np.ndarray) -> np.ndarray:
     """The voxels of the six faces of the grid."""
-    faces = [np.take(data, at, axis).ravel() for axis in range(data.ndim) for at in (0, -1)]
+    faces = [np.moveaxis(data, axis, 0)[at].ravel() for axis in range(data.ndim) for at in (0, -1)]
     return np.concatenate(faces)
 
 
