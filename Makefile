@@ -35,10 +35,11 @@ lint: $(READY)
 	$(BIN)/mypy experiments --allow-untyped-defs
 	$(BIN)/lint-imports
 
-bench: $(READY)       ## speed of the flows and of the adaptation against plain versions of the same networks
+bench: $(READY)       ## speed: flows and adaptation against plain versions of the same networks, the command against others
 	$(BIN)/python benchmarks/flow_speed.py
 	$(BIN)/python benchmarks/harmonizing_speed.py
 	$(BIN)/python benchmarks/scan_speed.py
+	$(BIN)/python benchmarks/command_speed.py
 
 gpu: $(READY)         ## all that needs a CUDA card (docs/scaling.md); ten minutes a call, start it again until it is done
 	$(BIN)/python benchmarks/gpu.py --out runs/gpu

@@ -2,7 +2,7 @@
 
     python benchmarks/harmonize_processes.py /path/to/ixi-hh processes.csv
 
-Harmonizes the first 20 scans of a BIDS folder with the model of the package and `histogram_matching`, by 1, 2 and 4
+Harmonizes the first 20 scans of a BIDS folder with the model of the package and its best method, by 1, 2 and 4
 processes that are started at once, as the elements of a SLURM array are; then by two, of which one is killed while it
 has a scan in hand. Stops with an error where a file differs from what one process made.
 """
@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SCANS, PROCESSES = 20, (1, 2, 4)
+DONE = re.compile(r"^  (sub-\w+): .*, [\d.]+ s$", re.M)  # what the command says of a scan
 
 
 def main(data: Path, results: Path) -> None:
@@ -49,14 +50,14 @@ def measured(root: Path) -> Iterator[list[object]]:
         begin, used = time.perf_counter(), cpu_seconds()
         said = shared(root / "in", out, processes, kill=bool(killed))
         seconds, used = round(time.perf_counter() - begin, 1), round(cpu_seconds() - used, 1)
-        made = Counter(name for each in said for name in re.findall(r"^  (sub-\w+): bpd", each, flags=re.M))
+        made = Counter(name for each in said for name in DONE.findall(each))
         found = contents(out)
         expected = expected or found
         assert found == expected, "not the files of one process"
         assert len(made) == SCANS, "a scan was lost"
         assert set(made.values()) == {1}, "a scan was made twice"
         assert not list(out.rglob(".tmp-*")), "a temporary file was left"
-        share = " ".join(str(each.count(": bpd ")) for each in said)
+        share = " ".join(str(len(DONE.findall(each))) for each in said)
         yield [processes, killed, seconds, used, round(os.getloadavg()[1], 1), share]
         print(f"{processes} processes, {killed} killed: {seconds} s, {used} s of processors, scans {share}", flush=True)
 
@@ -77,7 +78,7 @@ def shared(source: Path, out: Path, processes: int, *, kill: bool) -> list[str]:
         with log.open("w") as file:
             running.append(subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT, env=environment))
     if kill:
-        while ": bpd " not in logs[-1].read_text() and running[-1].poll() is None:
+        while not DONE.search(logs[-1].read_text()) and running[-1].poll() is None:
             time.sleep(0.05)
         time.sleep(0.3)
         running[-1].send_signal(signal.SIGKILL)
